@@ -1,0 +1,1 @@
+"""Where facts live: the repository, its tables and SQL, its datastores."""

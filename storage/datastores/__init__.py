@@ -1,0 +1,1 @@
+"""The datastores: where files are."""

@@ -1,0 +1,176 @@
+"""Every error that a client can meet, in one tree.
+
+::
+
+    ButlerQLError
+    ├── RepositoryError              the repository cannot be opened or used
+    │   ├── NotARepositoryError          NOT_A_REPOSITORY
+    │   ├── InvalidConfigError           INVALID_CONFIG
+    │   ├── UnsupportedRepositoryError   UNSUPPORTED_REPOSITORY
+    │   ├── ConnectionFailedError        CONNECTION_FAILED
+    │   ├── NeedsRecoveryError           NEEDS_RECOVERY
+    │   └── BusyError                    BUSY
+    ├── UnknownNameError             something named is not there
+    │   ├── UnknownDatasetTypeError      UNKNOWN_DATASET_TYPE
+    │   ├── UnknownComponentError        UNKNOWN_COMPONENT
+    │   ├── UnknownCollectionError       UNKNOWN_COLLECTION
+    │   ├── UnknownDimensionError        UNKNOWN_DIMENSION
+    │   └── UnknownDatastoreError        UNKNOWN_DATASTORE
+    ├── InvalidInputError            what was asked makes no sense
+    │   ├── InvalidArgumentError         INVALID_ARGUMENT
+    │   ├── InvalidDataIdError           INVALID_DATA_ID
+    │   └── BadCursorError               BAD_CURSOR
+    ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
+    ├── LimitExceededError           LIMIT_EXCEEDED
+    └── TimedOutError                TIMED_OUT
+
+A class with a code is what clients see as ``extensions.code``; codes never change.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AmbiguousCalibrationError",
+    "BadCursorError",
+    "BusyError",
+    "ButlerQLError",
+    "ConnectionFailedError",
+    "InvalidArgumentError",
+    "InvalidConfigError",
+    "InvalidDataIdError",
+    "InvalidInputError",
+    "LimitExceededError",
+    "NeedsRecoveryError",
+    "NotARepositoryError",
+    "RepositoryError",
+    "TimedOutError",
+    "UnknownCollectionError",
+    "UnknownComponentError",
+    "UnknownDatasetTypeError",
+    "UnknownDatastoreError",
+    "UnknownDimensionError",
+    "UnknownNameError",
+    "UnsupportedRepositoryError",
+]
+
+
+class ButlerQLError(Exception):
+    """An error whose message may be shown to anybody: it says what is wrong and what to do next."""
+
+    code: ClassVar[str]
+
+
+class RepositoryError(ButlerQLError):
+    """The repository cannot be opened or used."""
+
+
+class NotARepositoryError(RepositoryError):
+    """There is no repository at this place, or no such label."""
+
+    code = "NOT_A_REPOSITORY"
+
+
+class InvalidConfigError(RepositoryError):
+    """The repository's configuration, or ours, cannot be understood."""
+
+    code = "INVALID_CONFIG"
+
+
+class UnsupportedRepositoryError(RepositoryError):
+    """A repository of a kind, manager or version that this program does not know."""
+
+    code = "UNSUPPORTED_REPOSITORY"
+
+
+class ConnectionFailedError(RepositoryError):
+    """The registry's database does not answer, or refuses us."""
+
+    code = "CONNECTION_FAILED"
+
+
+class NeedsRecoveryError(RepositoryError):
+    """A writer died and left a journal that somebody with write access must roll back."""
+
+    code = "NEEDS_RECOVERY"
+
+
+class BusyError(RepositoryError):
+    """Another program holds the database; trying again helps."""
+
+    code = "BUSY"
+
+
+class UnknownNameError(ButlerQLError):
+    """Something that was named is not there."""
+
+
+class UnknownDatasetTypeError(UnknownNameError):
+    """No dataset type of this name."""
+
+    code = "UNKNOWN_DATASET_TYPE"
+
+
+class UnknownComponentError(UnknownNameError):
+    """The storage class of the dataset type has no such component."""
+
+    code = "UNKNOWN_COMPONENT"
+
+
+class UnknownCollectionError(UnknownNameError):
+    """No collection of this name."""
+
+    code = "UNKNOWN_COLLECTION"
+
+
+class UnknownDimensionError(UnknownNameError):
+    """No dimension or dimension element of this name in the repository's universe."""
+
+    code = "UNKNOWN_DIMENSION"
+
+
+class UnknownDatastoreError(UnknownNameError):
+    """No datastore of this name in the repository."""
+
+    code = "UNKNOWN_DATASTORE"
+
+
+class InvalidInputError(ButlerQLError):
+    """What was asked makes no sense."""
+
+
+class InvalidArgumentError(InvalidInputError):
+    """An argument that cannot be used, alone or with the others."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class InvalidDataIdError(InvalidInputError):
+    """A data ID with unknown keys, missing values, or values that contradict the records."""
+
+    code = "INVALID_DATA_ID"
+
+
+class BadCursorError(InvalidInputError):
+    """A cursor that is malformed, or belongs to another connection, order or filter."""
+
+    code = "BAD_CURSOR"
+
+
+class AmbiguousCalibrationError(ButlerQLError):
+    """More than one certified dataset fits, as where the Butler raises CalibrationLookupError."""
+
+    code = "AMBIGUOUS_CALIBRATION"
+
+
+class LimitExceededError(ButlerQLError):
+    """A request that asks for more than the settings allow."""
+
+    code = "LIMIT_EXCEEDED"
+
+
+class TimedOutError(ButlerQLError):
+    """The request took longer than its time budget."""
+
+    code = "TIMED_OUT"

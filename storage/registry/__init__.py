@@ -1,0 +1,1 @@
+"""The registry: what the repository knows of its datasets."""
