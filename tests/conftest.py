@@ -1,0 +1,87 @@
+"""Fixtures that every room's tests share: the two databases, and real repositories on them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import hypothesis
+import pytest
+
+from tests.support.ci_hsc import CI_HSC
+from tests.support.postgres import HOW_TO_INSTALL, Server, find_binaries, run_server
+from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
+
+# "ci" gives the same examples every time, so that a failure is the change's; "fuzz" looks for new ones.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25, print_blob=True)
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1_000, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """Run a PostgreSQL server for the session."""
+    binaries = find_binaries()
+    if binaries is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(HOW_TO_INSTALL, pytrace=False)
+        pytest.skip(HOW_TO_INSTALL)
+    with run_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    """Name each database in turn."""
+    chosen: Dialect = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def repositories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repositories]:
+    """Build and keep the repositories of the session."""
+    made = Repositories(tmp_path_factory.mktemp("repositories"), lambda: request.getfixturevalue("postgres"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def ci_hsc(repositories: Repositories, dialect: Dialect) -> RealRepository:
+    """Give the ci_hsc subset, to read, on each database."""
+    return repositories.shared(CI_HSC, Layout(dialect))
+
+
+@pytest.fixture
+def fresh(repositories: Repositories) -> Iterator[Callable[[RealRepository], RealRepository]]:
+    """Give a function that copies a repository, to write to, for the length of the test."""
+    with ExitStack() as stack:
+        yield lambda repository: stack.enter_context(repositories.copy(repository))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Let no test reach beyond this machine."""
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_foreign(address[0])
+        connect(self, address)
+
+    def guarded_resolve(host: Any, *arguments: Any, **options: Any) -> Any:
+        _refuse_foreign(host)
+        return resolve(host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket, "getaddrinfo", guarded_resolve)
+        yield
+
+
+def _refuse_foreign(host: Any) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name not in (None, "", "localhost", "::1", "0.0.0.0") and not str(name).startswith("127."):
+        raise RuntimeError(f"A test tried to reach {name!r}; tests use this machine alone.")
