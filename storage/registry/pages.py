@@ -1,0 +1,116 @@
+"""Keyset pages: a page begins behind the last row of the one before, wherever that row is now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import sqlalchemy as sa
+
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["Key", "Page", "PageRequest", "bounds", "cut", "page_of", "pages_of"]
+
+Row = TypeVar("Row")
+
+Key = tuple[Any, ...]
+"""Values of the columns that order a connection, of one row: what a cursor holds. No two rows have the same."""
+
+
+class PageRequest(NamedTuple):
+    """Which part of an ordered set: up to ``limit`` rows between two keys, both exclusive, from the begin or the end."""
+
+    limit: int
+    backward: bool = False
+    after: Key | None = None
+    before: Key | None = None
+
+
+class Page(NamedTuple, Generic[Row]):
+    """A part of an ordered set, always in the set's order, and whether there is more on either side."""
+
+    rows: list[Row]
+    keys: list[Key]
+    has_next: bool
+    has_previous: bool
+
+
+def bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[bool]]:
+    """Conditions that a row is between the keys of a request."""
+    conditions = []
+    for key, operator in ((request.after, ">"), (request.before, "<")):
+        if key is not None:
+            values = [sa.bindparam(None, value, type_=column.type, unique=True) for value, column in zip(key, columns, strict=True)]
+            conditions.append(sa.tuple_(*columns).op(operator, is_comparison=True)(sa.tuple_(*values)))
+    return conditions
+
+
+def cut(rows: Sequence[tuple[Key, Row]], request: PageRequest) -> Page[Row]:
+    """Make a page of up to ``limit + 1`` rows in the order of the request (from the end, if it goes backward)."""
+    more = len(rows) > request.limit
+    kept = list(rows[: request.limit])
+    if request.backward:
+        kept.reverse()
+    return Page(
+        [row for _, row in kept],
+        [key for key, _ in kept],
+        has_next=request.before is not None if request.backward else more,
+        has_previous=more if request.backward else request.after is not None,
+    )
+
+
+def _ordered(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[Any]]:
+    return [column.desc() if request.backward else column.asc() for column in columns]
+
+
+async def page_of(
+    snapshot: Snapshot, statement: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], request: PageRequest
+) -> Page[sa.Row[Any]]:
+    """Read one page of a statement.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    statement
+        What to page through, without order and limit.
+    key
+        Columns of the order; together they are unique and not NULL. They are appended to the rows that come back.
+    request
+        Which page.
+    """
+    found = await snapshot.rows(
+        statement.add_columns(*key).where(*bounds(key, request)).order_by(*_ordered(key, request)).limit(request.limit + 1)
+    )
+    size = len(key)
+    return cut([(tuple(row[-size:]), row) for row in found], request)
+
+
+async def pages_of(
+    snapshot: Snapshot,
+    statement: sa.Select[Any],
+    parent: sa.ColumnElement[int],
+    key: Sequence[sa.ColumnElement[Any]],
+    parents: int,
+    request: PageRequest,
+) -> list[Page[sa.Row[Any]]]:
+    """Read the same page of a statement for each of many parents, in one statement.
+
+    ``parent`` is the column that holds a parent's index, 0 to ``parents - 1``. The database reads all rows of each
+    parent, so this is for sets that stay small (dataset types, collections), not for datasets.
+    """
+    order = _ordered(key, request)
+    ranked = (
+        statement.add_columns(*key, parent.label("_parent"))
+        .where(*bounds(key, request))
+        .add_columns(sa.func.row_number().over(partition_by=parent, order_by=order).label("_rank"))
+        .subquery()
+    )
+    found = await snapshot.rows(
+        sa.select(ranked).where(ranked.c["_rank"] <= request.limit + 1).order_by(ranked.c["_parent"], ranked.c["_rank"])
+    )
+    size = len(key)
+    by_parent: list[list[tuple[Key, sa.Row[Any]]]] = [[] for _ in range(parents)]
+    for row in found:
+        by_parent[row[-2]].append((tuple(row[-2 - size : -2]), row))
+    return [cut(rows, request) for rows in by_parent]

@@ -1,0 +1,183 @@
+"""The registry's tables, built from the universe and from the managers that the repository was made with.
+
+Source: the format as found in repositories of managers' versions that ``repository.py`` accepts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
+
+from butlerql.storage.dialect import Dialect, UuidText
+from butlerql.storage.universe import Column, DimensionGroup, Element, Universe
+
+__all__ = ["Layout", "Tables"]
+
+_TYPES: dict[str, type[TypeEngine[Any]]] = {
+    "int": sa.BigInteger,
+    "string": sa.Text,
+    "bool": sa.Boolean,
+    "float": sa.Double,
+    "hash": sa.Text,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What depends on the managers of a repository."""
+
+    collections_by_name: bool
+    """Collections are referred to by name (``nameKey``), not by number (``synthInt``)."""
+
+    ingest_date_is_timestamp: bool
+    """Ingest dates are UTC timestamps (datasets 1.0.0), not nanoseconds TAI (2.0.0)."""
+
+
+class Tables:
+    """SQLAlchemy tables of one repository.
+
+    Columns that refer to a collection have the key ``collection`` (``run`` in the dataset table), whatever their name in the database.
+    """
+
+    def __init__(self, universe: Universe, dialect: Dialect, layout: Layout, namespace: str | None) -> None:
+        self.universe = universe
+        self.dialect = dialect
+        self.layout = layout
+        self._metadata = sa.MetaData(schema=namespace)
+        self._reference: TypeEngine[Any] = sa.Text() if layout.collections_by_name else sa.BigInteger()
+        key = [] if layout.collections_by_name else [sa.Column("collection_id", sa.BigInteger, primary_key=True)]
+        self.collection = self._table(
+            "collection",
+            *key,
+            sa.Column("name", sa.Text),
+            sa.Column("type", sa.SmallInteger),
+            sa.Column("doc", sa.Text),
+        )
+        self.collection_key: sa.ColumnElement[Any] = (
+            self.collection.c.name if layout.collections_by_name else self.collection.c.collection_id
+        )
+        self.run = self._table(
+            "run",
+            sa.Column("name" if layout.collections_by_name else "collection_id", self._reference, key="collection"),
+            sa.Column("host", sa.Text),
+            *dialect.timespan_columns("timespan"),
+        )
+        self.chain = self._table(
+            "collection_chain",
+            sa.Column("parent", self._reference),
+            sa.Column("position", sa.SmallInteger),
+            sa.Column("child", self._reference),
+        )
+        self.summary = self._table(
+            "collection_summary_dataset_type",
+            self._collection_column(),
+            sa.Column("dataset_type_id", sa.BigInteger),
+        )
+        self.dataset_type = self._table(
+            "dataset_type",
+            sa.Column("id", sa.BigInteger),
+            sa.Column("name", sa.Text),
+            sa.Column("storage_class", sa.Text),
+            sa.Column("dimensions_key", sa.BigInteger),
+            sa.Column("tag_association_table", sa.Text),
+            sa.Column("calibration_association_table", sa.Text),
+        )
+        self.dimension_graph = self._table(
+            "dimension_graph_definition",
+            sa.Column("dimension_graph_id", sa.BigInteger),
+            sa.Column("dimension_name", sa.Text),
+        )
+        ingest_date: TypeEngine[Any] = sa.DateTime() if layout.ingest_date_is_timestamp else sa.BigInteger()
+        self.dataset = self._table(
+            "dataset",
+            sa.Column("id", UuidText),
+            sa.Column("dataset_type_id", sa.BigInteger),
+            sa.Column("ingest_date", ingest_date),
+            sa.Column("run_name" if layout.collections_by_name else "run_id", self._reference, key="run"),
+        )
+        self.location = self._table(
+            "dataset_location",
+            sa.Column("datastore_name", sa.Text),
+            sa.Column("dataset_id", UuidText),
+        )
+
+    @property
+    def collection_type(self) -> TypeEngine[Any]:
+        """SQL type of a reference to a collection."""
+        return self._reference
+
+    def tags(self, name: str, dimensions: DimensionGroup) -> sa.Table:
+        """Table of the RUN and TAGGED membership of datasets whose types have these dimensions."""
+        return self._association(name, dimensions)
+
+    def calibs(self, name: str, dimensions: DimensionGroup) -> sa.Table:
+        """Table of the CALIBRATION membership of datasets whose types have these dimensions."""
+        return self._association(name, dimensions, *self.dialect.timespan_columns("timespan"))
+
+    def summary_of_governor(self, governor: str) -> sa.Table:
+        """Table of the values of a governor dimension that each collection may hold."""
+        return self._table(
+            f"collection_summary_{governor}",
+            self._collection_column(),
+            sa.Column(governor, self.dimension_type(governor)),
+        )
+
+    def records(self, name: str) -> sa.Table:
+        """Table of the files of a datastore."""
+        return self._table(
+            name,
+            sa.Column("dataset_id", UuidText),
+            sa.Column("path", sa.Text),
+            sa.Column("formatter", sa.Text),
+            sa.Column("storage_class", sa.Text),
+            sa.Column("component", sa.Text),
+            sa.Column("checksum", sa.Text),
+            sa.Column("file_size", sa.BigInteger),
+        )
+
+    def element(self, element: Element) -> sa.FromClause:
+        """Records of an element: its table, or the values that another element's records imply."""
+        if element.union_target is not None:
+            target = self.element(self.universe.element(element.union_target))
+            values = sa.select(target.c[element.name].label(element.primary_key.name)).distinct()
+            return values.subquery(element.name)
+        columns = [
+            sa.Column(element.column_of(name), self.dimension_type(name))
+            for name in (*element.required, *element.implied)
+        ]
+        columns += [_column(column) for column in (*element.alternate_keys, *element.metadata)]
+        if element.spatial is not None:
+            columns.append(sa.Column("region", sa.Text))
+        if element.temporal is not None:
+            columns += self.dialect.timespan_columns("timespan")
+        return self._table(element.name, *columns)
+
+    def dimension_type(self, dimension: str) -> TypeEngine[Any]:
+        """SQL type of a dimension's value."""
+        return _TYPES[self.universe.dimensions[dimension].primary_key.type]()
+
+    def _association(self, name: str, dimensions: DimensionGroup, *more: sa.Column[Any]) -> sa.Table:
+        return self._table(
+            name,
+            sa.Column("dataset_type_id", sa.BigInteger),
+            sa.Column("dataset_id", UuidText),
+            self._collection_column(),
+            *(sa.Column(dimension, self.dimension_type(dimension)) for dimension in dimensions.required),
+            *more,
+        )
+
+    def _collection_column(self) -> sa.Column[Any]:
+        name = "collection_name" if self.layout.collections_by_name else "collection_id"
+        return sa.Column(name, self._reference, key="collection")
+
+    def _table(self, name: str, *columns: sa.Column[Any]) -> sa.Table:
+        """Make a table, or give the one that was made before."""
+        known = self._metadata.tables.get(name if self._metadata.schema is None else f"{self._metadata.schema}.{name}")
+        return known if known is not None else sa.Table(name, self._metadata, *columns)
+
+
+def _column(column: Column) -> sa.Column[Any]:
+    return sa.Column(column.name, _TYPES[column.type]())
