@@ -1,0 +1,112 @@
+"""Paths and URIs, read the way the Butler's resource layer (lsst.resources) reads them.
+
+A text without ``://`` is a local path: ``~`` and ``$VARIABLE`` are expanded, it is made absolute and normalised.
+A text that holds what looks like an escape (``%41``) is taken as quoted already, even if it is a plain path.
+What follows the last ``#`` of the last component is a fragment (the member of a zip file).
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from typing import NamedTuple
+from urllib.parse import ParseResult, quote, unquote, urlparse
+
+__all__ = ["Artifacts", "Place", "absolute_uri", "local_path"]
+
+_ESCAPE = re.compile(r"%[A-F0-9]{2}")
+_EUPS = re.compile(r"\$\{?[A-Z_]+_DIR\}?/")
+# Characters that are the same in a path and in a URI, with a fragment of as simple ones at most.
+_PLAIN = re.compile(r"([A-Za-z0-9_.~/-]+)(?:#[A-Za-z0-9_.=~-]+)?").fullmatch
+_LOCAL = "file:///"
+
+
+class Place(NamedTuple):
+    """Where an artifact is."""
+
+    uri: str
+    path: str | None
+    """Local path without any fragment, or None where it is not a local file."""
+
+
+def _parse(text: str) -> ParseResult:
+    """Split a path or URI into parts; the path of what has no scheme is unquoted, expanded and normalised."""
+    if "://" not in text and not text.startswith("file:") and not _ESCAPE.search(text):
+        head, slash, last = text.rpartition("/")
+        name, hash_, fragment = last.rpartition("#")
+        if not hash_:
+            name, fragment = last, ""
+        text = quote(head + slash + name) + hash_ + fragment
+    parts = urlparse(text)
+    if parts.scheme == "file" and not posixpath.isabs(parts.path):
+        return parts._replace(path=posixpath.normpath(posixpath.join(os.getcwd(), parts.path)))
+    if parts.scheme:
+        return parts
+    path = os.path.expanduser(unquote(parts.path))
+    if _EUPS.match(path):
+        # The Butler would ask EUPS; we take such a variable as any other.
+        path = os.path.expandvars(path)
+    path = os.path.expandvars(path)
+    return parts._replace(path=os.path.normpath(path))
+
+
+def absolute_uri(text: str, *, directory: str | None = None) -> str:
+    """Return the absolute URI, quoted, of a path or URI.
+
+    Parameters
+    ----------
+    text
+        A path or URI; a trailing slash is kept only in URIs.
+    directory
+        Local directory that relative paths start from; by default the current one.
+    """
+    parts = _parse(text)
+    if not parts.scheme:
+        path = os.path.normpath(os.path.join(directory or os.getcwd(), parts.path))
+        parts = parts._replace(scheme="file", path=quote(path))
+    return parts.geturl()
+
+
+def local_path(uri: str) -> str | None:
+    """Return the local path of an absolute URI, or None where it is not a ``file`` one."""
+    parts = urlparse(uri)
+    return unquote(parts.path) if parts.scheme == "file" else None
+
+
+class Artifacts:
+    """Turns the paths of file records into URIs, for one datastore root.
+
+    Parameters
+    ----------
+    root
+        Absolute URI of the root.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = urlparse(root)
+        # normpath keeps two leading slashes; one component more shows what it makes of the root
+        self._prefix = self._place(posixpath.join(self._root.path, "x"), ParseResult("", "", "", "", "", "")).uri[:-1]
+        self._local = self._root.scheme == "file"
+        self._directory = unquote(urlparse(self._prefix).path)
+
+    def place(self, path: str) -> Place:
+        """Return where the artifact is that a record calls ``path``: relative to the root, or an absolute URI."""
+        plain = _PLAIN(path)
+        if plain and path[0] not in "/~." and "//" not in path and "/." not in path and path[-1] != "/":
+            return Place(self._prefix + path, self._directory + plain[1] if self._local else None)
+        if path.startswith(_LOCAL) and (plain := _PLAIN(path, len(_LOCAL) - 1)):
+            return Place(path, plain[1])
+        parts = _parse(path)
+        if not parts.scheme and not os.path.isabs(parts.path):
+            # Unquoted a second time: so the Butler finds what it wrote.
+            return self._place(posixpath.join(self._root.path, quote(unquote(parts.path))), parts)
+        if not parts.scheme:
+            parts = parts._replace(scheme="file", path=quote(parts.path))
+        return Place(parts.geturl(), unquote(parts.path) if parts.scheme == "file" else None)
+
+    def _place(self, path: str, record: ParseResult) -> Place:
+        uri = self._root._replace(
+            path=posixpath.normpath(path), params=record.params, query=record.query, fragment=record.fragment
+        )
+        return Place(uri.geturl(), unquote(uri.path) if uri.scheme == "file" else None)
