@@ -14,11 +14,21 @@ import pytest
 from tests.support.ci_hsc import CI_HSC
 from tests.support.postgres import HOW_TO_INSTALL, Server, find_binaries, run_server
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
+from tests.support.rich import RICH
 
 # "ci" gives the same examples every time, so that a failure is the change's; "fuzz" looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25, print_blob=True)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1_000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+EVERY_LAYOUT = [
+    Layout("sqlite"),
+    Layout("postgresql"),
+    Layout("sqlite", collections="nameKey", datasets="1.0.0"),
+    Layout("postgresql", collections="nameKey", datasets="1.0.0"),
+    Layout("sqlite", collections="nameKey"),
+    Layout("postgresql", datasets="1.0.0", icu_locale="en-US", namespace="butler"),
+]
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +62,18 @@ def repositories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def ci_hsc(repositories: Repositories, dialect: Dialect) -> RealRepository:
     """Give the ci_hsc subset, to read, on each database."""
     return repositories.shared(CI_HSC, Layout(dialect))
+
+
+@pytest.fixture(scope="session")
+def rich(repositories: Repositories, dialect: Dialect) -> RealRepository:
+    """Give the repository that has one of everything, to read, on each database."""
+    return repositories.shared(RICH, Layout(dialect))
+
+
+@pytest.fixture(scope="session", params=EVERY_LAYOUT, ids=str)
+def rich_in_every_layout(request: pytest.FixtureRequest, repositories: Repositories) -> RealRepository:
+    """Give the repository that has one of everything, to read, in each layout that is in use."""
+    return repositories.shared(RICH, request.param)
 
 
 @pytest.fixture
