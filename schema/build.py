@@ -1,0 +1,150 @@
+"""The schema of a repository: the types of this room, and what its dimension universe adds to them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLField,
+    GraphQLFloat,
+    GraphQLInputField,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLObjectType,
+    GraphQLScalarType,
+    GraphQLSchema,
+    GraphQLString,
+    Undefined,
+    print_schema,
+)
+from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema_converter import CustomGraphQLEnumType
+from strawberry.utils.str_converters import to_camel_case
+
+from butlerql.schema.collections import CalibrationCollection, ChainedCollection, Run, TaggedCollection
+from butlerql.schema.datastores import ChainedDatastore, FileDatastore, InMemoryDatastore
+from butlerql.schema.query import Query
+from butlerql.schema.scalars import SCALARS, BigInt
+
+if TYPE_CHECKING:
+    from butlerql.schema.enums import DescribedEnum
+    from butlerql.storage.universe import Universe
+
+__all__ = ["build_schema", "print_sdl"]
+
+# What is found only through an interface.
+_CONCRETE = (
+    CalibrationCollection,
+    ChainedCollection,
+    ChainedDatastore,
+    FileDatastore,
+    InMemoryDatastore,
+    Run,
+    TaggedCollection,
+)
+_NAME = re.compile(r"(?!__)[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
+
+
+def build_schema(universe: Universe, execution_context_class: type | None = None) -> strawberry.Schema:
+    """Build the schema for repositories of a universe.
+
+    Parameters
+    ----------
+    universe
+        Its dimensions that are no skypix become fields of `DataId`.
+    execution_context_class
+        Class that graphql-core executes operations with; its own if None.
+
+    Returns
+    -------
+    schema
+        A schema of its own; several may live beside each other. Its ``_schema`` is the one of graphql-core.
+    """
+    schema = strawberry.Schema(
+        query=Query,
+        types=_CONCRETE,
+        config=StrawberryConfig(scalar_map=SCALARS),
+        execution_context_class=execution_context_class,
+    )
+    core = schema._schema
+    by_name = sorted(core.type_map.items())
+    core.type_map.clear()
+    core.type_map.update(by_name)
+    for named in core.type_map.values():
+        if not named.name.startswith("__"):
+            _finish(named)
+    _add_dimensions(core, universe)
+    return schema
+
+
+def print_sdl(schema: strawberry.Schema) -> str:
+    """Print a schema in GraphQL's own language."""
+    return print_schema(schema._schema) + "\n"
+
+
+def _finish(named: GraphQLNamedType) -> None:
+    """Take descriptions from docstrings, Python's names for what comes in, and Strawberry's type checks out."""
+    definition = named.extensions.get("strawberry-definition")
+    if definition is not None and named.description is None:
+        # `DatasetEdge` is `Edge` of datasets, and is described there.
+        origin = (getattr(definition, "concrete_of", None) or definition).origin
+        named.description = inspect.cleandoc(origin.__doc__ or "")
+    if isinstance(named, CustomGraphQLEnumType):
+        for member in cast("type[DescribedEnum]", named.wrapped_cls):
+            named.values[member.name].description = member.description
+    if isinstance(named, GraphQLObjectType):
+        # Rows are the storage's own tuples: their type is known from the field, or from a loader's `interface`.
+        named.is_type_of = None
+    for given in _inputs(named):
+        given.out_name = given.extensions["strawberry-definition"].python_name
+        if given.default_value is None:
+            # What is left out stays out: a default of null would be handed to loaders as if the client had said it.
+            given.default_value = Undefined
+
+
+def _inputs(named: GraphQLNamedType) -> Iterator[GraphQLArgument | GraphQLInputField]:
+    if isinstance(named, GraphQLInputObjectType):
+        yield from named.fields.values()
+    elif isinstance(named, (GraphQLObjectType, GraphQLInterfaceType)):
+        for field in named.fields.values():
+            yield from field.args.values()
+
+
+def _add_dimensions(core: GraphQLSchema, universe: Universe) -> None:
+    """Give `DataId` a field for each dimension, after those that say what it is made of."""
+    data_id = core.type_map["DataId"]
+    assert isinstance(data_id, GraphQLObjectType)
+    big_int = core.type_map[SCALARS[BigInt].name]
+    assert isinstance(big_int, GraphQLScalarType)
+    scalars = {"int": big_int, "float": GraphQLFloat, "bool": GraphQLBoolean}
+    static = dict(data_id.fields)
+    added: dict[str, GraphQLField] = {}
+    for name, dimension in universe.dimensions.items():
+        # What cannot be named in GraphQL is in `values` all the same.
+        if dimension.is_skypix or not _NAME.fullmatch(name):
+            continue
+        field_name = to_camel_case(name)
+        while field_name in static or field_name in added:
+            field_name += "Dimension"
+        added[field_name] = GraphQLField(
+            scalars.get(dimension.primary_key.type, GraphQLString),
+            description=_describe(name, dimension.doc),
+            extensions={"dimension": name},
+        )
+    data_id.fields.clear()
+    for name, field in static.items():
+        data_id.fields[name] = field
+        if name == "dimensions":
+            data_id.fields.update(added)
+
+
+def _describe(name: str, doc: str) -> str:
+    meaning = f": {' '.join(doc.split())}" if doc.strip() else "."
+    return f"Value of the dimension `{name}`{meaning}\nNull if the data ID lacks it, or if it is implied and not known."

@@ -1,0 +1,66 @@
+"""Datastores."""
+
+from __future__ import annotations
+
+import strawberry
+
+from butlerql.schema.connections import After, Before, First, Last
+from butlerql.schema.fields import loaded
+from butlerql.schema.nodes import Node
+from butlerql.schema.references import DatasetConnection
+from butlerql.schema.selection import DatasetSelection
+
+__all__ = ["ChainedDatastore", "Datastore", "FileDatastore", "InMemoryDatastore"]
+
+
+@strawberry.interface
+class Datastore:
+    """A place where datasets are kept."""
+
+    id: strawberry.ID = strawberry.field(
+        description="Identity among everything served here; opaque, and the same as long as the datastore is there."
+    )
+    name: str = strawberry.field(description="Name, as the registry's records of locations spell it.")
+    root: str | None = strawberry.field(description="Path or URI below which its files are; null if it has none.")
+    is_ephemeral: bool = strawberry.field(description="Whether what it keeps is gone when its process ends.")
+
+    @loaded
+    def parent(self) -> ChainedDatastore | None:
+        """The chain that it is a member of; null if it is in none."""
+
+    @loaded
+    def datasets(
+        self,
+        select: DatasetSelection | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> DatasetConnection | None:
+        """Datasets that it, or any of its children, has records of.
+
+        Parameters
+        ----------
+        select
+            Only these datasets; null for all.
+        """
+
+
+@strawberry.type
+class FileDatastore(Node, Datastore):
+    """A datastore that keeps files, on a file system or in an object store."""
+
+    records_table: str = strawberry.field(description="Table of the registry that holds its records.")
+    checksum: bool = strawberry.field(description="Whether it records a checksum of each file that is put into it.")
+
+
+@strawberry.type
+class InMemoryDatastore(Node, Datastore):
+    """A datastore that keeps datasets in the memory of a process; what it keeps cannot be seen from here."""
+
+
+@strawberry.type
+class ChainedDatastore(Node, Datastore):
+    """Answers by asking each child in turn."""
+
+    children: list[Datastore] = strawberry.field(description="Its members, in the order in which they are asked.")

@@ -1,0 +1,297 @@
+"""Where every query begins."""
+
+from __future__ import annotations
+
+import strawberry
+
+from butlerql.schema.collections import Collection, CollectionConnection, CollectionType, Run, RunConnection
+from butlerql.schema.connections import After, Before, First, Last
+from butlerql.schema.data_ids import DataId, DataIdConnection
+from butlerql.schema.dataset_types import DatasetType, DatasetTypeConnection
+from butlerql.schema.datasets import Dataset, DatasetConnection
+from butlerql.schema.datastores import Datastore
+from butlerql.schema.dimension_records import DimensionRecordConnection
+from butlerql.schema.dimensions import Dimension
+from butlerql.schema.fields import EVERYTHING, loaded
+from butlerql.schema.nodes import Node
+from butlerql.schema.repository import Repository
+from butlerql.schema.scalars import UUID, DataIdValues
+from butlerql.schema.selection import DatasetSelection
+from butlerql.schema.timespans import TimespanInput
+
+__all__ = ["Query"]
+
+
+@strawberry.type
+class Query:
+    """Where every query begins.
+
+    Lists come in one order: dataset type name, then the required dimensions in the universe's order, then the UUID;
+    strings as the database orders them, nulls last.
+    """
+
+    @loaded
+    def repository(self) -> Repository:
+        """The repository that is served here."""
+
+    @loaded
+    def node(self, id: strawberry.ID) -> Node | None:
+        """Anything, by its `id`; null, with an error, if there is no such thing.
+
+        Parameters
+        ----------
+        id
+            What the `id` field of a node gave.
+        """
+
+    @loaded
+    def nodes(self, ids: list[strawberry.ID]) -> list[Node | None]:
+        """Several things, by their `id`s, in the order given; null, with an error, for each that does not exist.
+
+        Parameters
+        ----------
+        ids
+            What the `id` fields of nodes gave.
+        """
+
+    @loaded
+    def dataset_type(self, name: str) -> DatasetType | None:
+        """A dataset type; null if there is none of that name.
+
+        Parameters
+        ----------
+        name
+            Its name; a component's is that of its parent, a dot, and its own (`calexp.wcs`).
+        """
+
+    @loaded
+    def dataset_types(
+        self,
+        names: list[str] | None = EVERYTHING,
+        storage_classes: list[str] | None = None,
+        dimensions: list[str] | None = None,
+        components: bool | None = False,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> DatasetTypeConnection | None:
+        """Dataset types, by name.
+
+        Parameters
+        ----------
+        names
+            Names or globs (`calexp`, `deepCoadd*`).
+        storage_classes
+            Only those with one of these storage classes; null for all.
+        dimensions
+            Only those that have all these dimensions, required or implied, the Butler's spelling; null for all.
+        components
+            Whether components (`calexp.wcs`) are listed too.
+        """
+
+    @loaded
+    def collection(self, name: str) -> Collection | None:
+        """A collection; null if there is none of that name.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        """
+
+    @loaded
+    def collections(
+        self,
+        names: list[str] | None = EVERYTHING,
+        types: list[CollectionType] | None = None,
+        flatten_chains: bool | None = False,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> CollectionConnection | None:
+        """Collections, by name.
+
+        Parameters
+        ----------
+        names
+            Names or globs (`HSC/*`).
+        types
+            Only collections of these types; null for all.
+        flatten_chains
+            Whether chains are replaced by the collections that they reach, each once.
+        """
+
+    @loaded
+    def run(self, name: str) -> Run | None:
+        """A RUN collection; null if there is none of that name.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        """
+
+    @loaded
+    def runs(
+        self,
+        names: list[str] | None = EVERYTHING,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> RunConnection | None:
+        """RUN collections, by name.
+
+        Parameters
+        ----------
+        names
+            Names or globs (`HSC/runs/*`).
+        """
+
+    @loaded
+    def data_id(self, values: DataIdValues) -> DataId | None:
+        """One data ID, validated against the universe and completed with what it implies.
+
+        Null if no such record exists.
+
+        Parameters
+        ----------
+        values
+            Its values.
+        """
+
+    @loaded
+    def data_ids(
+        self,
+        dimensions: list[str],
+        dataset_types: list[str] | None = None,
+        collections: list[str] | None = None,
+        data_id: DataIdValues | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> DataIdConnection | None:
+        """Data IDs of some dimensions, by the repository's records, each once.
+
+        Parameters
+        ----------
+        dimensions
+            Dimensions of the data IDs, the Butler's spelling.
+        dataset_types
+            Only data IDs for which there is a dataset of each of these; null for no such condition.
+        collections
+            Where the datasets of `datasetTypes` are looked for: names or globs. Chains are expanded. Null for
+            everywhere.
+        data_id
+            Only data IDs that agree with these values.
+        """
+
+    @loaded
+    def dataset(self, uuid: UUID) -> Dataset | None:
+        """A dataset; null if there is none with that UUID.
+
+        Parameters
+        ----------
+        uuid
+            The Butler's identifier of it.
+        """
+
+    @loaded
+    def find_dataset(
+        self,
+        dataset_type: str,
+        data_id: DataIdValues,
+        collections: list[str],
+        timespan: TimespanInput | None = None,
+    ) -> Dataset | None:
+        """The first dataset found, searching the collections in order, chains depth first; null if none is found.
+
+        Calibrations by `timespan`; where none is given, by that of the data ID's exposure, visit or day; without any, a
+        calibration collection that holds more than one candidate is AMBIGUOUS_CALIBRATION.
+
+        Parameters
+        ----------
+        dataset_type
+            Name of the dataset type; of a component too (`calexp.wcs`).
+        data_id
+            What it is of. Values of further dimensions help to find calibrations.
+        collections
+            Names, searched in the order given. Chains are expanded.
+        timespan
+            When a calibration must be valid.
+        """
+
+    @loaded
+    def datasets(
+        self,
+        select: DatasetSelection,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> DatasetConnection | None:
+        """Datasets.
+
+        Parameters
+        ----------
+        select
+            Which.
+        """
+
+    @loaded
+    def dimensions(self) -> list[Dimension]:
+        """The dimensions of the repository's universe, skypix included, in its order."""
+
+    @loaded
+    def dimension(self, name: str) -> Dimension | None:
+        """A dimension element; null if the universe has none of that name.
+
+        Parameters
+        ----------
+        name
+            Its name, the Butler's spelling.
+        """
+
+    @loaded
+    def dimension_records(
+        self,
+        element: str,
+        data_id: DataIdValues | None = None,
+        dataset_types: list[str] | None = None,
+        collections: list[str] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> DimensionRecordConnection | None:
+        """Records of a dimension element.
+
+        Parameters
+        ----------
+        element
+            Name of the element, the Butler's spelling.
+        data_id
+            Only records that agree with these values.
+        dataset_types
+            Only records for which there is a dataset of each of these; null for no such condition.
+        collections
+            Where the datasets of `datasetTypes` are looked for: names or globs. Chains are expanded. Null for
+            everywhere.
+        """
+
+    @loaded
+    def datastores(self) -> list[Datastore]:
+        """All datastores of the repository, chains before their members."""
+
+    @loaded
+    def datastore(self, name: str) -> Datastore | None:
+        """A datastore; null if there is none of that name.
+
+        Parameters
+        ----------
+        name
+            Its name, as `Datastore.name` gives it.
+        """

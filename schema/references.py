@@ -1,0 +1,59 @@
+"""Types that refer to each other in a circle, by name.
+
+A type checker sees the types themselves. At run time each is a reference that Strawberry follows when the schema is
+built. A module takes from here what it cannot import because that module needs it too.
+"""
+
+# ruff: noqa: TC004 (what a type checker sees imported is made below)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strawberry.types.lazy_type import LazyType
+
+__all__ = [
+    "Artifact",
+    "CertificationConnection",
+    "ChainedCollection",
+    "ChainedDatastore",
+    "Collection",
+    "CollectionConnection",
+    "CollectionType",
+    "DataId",
+    "DataIdConnection",
+    "Dataset",
+    "DatasetConnection",
+    "DatasetType",
+    "DatasetTypeConnection",
+    "Datastore",
+    "Dimension",
+    "DimensionRecord",
+    "DimensionRecordConnection",
+    "Run",
+]
+
+if TYPE_CHECKING:
+    from butlerql.schema.artifacts import Artifact
+    from butlerql.schema.certifications import CertificationConnection
+    from butlerql.schema.collections import ChainedCollection, Collection, CollectionConnection, CollectionType, Run
+    from butlerql.schema.data_ids import DataId, DataIdConnection
+    from butlerql.schema.dataset_types import DatasetType, DatasetTypeConnection
+    from butlerql.schema.datasets import Dataset, DatasetConnection
+    from butlerql.schema.datastores import ChainedDatastore, Datastore
+    from butlerql.schema.dimension_records import DimensionRecord, DimensionRecordConnection
+    from butlerql.schema.dimensions import Dimension
+else:
+    for _module, _names in {
+        "artifacts": "Artifact",
+        "certifications": "CertificationConnection",
+        "collections": "ChainedCollection Collection CollectionConnection CollectionType Run",
+        "data_ids": "DataId DataIdConnection",
+        "dataset_types": "DatasetType DatasetTypeConnection",
+        "datasets": "Dataset DatasetConnection",
+        "datastores": "ChainedDatastore Datastore",
+        "dimension_records": "DimensionRecord DimensionRecordConnection",
+        "dimensions": "Dimension",
+    }.items():
+        for _name in _names.split():
+            globals()[_name] = LazyType(_name, f"butlerql.schema.{_module}")

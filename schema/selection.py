@@ -1,0 +1,48 @@
+"""Which datasets: the one way to say it."""
+
+from __future__ import annotations
+
+import strawberry
+
+from butlerql.schema.scalars import UUID, DataIdValues
+
+__all__ = ["DatasetSelection"]
+
+
+@strawberry.input
+class DatasetSelection:
+    """Which datasets: the one way to say it, and the same set wherever it is said.
+
+    Everything given must hold; an empty list selects nothing. Unknown dataset types or collections named
+    literally are errors; globs that match nothing select nothing.
+    """
+
+    uuids: list[UUID] | None = strawberry.field(default=None, description="Only these datasets; null for all.")
+    dataset_types: list[str] | None = strawberry.field(
+        default=None, description="Names or globs (`calexp`, `deepCoadd*`, `calexp.wcs`); null for all."
+    )
+    collections: list[str] | None = strawberry.field(
+        default=None,
+        description="Names or globs; without globs, searched in the order given. Chains are expanded. Null for all.",
+    )
+    runs: list[str] | None = strawberry.field(
+        default=None, description="Only datasets whose RUN matches: names or globs; null for all."
+    )
+    data_id: DataIdValues | None = strawberry.field(
+        default=None, description="Only datasets whose data IDs agree with these values; null for all."
+    )
+    find_first: bool | None = strawberry.field(
+        default=False,
+        description=(
+            "Per dataset type and data ID only the first in search order, ranked after every other condition has "
+            "acted, as the Butler does. Off: every dataset, each once."
+        ),
+    )
+    in_datastore: str | None = strawberry.field(
+        default=None,
+        description="Only datasets that this datastore (or any of its children) has records of; null for all.",
+    )
+    not_in_datastore: str | None = strawberry.field(
+        default=None,
+        description="Only datasets that neither this datastore nor any of its children has records of; null for all.",
+    )
