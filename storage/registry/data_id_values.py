@@ -1,0 +1,297 @@
+"""Data IDs: from what users write to values that are complete and agree with the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from butlerql.storage.errors import InvalidDataIdError
+from butlerql.storage.registry.data_id_keys import Condition, Lookup, ParsedKeys, parse_keys
+from butlerql.storage.registry.spatial import pixel_exists
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.universe import DimensionGroup, Element
+
+__all__ = ["DataId", "constraint", "expand", "resolve"]
+
+Value = int | str
+Key = tuple[Any, ...]
+
+
+class DataId(NamedTuple):
+    """Values of all dimensions of a group, in the order of its names: required, then implied, None where a record lacks them."""
+
+    dimensions: DimensionGroup
+    values: Key
+
+    @property
+    def required(self) -> Key:
+        """Values of the required dimensions."""
+        return self.values[: len(self.dimensions.required)]
+
+    @property
+    def mapping(self) -> dict[str, Value]:
+        """Dimension name to value, without what is not known."""
+        return {
+            name: value for name, value in zip(self.dimensions.names, self.values, strict=True) if value is not None
+        }
+
+    def subset(self, dimensions: DimensionGroup) -> DataId:
+        """The part of it that belongs to some of its dimensions."""
+        known = dict(zip(self.dimensions.names, self.values, strict=True))
+        return DataId(dimensions, tuple(known[name] for name in dimensions.names))
+
+
+async def resolve(
+    snapshot: Snapshot, values: Mapping[str, Any], dimensions: DimensionGroup | None = None
+) -> DataId | None:
+    """Make one complete data ID of what a user wrote.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    values
+        See `parse_keys`.
+    dimensions
+        What it has to tell at least. The data ID that is returned has these dimensions and those that were given.
+
+    Returns
+    -------
+    DataId or None
+        None if there is no record of something that it names, or if its parts are not related to each other.
+
+    Raises
+    ------
+    InvalidDataIdError
+        Raised if the values cannot be understood, contradict the records, single out no record, or are not enough.
+    """
+    universe = snapshot.repository.universe
+    parsed = parse_keys(universe, values, dimensions)
+    if not await _look_up(snapshot, parsed):
+        return None
+    known = parsed.values
+    group = universe.group([*known, *(dimensions.names if dimensions is not None else ())])
+    missing = [name for name in group.required if name not in known]
+    if missing:
+        lacking = ", ".join(f"'{name}'" for name in missing)
+        raise InvalidDataIdError(f"The data ID lacks {lacking}. Add what is missing.")
+    key = tuple(known[name] for name in group.required)
+    if not await _exists(snapshot, group, key):
+        return None
+    found = (await expand(snapshot, [(group, key)]))[0]
+    for name, value in zip(group.names, found.values, strict=True):
+        if known.get(name, value) != value:
+            raise InvalidDataIdError(
+                f"The data ID gives '{name}' as {known[name]!r}, but by the records it is {value!r}. Correct it or leave it out."
+            )
+    return found
+
+
+async def constraint(snapshot: Snapshot, values: Mapping[str, Any]) -> dict[str, Value] | None:
+    """Read what a user wrote as conditions on dimensions, required or implied, of as many data IDs as fit.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    values
+        See `parse_keys`; it need not be a whole data ID. Columns of records are replaced by the required dimensions of the one
+        record that they single out.
+
+    Returns
+    -------
+    dict or None
+        Dimension to value; None if nothing can fit because a record that is told by its columns does not exist.
+
+    Raises
+    ------
+    InvalidDataIdError
+        Raised if the values cannot be understood, contradict each other, or tell a record by columns that several have.
+    """
+    parsed = parse_keys(snapshot.repository.universe, values)
+    return parsed.values if await _look_up(snapshot, parsed) else None
+
+
+async def expand(snapshot: Snapshot, ids: Sequence[tuple[DimensionGroup, Key]]) -> list[DataId]:
+    """Complete data IDs with what they imply.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from. What was read is kept for the length of the snapshot.
+    ids
+        Dimensions and the values of the required ones.
+
+    Returns
+    -------
+    list
+        In the order of ``ids``. Equal ones are one object.
+    """
+    known: dict[tuple[DimensionGroup, Key], DataId] = snapshot.cache.setdefault("data IDs", {})
+    new: dict[DimensionGroup, list[Key]] = {}
+    for one in dict.fromkeys(ids):
+        if one not in known:
+            new.setdefault(one[0], []).append(one[1])
+    for group, keys in new.items():
+        rows = await _with_implied(snapshot, group, keys)
+        known.update(zip(zip(repeat(group), keys), map(DataId, repeat(group), rows), strict=False))
+    return [known[one] for one in ids]
+
+
+async def _with_implied(snapshot: Snapshot, group: DimensionGroup, keys: list[Key]) -> Iterable[Key]:
+    """Add the implied values to those of the required dimensions."""
+    if not group.implied:
+        return keys
+    columns: dict[str, Sequence[Any]] = dict(zip(group.required, zip(*keys, strict=True), strict=True))
+    for element in _implying(group):
+        wanted: list[Key] = list(zip(*(columns[name] for name in element.required), strict=True))
+        found = await _implied(snapshot, element, wanted)
+        unknown = (None,) * len(element.implied)
+        rows = [found.get(key, unknown) for key in wanted]
+        for index, name in enumerate(element.implied):
+            columns.setdefault(name, list(map(itemgetter(index), rows)))
+    return zip(*(columns[name] for name in group.names), strict=True)
+
+
+def _implying(group: DimensionGroup) -> list[Element]:
+    """Elements whose records hold the implied values, each behind those that tell its own required dimensions."""
+    waiting = [element for element in group.elements if element.implied]
+    known = set(group.required)
+    ordered: list[Element] = []
+    while waiting:
+        element = next(element for element in waiting if known.issuperset(element.required))
+        waiting.remove(element)
+        ordered.append(element)
+        known.update(element.implied)
+    return ordered
+
+
+async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> dict[Key, Key]:
+    """Read what records imply, by their required dimensions; those that are not known yet in one statement."""
+    known: dict[Key, Key] = snapshot.cache.setdefault(("implied by", element.name), {})
+    missing = [key for key in dict.fromkeys(keys) if key not in known and None not in key]
+    if missing:
+        tables = snapshot.repository.tables
+        table = tables.element(element)
+        kinds = {name: tables.dimension_type(name) for name in element.required}
+        wanted = snapshot.repository.dialect.rows("wanted", kinds, missing)
+        size = len(kinds)
+        same = sa.and_(*(table.c[element.column_of(name)] == wanted.c[name] for name in kinds))
+        implied = (table.c[name] for name in element.implied)
+        statement = sa.select(*wanted.c, *implied).select_from(wanted.join(table, same))
+        for row in await snapshot.rows(statement):
+            known[tuple(row[:size])] = tuple(row[size:])
+    return known
+
+
+async def _exists(snapshot: Snapshot, group: DimensionGroup, key: Key) -> bool:
+    """Whether there are records of all that a data ID names, and of the relations among them."""
+    tables = snapshot.repository.tables
+    known = dict(zip(group.required, key, strict=True))
+    parts = []
+    for element in group.elements:
+        if element.is_skypix:
+            if not pixel_exists(element, known[element.name]):
+                return False
+        elif (element.name in known or element.always_join) and known.keys() >= set(element.required):
+            table = tables.element(element)
+            conditions = [table.c[element.column_of(name)] == known[name] for name in element.required]
+            parts.append(sa.exists().select_from(table).where(*conditions))
+    return not parts or bool((await snapshot.rows(sa.select(sa.and_(*parts))))[0][0])
+
+
+async def _look_up(snapshot: Snapshot, parsed: ParsedKeys) -> bool:
+    """Replace what is told by columns of records by dimensions; False if a record does not exist."""
+    for lookup in parsed.lookups.values():
+        if not await _resolve_text(snapshot, lookup, parsed.values):
+            return False
+        if lookup.conditions and not await _resolve_columns(snapshot, lookup, parsed.values):
+            return False
+    return True
+
+
+async def _resolve_text(snapshot: Snapshot, lookup: Lookup, values: dict[str, Value]) -> bool:
+    """Take a string for an alternate key, else for a number."""
+    element, text = lookup.element, lookup.text
+    if text is None:
+        return True
+    by_key = await _records(snapshot, element, [text], values)
+    if lookup.number is None:
+        if not by_key:
+            return False
+    else:
+        own = element.primary_key
+        by_number = await _records(snapshot, element, [Condition(own.name, own.type, lookup.number, text.key)], values)
+        if not by_key:
+            _adopt(values, {element.name: lookup.number})
+            return True
+        if by_number and by_number != by_key:
+            raise InvalidDataIdError(
+                f"'{text.value}' is the {text.column} of one {element.name} and the number of another. "
+                f"Give the number as a number, or write '{element.name}.{text.column}'."
+            )
+    _adopt(values, _single(element, by_key, [text], values))
+    return True
+
+
+async def _resolve_columns(snapshot: Snapshot, lookup: Lookup, values: dict[str, Value]) -> bool:
+    """Take the record that has certain values in certain columns."""
+    element, conditions = lookup.element, lookup.conditions
+    own = [
+        Condition(element.primary_key.name, element.primary_key.type, values[name], name)
+        for name in (element.name,)
+        if name in values
+    ]
+    found = await _records(snapshot, element, [*own, *conditions], values)
+    if found:
+        _adopt(values, _single(element, found, conditions, values))
+        return True
+    if own and await _records(snapshot, element, own, values):
+        raise InvalidDataIdError(
+            f"The record of {element.name} {own[0].value!r} does not have {_shown(conditions)}. Correct it or leave it out."
+        )
+    return False
+
+
+async def _records(
+    snapshot: Snapshot, element: Element, conditions: Sequence[Condition], values: Mapping[str, Value]
+) -> list[Key]:
+    """Find up to two records by some columns and by the other dimensions that are known; gives the required dimensions."""
+    tables = snapshot.repository.tables
+    table = tables.element(element)
+    others = [name for name in (*element.required, *element.implied) if name != element.name and name in values]
+    statement = (
+        sa.select(*(table.c[element.column_of(name)] for name in element.required))
+        .where(*(table.c[condition.column] == condition.value for condition in conditions))
+        .where(*(table.c[element.column_of(name)] == values[name] for name in others))
+        .limit(2)
+    )
+    return [tuple(row) for row in await snapshot.rows(statement)]
+
+
+def _single(
+    element: Element, found: Sequence[Key], conditions: Sequence[Condition], values: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Insist on one record."""
+    if len(found) > 1:
+        lacking = [f"'{name}'" for name in element.required if name not in values]
+        raise InvalidDataIdError(
+            f"Several records of {element.name} have {_shown(conditions)}. Add {' or '.join(lacking)} to the data ID."
+        )
+    return dict(zip(element.required, found[0], strict=True))
+
+
+def _adopt(values: dict[str, Value], found: Mapping[str, Value]) -> None:
+    for name, value in found.items():
+        if values.setdefault(name, value) != value:
+            raise InvalidDataIdError(
+                f"The data ID gives '{name}' as {values[name]!r}, and other keys of it as {value!r}. Correct one of them."
+            )
+
+
+def _shown(conditions: Iterable[Condition]) -> str:
+    return " and ".join(f"{condition.column} = {repr(condition.value)[:100]}" for condition in conditions)
