@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import ParseResult, quote, unquote, urlparse
 
-__all__ = ["Artifacts", "Place", "absolute_uri", "local_path"]
+__all__ = ["ArtifactRoot", "Place", "absolute_uri", "local_path"]
 
 _ESCAPE = re.compile(r"%[A-F0-9]{2}")
 _EUPS = re.compile(r"\$\{?[A-Z_]+_DIR\}?/")
@@ -47,8 +47,13 @@ def _parse(text: str) -> ParseResult:
     if _EUPS.match(path):
         # The Butler would ask EUPS; we take such a variable as any other.
         path = os.path.expandvars(path)
-    path = os.path.expandvars(path)
-    return parts._replace(path=os.path.normpath(path))
+    return parts._replace(path=_normal(os.path.expandvars(path)))
+
+
+def _normal(path: str) -> str:
+    """Normalise a local path, keeping a slash at its end; two at its start would make a host of the first name in a URI."""
+    normal = os.path.normpath(f"/{path.lstrip('/')}" if path.startswith("/") else path)
+    return f"{normal}/" if path.endswith("/") and not normal.endswith("/") else normal
 
 
 def absolute_uri(text: str, *, directory: str | None = None) -> str:
@@ -57,13 +62,13 @@ def absolute_uri(text: str, *, directory: str | None = None) -> str:
     Parameters
     ----------
     text
-        A path or URI; a trailing slash is kept only in URIs.
+        A path or URI.
     directory
         Local directory that relative paths start from; by default the current one.
     """
     parts = _parse(text)
     if not parts.scheme:
-        path = os.path.normpath(os.path.join(directory or os.getcwd(), parts.path))
+        path = _normal(os.path.join(directory or os.getcwd(), parts.path))
         parts = parts._replace(scheme="file", path=quote(path))
     return parts.geturl()
 
@@ -74,7 +79,7 @@ def local_path(uri: str) -> str | None:
     return unquote(parts.path) if parts.scheme == "file" else None
 
 
-class Artifacts:
+class ArtifactRoot:
     """Turns the paths of file records into URIs, for one datastore root.
 
     Parameters

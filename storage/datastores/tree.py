@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from butlerql.storage.config import BUTLER_ROOT, RepositoryConfig
 from butlerql.storage.errors import InvalidConfigError, UnknownDatastoreError, UnsupportedRepositoryError
-from butlerql.storage.locations import absolute_uri, local_path
+from butlerql.storage.locations import ArtifactRoot, absolute_uri, local_path
 
 __all__ = ["ChainedDatastore", "Datastore", "FileDatastore", "InMemoryDatastore", "build_datastores"]
 
@@ -76,6 +77,11 @@ class FileDatastore(Datastore):
     @property
     def is_ephemeral(self) -> bool:
         return False
+
+    @cached_property
+    def artifacts(self) -> ArtifactRoot:
+        """What turns the paths of its records into URIs."""
+        return ArtifactRoot(self.root_uri)
 
     @property
     def leaves(self) -> Iterator[FileDatastore | InMemoryDatastore]:

@@ -1,0 +1,208 @@
+"""What datastores record about the files of datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from butlerql.storage.datastores.tree import Datastore, FileDatastore
+from butlerql.storage.dialect import UuidText
+
+if TYPE_CHECKING:
+    from butlerql.storage.registry.datasets import Dataset
+    from butlerql.storage.repository import Repository
+    from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["Artifact", "artifacts", "filenames", "record_tables", "recorded_tables", "stored"]
+
+# How the Butler writes "the whole dataset" where a component is part of a primary key; others have been seen.
+_WHOLE = frozenset({"__NULL_STRING__", "", None})
+_FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
+
+
+class Artifact(NamedTuple):
+    """A file or object that holds a dataset, or a component of one; several datasets may share one."""
+
+    datastore: FileDatastore
+    uri: str
+    """Absolute, quoted; a member of a zip file is in the fragment."""
+
+    path: str | None
+    """Local path, None where the datastore is no file system."""
+
+    component: str | None
+    formatter: str
+    """Class that reads it."""
+
+    storage_class: str
+    """Of the file: a component's own where a dataset is split."""
+
+    size: int | None
+    """Bytes; None if it was not recorded."""
+
+    checksum: str | None
+
+
+def record_tables(datastore: Datastore) -> list[str]:
+    """Return the tables that hold the records of a datastore and of all below it, each once, in order."""
+    return list(dict.fromkeys(leaf.records_table for leaf in datastore.leaves if isinstance(leaf, FileDatastore)))
+
+
+async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]:
+    """Return those of `record_tables` that exist: the Butler makes each when it first opens the repository to write."""
+    key = "opaque tables"
+    if key not in snapshot.cache:
+        meta = sa.table("opaque_meta", sa.column("table_name"), schema=snapshot.repository.tables.location.schema)
+        snapshot.cache[key] = {name for (name,) in await snapshot.rows(sa.select(meta.c.table_name))}
+    return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
+
+
+async def artifacts(
+    snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore | None = None
+) -> list[list[Artifact]]:
+    """Return where the files of datasets are, by the records: one statement a table of records.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    datasets
+        Any datasets, components and repetitions among them.
+    datastore
+        Where to look; by default in all of the repository.
+
+    Returns
+    -------
+    list
+        For each dataset the files of each datastore in turn, empty if none has it. A component has its own file where the dataset is
+        split, else the one that it shares. A component that is computed from others has all files of a split dataset.
+    """
+    datastore = datastore or snapshot.repository.datastore
+    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore, _FILE_COLUMNS)
+    result: list[list[Artifact]] = [[] for _ in datasets]
+    for leaf, rows_by_id in rows_by_leaf:
+        place = leaf.artifacts.place
+        for found, dataset in zip(result, datasets, strict=True):
+            rows = rows_by_id.get(dataset.uuid.replace("-", ""))
+            if rows is None:
+                continue
+            for _, path, component, formatter, storage_class, size, checksum, *_ in _of_component(dataset, rows):
+                uri, local = place(path)
+                component = None if component in _WHOLE else component
+                size = None if size == -1 else size
+                found.append(Artifact(leaf, uri, local, component, formatter, storage_class, size, checksum))
+    return result
+
+
+async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str | None]:
+    """Return the local path, else the URI, of each dataset's file in the first datastore that has a record of it.
+
+    None if no datastore has, and for a dataset that this datastore keeps split in several files. Nothing is looked at but the
+    records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
+    """
+    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
+    result: list[str | None] = [None] * len(datasets)
+    for index, dataset in enumerate(datasets):
+        for leaf, rows_by_id in rows_by_leaf:
+            rows = rows_by_id.get(dataset.uuid.replace("-", ""))
+            if rows is None:
+                continue
+            if len(chosen := _of_component(dataset, rows)) == 1:
+                place = leaf.artifacts.place(chosen[0].path)
+                result[index] = place.uri if place.path is None else place.path
+            break
+    return result
+
+
+async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore | None = None) -> list[bool]:
+    """Tell of each dataset whether a datastore (by default any) has a record of it, or of the dataset that it is a component of."""
+    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, ())
+    recorded = {key for _, rows_by_id in rows_by_leaf for key in rows_by_id}
+    return [dataset.uuid.replace("-", "") in recorded for dataset in datasets]
+
+
+def _of_component(dataset: Dataset, rows: Sequence[sa.Row[Any]]) -> Sequence[sa.Row[Any]]:
+    """Choose, among a dataset's rows in one datastore, those that a component is read from."""
+    if len(rows) == 1:
+        return rows
+    component = dataset.dataset_type.component
+    own = [row for row in rows if row.component == component]
+    return own or sorted(rows, key=lambda row: row.component or "")
+
+
+_Rows = Mapping[str, Sequence[sa.Row[Any]]]
+
+
+async def _rows_by_leaf(
+    snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore, columns: Sequence[str]
+) -> list[tuple[FileDatastore, _Rows]]:
+    """Read the records of datasets: for each file datastore in order its rows (these columns) by the dataset's UUID without hyphens."""
+    repository = snapshot.repository
+    uuids = list({dataset.uuid: None for dataset in datasets})
+    wanted = {leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)}
+    found: dict[FileDatastore, _Rows] = {}
+    for table in await recorded_tables(snapshot, datastore) if uuids else []:
+        sharing = [
+            leaf
+            for leaf in repository.datastore.leaves
+            if isinstance(leaf, FileDatastore) and leaf.records_table == table
+        ]
+        rows = await snapshot.rows(_records(repository, table, uuids, columns, sharing))
+        found.update(_shared_out(rows, sharing))
+    return [(leaf, found[leaf]) for leaf in datastore.leaves if leaf in wanted and leaf in found]
+
+
+def _records(
+    repository: Repository, table: str, uuids: Iterable[str], columns: Sequence[str], sharing: Sequence[FileDatastore]
+) -> sa.Select[Any]:
+    """Select records, and for each datastore that shares the table whether it has the dataset.
+
+    The records of a table that several datastores share do not tell them apart; the Butler gives them all to each. Where the registry
+    keeps which datastore has what (or had, until its trash is emptied) tells it.
+    """
+    tables = repository.tables
+    records = tables.records(table)
+    # UUIDs come as bare hexadecimal digits: the database is quicker than we are at making them alike.
+    key = sa.func.replace(sa.cast(records.c.dataset_id, sa.Text), "-", "")
+    chosen: list[sa.ColumnElement[Any]] = [key, *(records.c[column] for column in columns)]
+    if len(sharing) > 1:
+        location = tables.location
+        trash = sa.table(
+            "dataset_location_trash",
+            sa.column("datastore_name", sa.Text),
+            sa.column("dataset_id", UuidText),
+            schema=location.schema,
+        )
+        chosen += [
+            sa.or_(
+                *(
+                    sa.exists().where(kept.c.datastore_name == leaf.name, kept.c.dataset_id == records.c.dataset_id)
+                    for kept in (location, trash)
+                )
+            ).label(f"in_{index}")
+            for index, leaf in enumerate(sharing)
+        ]
+    ids = repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
+
+
+def _shared_out(rows: Iterable[sa.Row[Any]], sharing: Sequence[FileDatastore]) -> dict[FileDatastore, _Rows]:
+    """Give each row to its datastore; to the first where the registry does not say to which."""
+    if len(sharing) == 1:
+        return {sharing[0]: _by_id(rows)}
+    kept: list[list[sa.Row[Any]]] = [[] for _ in sharing]
+    for row in rows:
+        owners = [index for index, has in enumerate(row[-len(sharing) :]) if has] or [0]
+        for index in owners:
+            kept[index].append(row)
+    return {leaf: _by_id(own) for leaf, own in zip(sharing, kept, strict=True)}
+
+
+def _by_id(rows: Iterable[sa.Row[Any]]) -> _Rows:
+    result: dict[str, tuple[sa.Row[Any], ...]] = {}
+    for row in rows:
+        key = row[0]
+        result[key] = (*result[key], row) if key in result else (row,)
+    return result
