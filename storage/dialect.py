@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from butlerql.storage.globs import postgresql_regex, python_regex
 from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
 
 __all__ = ["Dialect", "DriverFault", "PostgresqlDialect", "SqliteDialect", "UuidText", "dialect_of"]
@@ -97,6 +98,10 @@ class Dialect(ABC):
     @abstractmethod
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
         """Make a table of values that travel as one parameter a table or a column, however many they are."""
+
+    @abstractmethod
+    def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
+        """Condition that a text fits one of some globs (at least one), by the rules of `butlerql.storage.globs`."""
 
     @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
@@ -196,6 +201,10 @@ class SqliteDialect(Dialect):
             .cte(name)
         )
 
+    def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
+        # SQLAlchemy gives each connection a REGEXP that is Python's own search.
+        return column.regexp_match(python_regex(globs))
+
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
 
@@ -248,6 +257,9 @@ class PostgresqlDialect(Dialect):
         ]
         typed = [sa.column(column, kind) for column, kind in columns.items()]
         return sa.func.unnest(*arrays).table_valued(*typed).render_derived(name=name)
+
+    def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
+        return column.regexp_match(postgresql_regex(globs))
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]
