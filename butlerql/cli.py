@@ -1,1 +1,142 @@
 """The command line."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from butlerql import __version__
+from butlerql.settings import Settings, load_settings
+from butlerql.storage.errors import ButlerQLError, InvalidConfigError
+
+__all__ = ["main"]
+
+FAILED = 2
+"""Exit status where a repository cannot be opened or a setting is wrong; click uses it for wrong options as well."""
+
+T = TypeVar("T")
+
+config_option = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read settings from this YAML file (see docs/reference/settings.md).",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="butlerql")
+def main() -> None:
+    """Serve Butler data repositories as a GraphQL graph.
+
+    REPO is the directory of a repository, its butler.yaml, or its label in the repository index.
+    """
+
+
+@main.command()
+@click.argument("repositories", metavar="REPO...", nargs=-1, required=True)
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port to listen on; 0 for any that is free.  [default: 8080]")
+@config_option
+@click.option("--workers", type=int, metavar="N", help="How many processes answer.  [default: 1]")
+@click.option(
+    "--insecure", is_flag=True, help="Listen where other machines can connect, although nobody has to log in."
+)
+def serve(
+    repositories: tuple[str, ...],
+    host: str | None,
+    port: int | None,
+    file: Path | None,
+    workers: int | None,
+    insecure: bool,
+) -> None:
+    """Serve one or more repositories until stopped.
+
+    Each REPO can be given as label=REPO and is at /label/graphql; without a label it has its own name. The first is
+    also at /graphql, and the explorer is at /.
+    """
+    from butlerql import serving
+
+    settings = _settings(file, host=host, port=port, workers=workers)
+    if not insecure and not serving.is_loopback(settings.host):
+        _fail(
+            f"Not listening on {settings.host}: everybody who can reach it could read the repository, there is no "
+            "authentication. Say --insecure if that is right, or put a proxy that authenticates before 127.0.0.1."
+        )
+    labelled = _run(_find(repositories, settings))
+    try:
+        listener = serving.bind(settings.host, settings.port)
+    except InvalidConfigError as error:
+        _fail(str(error))
+    address = serving.url_of(listener)
+    for number, (label, uri) in enumerate(labelled.items()):
+        also = f"  (also {address}/graphql)" if number == 0 else ""
+        click.echo(f"{uri}\n    {address}/{label}/graphql{also}")
+    click.echo(f"Open {address}/ in a browser to look around. Stop with Ctrl-C.")
+    sys.stdout.flush()
+    serving.run(serving.Served(labelled, settings), listener)
+
+
+@main.command()
+@click.argument("repository", metavar="REPO")
+def schema(repository: str) -> None:
+    """Print the GraphQL schema of a repository, in the schema definition language."""
+    from butlerql.schema.build import build_schema, print_sdl
+
+    opened = _run(_open_and_close(repository, Settings()))
+    click.echo(print_sdl(build_schema(opened.universe)))
+
+
+@main.command()
+@click.argument("repository", metavar="REPO")
+@config_option
+def check(repository: str, file: Path | None) -> None:
+    """Say what is found in a repository, and whether it can be served and written to."""
+    from butlerql.repository_report import describe
+
+    click.echo(describe(_run(_open_and_close(repository, _settings(file)))))
+
+
+def _settings(file: Path | None, **options: Any) -> Settings:
+    try:
+        return load_settings(file, {name: value for name, value in options.items() if value is not None})
+    except InvalidConfigError as error:
+        _fail(str(error))
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except ButlerQLError as error:
+        _fail(str(error))
+
+
+async def _find(arguments: tuple[str, ...], settings: Settings) -> dict[str, str]:
+    """Open every repository once, so that what cannot be served is told before anything is."""
+    from butlerql.opening import label_of, split_label, unique_labels
+
+    found = []
+    for argument in arguments:
+        label, uri = split_label(argument)
+        repository = await _open_and_close(uri, settings)
+        found.append((label or label_of(repository.name), uri))
+    return unique_labels(found)
+
+
+async def _open_and_close(uri: str, settings: Settings) -> Any:
+    from butlerql.storage.repository import Repository
+
+    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds)
+    await repository.close()
+    return repository
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"butlerql: {' '.join(message.split())}", err=True)
+    sys.exit(FAILED)

@@ -1,0 +1,104 @@
+"""Open the repositories that are to be served."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from butlerql.app import RESERVED_LABELS
+from butlerql.graphql_http import Service
+from butlerql.settings import Settings
+from butlerql.storage.errors import InvalidConfigError
+from butlerql.storage.repository import Repository
+
+__all__ = ["label_of", "open_service", "open_services", "split_label", "unique_labels"]
+
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+async def open_service(uri: str, settings: Settings) -> Service:
+    """Open one repository and build what answers questions about it.
+
+    Parameters
+    ----------
+    uri
+        Its directory, its butler.yaml, or its label in the repository index.
+    settings
+        Page sizes and time budgets.
+
+    Raises
+    ------
+    RepositoryError
+        If it cannot be opened; the subclass says why.
+    """
+    from butlerql.resolvers.context import Limits
+    from butlerql.resolvers.service import build_service
+
+    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds)
+    return build_service(repository, Limits(settings.default_page, settings.maximum_page))
+
+
+@asynccontextmanager
+async def open_services(repositories: Mapping[str, str], settings: Settings) -> AsyncIterator[dict[str, Service]]:
+    """Open several repositories, and close them in the end.
+
+    Parameters
+    ----------
+    repositories
+        Where each label's repository is.
+    settings
+        Page sizes and time budgets.
+    """
+    async with AsyncExitStack() as stack:
+        services = {}
+        for label, uri in repositories.items():
+            services[label] = await open_service(uri, settings)
+            stack.push_async_callback(services[label].close)
+        yield services
+
+
+def split_label(argument: str) -> tuple[str | None, str]:
+    """Take ``label=REPO`` apart; a path that holds ``=`` can be given as ``./a=b``.
+
+    Parameters
+    ----------
+    argument
+        As on the command line.
+    """
+    label, equals, uri = argument.partition("=")
+    if equals and uri and _LABEL.fullmatch(label):
+        return label, uri
+    return None, argument
+
+
+def label_of(name: str) -> str:
+    """Make a label of a repository's name: it becomes a part of addresses."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "repository"
+
+
+def unique_labels(repositories: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Make sure that every repository has an address of its own.
+
+    Parameters
+    ----------
+    repositories
+        Labels and places.
+
+    Raises
+    ------
+    InvalidConfigError
+        If a label is given twice, or stands for an address of the service itself.
+    """
+    found: dict[str, str] = {}
+    for label, uri in repositories:
+        if label in RESERVED_LABELS:
+            raise InvalidConfigError(
+                f"'{label}' cannot be the label of a repository, it is an address of the service. Say another=REPO."
+            )
+        if label in found:
+            raise InvalidConfigError(
+                f"Two repositories would be served as '{label}': {found[label]} and {uri}. Say label=REPO."
+            )
+        found[label] = uri
+    return found

@@ -1,0 +1,69 @@
+"""What ``butlerql check`` says about a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from butlerql import __version__
+from butlerql.storage.datastores.tree import ChainedDatastore, Datastore, FileDatastore
+from butlerql.storage.repository import Repository
+
+__all__ = ["describe"]
+
+
+def describe(repository: Repository) -> str:
+    """Describe a repository that has been opened, a fact a line.
+
+    Parameters
+    ----------
+    repository
+        It may be closed again: nothing is asked of its database here.
+    """
+    universe = repository.universe
+    lines = [
+        ("repository", repository.name),
+        ("root", repository.root),
+        ("configuration", repository.config.file),
+        ("registry", _registry(repository)),
+        ("universe", f"{universe.namespace} {universe.version}"),
+        *(("manager", line) for line in _managers(repository)),
+        *(("datastore", line) for line in _datastores(repository.datastore)),
+        ("own state", "none"),
+        ("writing", _writing(repository)),
+        ("butlerql", f"{__version__}: can serve it"),
+    ]
+    width = max(len(name) for name, _ in lines)
+    shown = []
+    before = None
+    for name, text in lines:
+        shown.append(f"{'' if name == before else name:{width}}  {text}")
+        before = name
+    return "\n".join(shown)
+
+
+def _registry(repository: Repository) -> str:
+    namespace = f", schema {repository.config.namespace}" if repository.config.namespace else ""
+    return f"{repository.dialect.name}{namespace}"
+
+
+def _managers(repository: Repository) -> Iterator[str]:
+    managers = repository.managers
+    for role, name in sorted(managers.classes.items()):
+        version = managers.versions[role]
+        yield f"{role}: {name} {version}".rstrip()
+
+
+def _datastores(datastore: Datastore, indent: str = "") -> Iterator[str]:
+    if isinstance(datastore, FileDatastore):
+        yield f"{indent}{datastore.name} at {datastore.root}"
+    elif isinstance(datastore, ChainedDatastore):
+        yield f"{indent}chain of {len(datastore.children)}:"
+        for child in datastore.children:
+            yield from _datastores(child, indent + "  ")
+    else:
+        yield f"{indent}in memory: nothing of it can be seen from here"
+
+
+def _writing(repository: Repository) -> str:
+    obstacles = repository.managers.write_obstacles
+    return f"no: {'; '.join(obstacles)}" if obstacles else "yes, as far as the versions tell"
