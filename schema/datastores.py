@@ -21,12 +21,15 @@ class Datastore:
         description="Identity among everything served here; opaque, and the same as long as the datastore is there."
     )
     name: str = strawberry.field(description="Name, as the registry's records of locations spell it.")
-    root: str | None = strawberry.field(description="Path or URI below which its files are; null if it has none.")
-    is_ephemeral: bool = strawberry.field(description="Whether what it keeps is gone when its process ends.")
 
     @loaded
-    def parent(self) -> ChainedDatastore | None:
-        """The chain that it is a member of; null if it is in none."""
+    def root(self) -> str | None:
+        """Path or URI below which its files are; null if it has none."""
+
+    is_ephemeral: bool = strawberry.field(description="Whether what it keeps is gone when its process ends.")
+    parent: ChainedDatastore | None = strawberry.field(
+        description="The chain that it is a member of; null if it is in none."
+    )
 
     @loaded
     def datasets(

@@ -87,7 +87,7 @@ class Query:
         dimensions
             Only those that have all these dimensions, required or implied, the Butler's spelling; null for all.
         components
-            Whether components (`calexp.wcs`) are listed too.
+            Whether globs mean components (`calexp.wcs`) too; one that is named in full is always listed.
         """
 
     @loaded

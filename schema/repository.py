@@ -23,12 +23,16 @@ class Repository:
     def dialect(self) -> str:
         """Database that its registry is in: `sqlite` or `postgresql`."""
 
-    read_only: bool = strawberry.field(description="Whether it is served without any way to change it.")
+    @loaded
+    def read_only(self) -> bool:
+        """Whether it is served without any way to change it."""
+
     universe: DimensionUniverse = strawberry.field(description="Its dimensions.")
     datastore: Datastore = strawberry.field(description="Its datastore; the root of the tree if it is a chain.")
-    managers: JSON = strawberry.field(
-        description="The parts of the registry: for each its class and the version of its tables, as the database says."
-    )
+
+    @loaded
+    def managers(self) -> JSON:
+        """The parts of the registry: for each its class and the version of its tables, as the database says."""
 
     @loaded
     def version(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, Final, NewType
 
-from graphql import GraphQLScalarType
+from graphql import GraphQLScalarType, Undefined, ValueNode, value_from_ast_untyped
 from strawberry.types.scalar import ScalarDefinition
 
 from butlerql.time_scales import iso_to_tai_ns, tai_ns_to_iso, tai_ns_to_utc_iso, utc_iso_to_tai_ns
@@ -79,9 +80,18 @@ def parse_data_id(value: object) -> dict[str, object]:
             'a data ID is an object of dimension names and values, such as {"instrument": "HSC", "visit": 903334}'
         )
     for name, item in value.items():
-        if item is None or not isinstance(item, (str, int, float)):
+        if not isinstance(item, (str, int, float)) or (isinstance(item, float) and not isfinite(item)):
             raise InvalidValueError(f"the value of {name!r} in a data ID must be a string, a number or a boolean")
     return value
+
+
+def parse_data_id_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> dict[str, object]:
+    """Take a data ID that is written in the query, maybe with variables in it."""
+    value = value_from_ast_untyped(node, variables)
+    if variables is None and isinstance(value, dict):
+        # The query is being validated: its variables have no values yet. When it runs, one without is refused.
+        value = {name: item for name, item in value.items() if item is not Undefined}
+    return parse_data_id(value)
 
 
 def _instant(parse: Callable[[str], int]) -> Callable[[object], int]:
@@ -105,6 +115,7 @@ def _scalar(
     description: str,
     serialize: Callable[[Any], Any] = _same,
     parse: Callable[[object], Any] = _same,
+    parse_literal: Callable[[ValueNode, dict[str, Any] | None], Any] | None = None,
     specified_by_url: str | None = None,
 ) -> ScalarDefinition:
     return ScalarDefinition(
@@ -113,13 +124,14 @@ def _scalar(
         specified_by_url=specified_by_url,
         serialize=serialize,
         parse_value=parse,
-        parse_literal=None,
+        parse_literal=parse_literal,
         implementation=GraphQLScalarType(
             name,
             description=description,
             specified_by_url=specified_by_url,
             serialize=serialize,
             parse_value=parse,
+            parse_literal=parse_literal,
             extensions={"passthrough": True} if serialize is _same else {},
         ),
     )
@@ -158,5 +170,6 @@ SCALARS: dict[object, ScalarDefinition] = {
 `"exposure.obs_id": "..."`) and strings for integer dimensions: an alternate key first (`"detector": "1_54"`), else the
 number; both, and different, is an error. What is output can be passed back as input.""",
         parse=parse_data_id,
+        parse_literal=parse_data_id_literal,
     ),
 }
