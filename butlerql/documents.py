@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 
 from graphql import DocumentNode, GraphQLError, GraphQLSchema, GraphQLSyntaxError, parse, validate
+from graphql.validation.rules import overlapping_fields_can_be_merged as overlapping
 
 from butlerql.limits import check_size, limit_error
 from butlerql.request_errors import Code, RequestError
@@ -18,6 +19,12 @@ KEPT = 512
 
 KEPT_CHARACTERS = 16_384
 """Longer ones are not: the tree of a document takes some hundred times the memory of its text."""
+
+COMPARISONS = 100_000
+"""How many pairs of fields may be compared to see whether they can be merged. graphql-core's own bound is five times
+that, which a document of 1 kB makes use of for more than a second; twenty screens of distinct fields need a tenth."""
+
+overlapping.MAX_COMPLEXITY_BUDGET = COMPARISONS
 
 
 class Documents:
@@ -82,8 +89,16 @@ class Documents:
         if errors := check_size(document, settings):
             raise _refusal(errors)
         if errors := validate(self._schema, document):
-            raise _refusal([_coded(error, Code.GRAPHQL_VALIDATION_FAILED) for error in errors])
+            raise _refusal([_invalid(error) for error in errors])
         return document
+
+
+def _invalid(error: GraphQLError) -> GraphQLError:
+    if error.message == "Validation aborted.":
+        return limit_error(
+            "The document selects the same fields, or spreads fragments, over and over", "comparisons", COMPARISONS
+        )
+    return _coded(error, Code.GRAPHQL_VALIDATION_FAILED)
 
 
 def _coded(error: GraphQLError, code: Code) -> GraphQLError:

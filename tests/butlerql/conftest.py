@@ -12,9 +12,6 @@ from butlerql.app import create_app
 from butlerql.settings import Settings
 from tests.support.tiny_service import TinyService
 
-SMALL = {"maximum_body_bytes": 20_000, "maximum_document_characters": 10_000, "maximum_tokens": 1_000}
-"""Limits that a test soon reaches."""
-
 
 @pytest.fixture
 def service() -> TinyService:
@@ -24,8 +21,8 @@ def service() -> TinyService:
 
 @pytest.fixture
 def settings() -> Settings:
-    """Give small limits."""
-    return Settings(**SMALL)
+    """Give limits that a test soon reaches."""
+    return Settings(maximum_body_bytes=20_000, maximum_document_characters=10_000, maximum_tokens=1_000)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from tests.support.tiny_service import TinyService
 
 MODERN = "application/graphql-response+json"
 PLAIN = "application/json"
+NO_STRING: list[Any] = [{}, 1, True, []]
+NO_MAP: list[Any] = ["{}", 1, True, []]
 BOTH = pytest.mark.parametrize("accept", [MODERN, PLAIN])
 
 
@@ -115,10 +117,11 @@ async def test_other_bodies_are_not_taken(client: httpx.AsyncClient, headers: di
         b'{"query": "{ hello }", "variables": {"x": ' + b"9" * 6_000 + b"}}",
         b'{"query": "{ hello }", "variables": {"x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}",
         {},
-        *({"query": wrong} for wrong in (None, {}, 1, True, [])),
-        *({"query": "{ hello }", "operationName": wrong} for wrong in ({}, 1, True, [])),
-        *({"query": "{ hello }", "variables": wrong} for wrong in ("{}", 1, True, [])),
-        *({"query": "{ hello }", "extensions": wrong} for wrong in ("{}", 1, True, [])),
+        *({"query": wrong} for wrong in NO_STRING),
+        {"query": None},
+        *({"query": "{ hello }", "operationName": wrong} for wrong in NO_STRING),
+        *({"query": "{ hello }", "variables": wrong} for wrong in NO_MAP),
+        *({"query": "{ hello }", "extensions": wrong} for wrong in NO_MAP),
     ],
 )
 async def test_what_is_no_request_is_refused(client: httpx.AsyncClient, body: Any, accept: str) -> None:
@@ -232,9 +235,7 @@ async def test_get_without_sense_is_refused(client: httpx.AsyncClient, query_str
 @BOTH
 async def test_get_does_not_change_anything(client: httpx.AsyncClient, service: TinyService, accept: str) -> None:
     change = "mutation M { set(value: 5) } query Q { hello }"
-    response = await client.get(
-        "/graphql", params={"query": change, "operationName": "M"}, headers={"Accept": accept}
-    )
+    response = await client.get("/graphql", params={"query": change, "operationName": "M"}, headers={"Accept": accept})
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
     assert code_of(response) == "METHOD_NOT_ALLOWED"
@@ -273,7 +274,11 @@ async def test_where_nothing_is_a_program_can_read_so(client: httpx.AsyncClient,
 
 @pytest.mark.parametrize(
     ("path", "location"),
-    [("/graphql", "./"), ("/second/graphql", "../?repository=second"), ("/%0d%0aX:1/graphql", "../?repository=%0D%0AX%3A1")],
+    [
+        ("/graphql", "./"),
+        ("/second/graphql", "../?repository=second"),
+        ("/%0d%0aX:1/graphql", "../?repository=%0D%0AX%3A1"),
+    ],
 )
 async def test_a_browser_is_led_to_the_page(client: httpx.AsyncClient, path: str, location: str) -> None:
     visit = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -281,7 +286,9 @@ async def test_a_browser_is_led_to_the_page(client: httpx.AsyncClient, path: str
     assert response.status_code == 303
     assert response.headers["location"] == location
     if path == "/graphql":
-        assert (await client.get("/graphql?query={hello}", headers=visit)).json() == {"data": {"hello": "Hello, world!"}}
+        assert (await client.get("/graphql?query={hello}", headers=visit)).json() == {
+            "data": {"hello": "Hello, world!"}
+        }
 
 
 async def test_every_answer_names_its_request_and_keeps_browsers_from_guessing(client: httpx.AsyncClient) -> None:
