@@ -80,8 +80,8 @@ class Dialect(ABC):
         """Begin a read-only transaction that sees one state of the database."""
 
     @abstractmethod
-    async def interrupt(self, connection: AsyncConnection) -> None:
-        """Stop the statement that a connection runs."""
+    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
+        """Stop the statement that a connection runs; ``running`` ends soon after."""
 
     @abstractmethod
     async def recover(self) -> None:
@@ -155,7 +155,7 @@ class SqliteDialect(Dialect):
         # A transaction takes its lock, and with it its snapshot, at the first read.
         await connection.exec_driver_sql("SELECT 1 FROM butler_attributes LIMIT 1")
 
-    async def interrupt(self, connection: AsyncConnection) -> None:
+    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
         raw = await connection.get_raw_connection()
         driver = raw.driver_connection
         assert isinstance(driver, aiosqlite.Connection)
@@ -233,8 +233,9 @@ class PostgresqlDialect(Dialect):
     async def begin_snapshot(self, connection: AsyncConnection) -> None:
         await connection.begin()
 
-    async def interrupt(self, connection: AsyncConnection) -> None:
-        """Do nothing: asyncpg itself has the server cancel a statement whose caller is cancelled."""
+    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
+        """Cancel the caller: asyncpg then has the server cancel the statement."""
+        running.cancel()
 
     async def recover(self) -> None:
         """Do nothing: the server recovers by itself."""

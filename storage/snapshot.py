@@ -47,16 +47,18 @@ class Snapshot:
         TimedOutError
             Raised if the snapshot's time is over.
         """
+        running = asyncio.ensure_future(self._connection.execute(statement, parameters))
         try:
             async with asyncio.timeout_at(self._deadline):
-                return (await self._connection.execute(statement, parameters)).all()
+                # Shielded: a statement that is cancelled would go on in the driver's thread; it is stopped in `_abandon`.
+                return (await asyncio.shield(running)).all()
         except TimeoutError:
-            await self._abandon()
+            await self._abandon(running)
             raise TimedOutError(
                 f"Reading the registry took longer than {self._seconds:g} seconds. Ask for less, or in smaller pages."
             ) from None
         except asyncio.CancelledError:
-            await self._abandon()
+            await self._abandon(running)
             raise
         except DBAPIError as error:
             if self.repository.dialect.fault(error.orig) == DriverFault.BUSY:
@@ -70,18 +72,20 @@ class Snapshot:
             if not self.repository.dialect.needs_savepoints:
                 yield
                 return
+            nested = await self._connection.begin_nested()
             try:
-                async with self._connection.begin_nested():
-                    yield
-            except asyncio.CancelledError:
-                await self._abandon()
+                yield
+            except BaseException:
+                if not self._connection.invalidated:
+                    await nested.rollback()
                 raise
+            await nested.commit()
 
-    async def _abandon(self) -> None:
-        """Stop what runs and give the connection up: nobody knows what state it is in."""
-        if not self._connection.invalidated:
-            await self.repository.dialect.interrupt(self._connection)
-            await self._connection.invalidate()
+    async def _abandon(self, running: asyncio.Future[Any]) -> None:
+        """Stop the statement that runs and give the connection up: nobody knows what state it is in."""
+        await self.repository.dialect.interrupt(self._connection, running)
+        await asyncio.gather(running, return_exceptions=True)
+        await self._connection.invalidate()
 
 
 @asynccontextmanager
