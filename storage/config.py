@@ -105,18 +105,17 @@ class RepositoryConfig:
         index, trouble = _read_index()
         file = _find_file(index.get(uri, uri))
         try:
+            os.stat(file)
             document = read_mapping(file)
         except (FileNotFoundError, NotADirectoryError):
             known = (
                 f"Known labels: {', '.join(sorted(index))}." if index else trouble or "There is no repository index."
             )
             raise NotARepositoryError(f"'{uri}' is no Butler repository: {file} does not exist. {known}") from None
+        except OSError as error:
+            raise NotARepositoryError(f"'{uri}' cannot be opened: {file}: {error.strerror}.") from error
         _check_kind(document, file)
-        configured_root = document.get("root", str(file.parent))
-        if not isinstance(configured_root, str) or not configured_root:
-            raise _wrong(file, "root", "must be a path or URI")
-        root = absolute_uri(configured_root)
-        root = (local_path(root) or root).rstrip("/") or "/"
+        root = _root(document, file)
         registry = merged(_defaults("registry.yaml", "registry", _REGISTRY), _section(document, "registry", file))
         managers = _mapping(registry, "managers", file, "registry")
         namespace = registry.get("namespace")
@@ -159,11 +158,17 @@ def _find_file(target: str) -> Path:
             f"'{target}' cannot be opened: configurations are read from local files only, not by {scheme}. "
             "Copy its butler.yaml here and add the key `root` with the repository's URI."
         )
-    if target.endswith("/") or os.path.isdir(path):
-        return Path(path) / "butler.yaml"
-    if Path(path).suffix not in {".yaml", ".json"} and not os.path.exists(path):
-        raise NotARepositoryError(f"'{target}' is no Butler repository: {path} does not exist.")
-    return Path(path)
+    return Path(path, "butler.yaml") if path.endswith("/") or os.path.isdir(path) else Path(path)
+
+
+def _root(document: Mapping[Any, Any], file: Path) -> str:
+    root = document.get("root")
+    if root is None:
+        return str(file.parent)
+    if not isinstance(root, str) or not root:
+        raise _wrong(file, "root", "must be a path or URI")
+    uri = absolute_uri(root)
+    return (local_path(uri) or uri).rstrip("/") or "/"
 
 
 def _check_kind(document: Mapping[Any, Any], file: Path) -> None:
@@ -294,6 +299,8 @@ def _registry_url(registry: Mapping[Any, Any], root: str, file: Path) -> str:
 
 def _text(registry: Mapping[Any, Any], key: str, file: Path) -> str | None:
     value = registry.get(key)
+    if key == "password" and isinstance(value, int):
+        return str(value)
     if not isinstance(value, str | None):
         raise _wrong(file, f"registry.{key}", "must be a text; put it in quotes")
     return value

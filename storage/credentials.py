@@ -46,9 +46,9 @@ def with_credentials(url: sa.URL) -> sa.URL:
             raise InvalidConfigError(f"{place}: needs a mapping with `url` and `password`.")
         if _fits(entry["url"], url, place):
             username, password = url.username or entry.get("username"), entry.get("password")
-            if not isinstance(password, str) or not isinstance(username, str | None):
+            if not isinstance(password, str | int) or not isinstance(username, str | None):
                 raise InvalidConfigError(f"{place}: `password` and `username` must be texts; put them in quotes.")
-            return url.set(username=username, password=password)
+            return url.set(username=username, password=str(password))
     return url
 
 

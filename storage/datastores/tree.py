@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from butlerql.storage.config import BUTLER_ROOT, RepositoryConfig
 from butlerql.storage.errors import InvalidConfigError, UnknownDatastoreError, UnsupportedRepositoryError
@@ -161,7 +163,7 @@ def _build_file_datastore(section: Mapping[str, Any], config: RepositoryConfig) 
     name = section.get("name", f"FileDatastore@{root}")
     if not isinstance(name, str):
         raise InvalidConfigError(f"{config.file}: the `name` of the datastore at {root} must be a text.")
-    uri = absolute_uri(root.replace(BUTLER_ROOT, config.root))
+    uri = _root_uri(root, config.root)
     scheme = uri.partition(":")[0]
     if scheme not in _SCHEMES:
         raise UnsupportedRepositoryError(
@@ -177,3 +179,11 @@ def _build_file_datastore(section: Mapping[str, Any], config: RepositoryConfig) 
         checksum=bool(section.get("checksum", False)),
         trust_get_request=bool(section.get("trust_get_request", False)),
     )
+
+
+def _root_uri(root: str, butler_root: str) -> str:
+    """Put the repository's root in; a local one is a path already, whatever characters it holds."""
+    if root.startswith(BUTLER_ROOT) and butler_root.startswith("/"):
+        path = os.path.normpath(butler_root + os.path.expandvars(root.removeprefix(BUTLER_ROOT)))
+        return f"file://{quote(path)}"
+    return absolute_uri(root.replace(BUTLER_ROOT, butler_root))
