@@ -15,6 +15,7 @@ from tests.support.ci_hsc import CI_HSC
 from tests.support.postgres import HOW_TO_INSTALL, Server, find_binaries, run_server
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 from tests.support.rich import RICH
+from tests.support.universes import ONE_OF_EACH, UNIVERSE_VERSIONS
 
 # "ci" gives the same examples every time, so that a failure is the change's; "fuzz" looks for new ones.
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25, print_blob=True)
@@ -74,6 +75,12 @@ def rich(repositories: Repositories, dialect: Dialect) -> RealRepository:
 def rich_in_every_layout(request: pytest.FixtureRequest, repositories: Repositories) -> RealRepository:
     """Give the repository that has one of everything, to read, in each layout that is in use."""
     return repositories.shared(RICH, request.param)
+
+
+@pytest.fixture(scope="session", params=UNIVERSE_VERSIONS)
+def every_universe(request: pytest.FixtureRequest, repositories: Repositories) -> RealRepository:
+    """Give a repository of each version of the dimension universe, to read; on SQLite."""
+    return repositories.shared(ONE_OF_EACH, Layout(universe=request.param))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 from lsst.daf.butler import Butler, Config
+from sqlalchemy import Engine, event
 
 from tests.support.postgres import Server
 
@@ -29,8 +31,15 @@ _COLLECTIONS = {
 _DATASETS = _MANAGERS + "datasets.byDimensions.ByDimensionsDatasetRecordStorageManagerUUID"
 _UNIVERSES = "resource://lsst.daf.butler/configs/old_dimensions/daf_butler_universe{}.yaml"
 
-# Each one kept is a database on disk; a failing generated example is built again, which is cheap.
+# Of generated ones: each is a database on disk, and is soon built again.
 _KEPT = 32
+
+
+@event.listens_for(Engine, "connect")
+def _do_not_wait_for_the_disk(link: Any, record: Any) -> None:
+    """Let the real Butler's commits on SQLite skip their fsync, which is most of what building costs."""
+    if isinstance(link, sqlite3.Connection):
+        link.execute("PRAGMA synchronous = OFF")
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,9 @@ class Content:
     fill: Callable[[Butler, Path], None] = field(compare=False)
     """Fills an empty repository. The directory given is for files outside of the datastores."""
     config: Callable[[], dict[str, Any]] = field(default=dict, compare=False)
-    """What its ``butler.yaml`` says beside the registry."""
+    """What its ``butler.yaml`` says beside the registry; with a base, the base's is used."""
+    base: Content | None = field(default=None, compare=False)
+    """The content to start from, instead of an empty repository."""
 
 
 class RealRepository:
@@ -150,8 +161,8 @@ class RealRepository:
 class Repositories:
     """All repositories of a test session.
 
-    Each content is built once a layout, by the real Butler, and never used itself: what tests see are copies
-    (of the directory, and ``CREATE DATABASE ... TEMPLATE``).
+    A content without a base is built once a layout, by the real Butler, and never used itself: what tests see are
+    copies (of the directory, and ``CREATE DATABASE ... TEMPLATE``). A content with a base is filled into such a copy.
 
     Parameters
     ----------
@@ -165,50 +176,66 @@ class Repositories:
         self._directory = directory
         self._server = server
         self._numbers = itertools.count()
-        self._pristine: OrderedDict[tuple[Content, Layout], RealRepository] = OrderedDict()
+        directory.mkdir(exist_ok=True)
+        self._pristine: dict[tuple[Content, Layout], RealRepository] = {}
         self._shared: dict[tuple[Content, Layout], RealRepository] = {}
+        self._generated: OrderedDict[tuple[Content, Layout], RealRepository] = OrderedDict()
 
     def shared(self, content: Content, layout: Layout) -> RealRepository:
-        """Give the repository of this content that everybody reads; nobody may write to it."""
+        """Give the repository of this content that everybody reads; nobody may write to it.
+
+        With a base it may be gone when some dozens of others have been asked for.
+        """
         key = (content, layout)
-        if key not in self._shared:
-            self._shared[key] = self._copy(self._build(content, layout))
-        return self._shared[key]
+        kept = self._shared if content.base is None else self._generated
+        if key not in kept:
+            kept[key] = self._produce(content, layout)
+        if key in self._generated:
+            self._generated.move_to_end(key)
+            if len(self._generated) > _KEPT:
+                self._generated.popitem(last=False)[1].remove()
+        return kept[key]
 
     @contextmanager
     def private(self, content: Content, layout: Layout) -> Iterator[RealRepository]:
-        """Give a copy to write to, which goes with the block."""
-        copy = self._copy(self._build(content, layout))
+        """Give a repository of this content to write to, which goes with the block."""
+        repository = self._produce(content, layout)
         try:
-            yield copy
+            yield repository
         finally:
-            copy.remove()
+            repository.remove()
 
     @contextmanager
     def copy(self, repository: RealRepository) -> Iterator[RealRepository]:
-        """Give a copy of a repository as it was when built, to write to, which goes with the block."""
+        """Give what a repository was when built, to write to, which goes with the block."""
         with self.private(repository.content, repository.layout) as copy:
             yield copy
 
     def close(self) -> None:
         """Close every Butler that was opened."""
-        for repository in self._shared.values():
+        for repository in (*self._shared.values(), *self._generated.values()):
             repository.close()
+
+    def _produce(self, content: Content, layout: Layout) -> RealRepository:
+        repository = self._copy(self._build(content.base or content, layout), content)
+        if content.base is not None:
+            self._fill(repository)
+        return repository
 
     def _build(self, content: Content, layout: Layout) -> RealRepository:
         key = (content, layout)
-        if key in self._pristine:
-            self._pristine.move_to_end(key)
-            return self._pristine[key]
-        repository = self._make(content, layout)
+        if key not in self._pristine:
+            repository = self._make(content, layout)
+            self._fill(repository)
+            self._pristine[key] = repository
+        return self._pristine[key]
+
+    def _fill(self, repository: RealRepository) -> None:
         outside = self._directory / f"outside{next(self._numbers)}"
-        outside.mkdir(parents=True)
-        content.fill(repository.open(writeable=True), outside)
+        outside.mkdir()
+        repository.content.fill(repository.open(writeable=True), outside)
+        # What the test will read is on disk, and PostgreSQL copies no database that is open.
         repository.close()
-        self._pristine[key] = repository
-        if len(self._pristine) > _KEPT:
-            self._pristine.popitem(last=False)[1].remove()
-        return repository
 
     def _make(self, content: Content, layout: Layout) -> RealRepository:
         directory = self._place()
@@ -231,7 +258,7 @@ class Repositories:
         )
         return RealRepository(directory, content, layout, database, server)
 
-    def _copy(self, source: RealRepository) -> RealRepository:
+    def _copy(self, source: RealRepository, content: Content) -> RealRepository:
         directory = self._place()
         shutil.copytree(source.directory, directory, symlinks=True)
         database = None
@@ -240,7 +267,7 @@ class Repositories:
             config = directory / "butler.yaml"
             old, new = source.server.url(source.database), source.server.url(database)
             config.write_text(config.read_text().replace(old, new))
-        return RealRepository(directory, source.content, source.layout, database, source.server)
+        return RealRepository(directory, content, source.layout, database, source.server)
 
     def _place(self) -> Path:
         return self._directory / f"repository{next(self._numbers)}"

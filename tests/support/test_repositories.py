@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from hypothesis import given, settings
 from lsst.daf.butler import CollectionType, DatasetExistence
 from lsst.daf.butler.datastore import DatasetRefURIs
 
-from tests.support.repositories import RealRepository
+from tests.support.generated import Run, Spec, Type, specs
+from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 
 
 def test_ci_hsc_holds_what_its_description_says(ci_hsc: RealRepository) -> None:
@@ -73,3 +75,34 @@ def test_rich_holds_every_kind_of_collection(rich_in_every_layout: RealRepositor
     assert butler.query_all_datasets("u/bob/emptied") == []
     twice = butler.registry.queryDatasetAssociations("bias", "HSC/calib")
     assert max(Counter(association.ref.id for association in twice).values()) == 2
+
+
+def test_every_universe_can_be_filled(every_universe: RealRepository) -> None:
+    butler = every_universe.butler
+    assert butler.dimensions.version == every_universe.layout.universe
+    for element in butler.dimensions.elements:
+        if element.name not in butler.dimensions.skypix_dimensions:
+            assert len(butler.query_dimension_records(element.name)) == 2
+    assert len(butler.query_all_datasets("run")) > 2 * len(butler.dimensions.governor_dimensions)
+
+
+@settings(max_examples=5)
+@given(spec=specs())
+def test_whatever_is_drawn_can_be_built(repositories: Repositories, dialect: Dialect, spec: Spec) -> None:
+    butler = repositories.shared(spec.content, Layout(dialect)).butler
+    names = {named.name for named in (*spec.runs, *spec.tags, *spec.calibrations, *spec.chains)}
+    assert set(butler.collections.query("*")) == names
+    found = [ref for run in spec.runs for ref in butler.query_all_datasets(run.name, limit=None)]
+    assert {ref.datasetType.name for ref in found} <= {wanted.name for wanted in spec.types}
+    assert len(found) <= sum(len(run.datasets) for run in spec.runs)
+
+
+def test_the_same_spec_gives_the_same_datasets(repositories: Repositories, dialect: Dialect) -> None:
+    type_, run = Type("a", ("instrument", "visit"), is_calibration=False), Run("run", ((0, 0), (0, 1)), 0, None)
+    content = Spec((type_,), (run,), (), (), ()).content
+    ids = []
+    for _ in range(2):
+        with repositories.private(content, Layout(dialect)) as repository:
+            ids.append({ref.id for ref in repository.butler.query_datasets("a", collections="run")})
+    assert len(ids[0]) == 2
+    assert ids[0] == ids[1]
