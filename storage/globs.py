@@ -1,7 +1,7 @@
 """Globs: which names a pattern with ``*``, ``?`` and ``[...]`` means, in Python and in SQL alike.
 
-The Butler's rules hold: a name is a glob if it has one of ``*``, ``?`` or a closed ``[...]``; it is matched as `fnmatch` does, against the
-whole name, upper and lower case apart, ``/`` like any other character.
+The Butler's rules hold: a name is a glob if it has one of ``*``, ``?`` or a closed ``[...]``; it is matched as `fnmatch`
+does, against the whole name, upper and lower case apart, ``/`` like any other character.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EVERYTHING = "*"
 
 _GLOB = re.compile(r"[*?]|\[.*\]")
 _MAXIMUM = 10_000
-"""Characters in the globs of one list; real ones are far shorter, and each row that is read is held against all of them."""
+"""Characters in the globs of one list. Real ones are far shorter; each row that is read is held against all of them."""
 
 
 def is_glob(name: str) -> bool:

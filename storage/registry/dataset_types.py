@@ -243,7 +243,10 @@ async def _read(snapshot: Snapshot) -> list[DatasetType]:
 
 
 async def _groups(snapshot: Snapshot) -> Mapping[int, DimensionGroup]:
-    """Read which dimensions each ``dimensions_key`` stands for; the table has the required ones only, and nothing for key 0."""
+    """Read which dimensions each ``dimensions_key`` stands for.
+
+    The table has the required ones only, and nothing for key 0.
+    """
     names: dict[int, list[str]] = {0: []}
     table = snapshot.repository.tables.dimension_graph
     for row in await snapshot.rows(sa.select(table.c.dimension_graph_id, table.c.dimension_name)):
@@ -294,7 +297,10 @@ def _ordered(known: _Known, types: Iterable[DatasetType]) -> list[DatasetType]:
 
 
 async def _place(snapshot: Snapshot, known: _Known, key: Sequence[object]) -> tuple[int, str]:
-    """Find the place that a key stands for. Its dataset type may be gone by now, and only the database can compare names."""
+    """Find the place that a key stands for.
+
+    Its dataset type may be gone by now, and only the database can compare names.
+    """
     match key:
         case (str(name), str(component)):
             pass
