@@ -19,6 +19,7 @@
     ├── InvalidInputError            what was asked makes no sense
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
+    │   ├── UnsupportedJoinError         UNSUPPORTED_JOIN
     │   └── BadCursorError               BAD_CURSOR
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── LimitExceededError           LIMIT_EXCEEDED
@@ -52,6 +53,7 @@ __all__ = [
     "UnknownDatastoreError",
     "UnknownDimensionError",
     "UnknownNameError",
+    "UnsupportedJoinError",
     "UnsupportedRepositoryError",
 ]
 
@@ -150,6 +152,12 @@ class InvalidDataIdError(InvalidInputError):
     """A data ID with unknown keys, missing values, or values that contradict the records."""
 
     code = "INVALID_DATA_ID"
+
+
+class UnsupportedJoinError(InvalidInputError):
+    """Dimensions that nothing in the registry relates to each other, or more than one thing does."""
+
+    code = "UNSUPPORTED_JOIN"
 
 
 class BadCursorError(InvalidInputError):

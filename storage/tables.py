@@ -155,6 +155,16 @@ class Tables:
             columns += self.dialect.timespan_columns("timespan")
         return self._table(element.name, *columns)
 
+    def overlap(self, element: Element) -> sa.Table:
+        """Table of the pixels of the sky that the regions of an element's records touch."""
+        return self._table(
+            f"{element.name}_skypix_overlap",
+            sa.Column("skypix_system", sa.Text),
+            sa.Column("skypix_level", sa.SmallInteger),
+            *(sa.Column(name, self.dimension_type(name)) for name in element.required),
+            sa.Column("skypix_index", sa.BigInteger),
+        )
+
     def dimension_type(self, dimension: str) -> TypeEngine[Any]:
         """SQL type of a dimension's value."""
         return _TYPES[self.universe.dimensions[dimension].primary_key.type]()
