@@ -24,6 +24,9 @@ class StorageClass(NamedTuple):
     components: Mapping[str, str]
     """Storage class of each component by its name, those that are derived from others included."""
 
+    derived: frozenset[str]
+    """Components that are no part of it by themselves: they are made of others when they are asked for."""
+
 
 class _Resolved(NamedTuple):
     pytype: str | None
@@ -40,7 +43,7 @@ class StorageClasses:
         self._known: dict[str, StorageClass] = {}
         for name in definitions:
             pytype, components, derived = self._resolve(name, ())
-            self._known[name] = StorageClass(name, pytype, {**components, **derived})
+            self._known[name] = StorageClass(name, pytype, {**components, **derived}, frozenset(derived))
 
     @classmethod
     def load(cls, config: RepositoryConfig) -> Self:
@@ -55,7 +58,7 @@ class StorageClasses:
 
     def get(self, name: str) -> StorageClass:
         """Return the storage class of that name; the registry may name ones that nobody configured."""
-        return self._known.get(name) or StorageClass(name, None, {})
+        return self._known.get(name) or StorageClass(name, None, {}, frozenset())
 
     def _resolve(self, name: str, heirs: tuple[str, ...]) -> _Resolved:
         """Put a definition over the one that it inherits from."""
@@ -63,6 +66,8 @@ class StorageClasses:
         if not isinstance(definition, Mapping):
             raise self._wrong(name, "must be a mapping")
         base = definition.get("inheritsFrom")
+        if not isinstance(base, str | None):
+            raise self._wrong(name, "needs the name of a storage class in `inheritsFrom`")
         if base in (name, *heirs):
             raise self._wrong(name, "inherits from itself")
         inherited = _Resolved(None, {}, {}) if base is None else self._resolve(base, (name, *heirs))

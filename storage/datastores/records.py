@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.dialect import UuidText
+from butlerql.storage.registry.dataset_types import DatasetType, by_keys
 
 if TYPE_CHECKING:
     from butlerql.storage.registry.datasets import Dataset
@@ -77,10 +78,11 @@ async def artifacts(
     -------
     list
         For each dataset the files of each datastore in turn, empty if none has it. A component has its own file where the dataset is
-        split, else the one that it shares. A component that is computed from others has all files of a split dataset.
+        split, else the one that it shares. A component that is derived from others has all files of a split dataset.
     """
     datastore = datastore or snapshot.repository.datastore
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore, _FILE_COLUMNS)
+    derived = await _derived_components(snapshot, datasets)
     result: list[list[Artifact]] = [[] for _ in datasets]
     for leaf, rows_by_id in rows_by_leaf:
         place = leaf.artifacts.place
@@ -88,7 +90,9 @@ async def artifacts(
             rows = rows_by_id.get(dataset.uuid.replace("-", ""))
             if rows is None:
                 continue
-            for _, path, component, formatter, storage_class, size, checksum, *_ in _of_component(dataset, rows):
+            for _, path, component, formatter, storage_class, size, checksum, *_ in _of_component(
+                dataset.dataset_type, rows, derived
+            ):
                 uri, local = place(path)
                 component = None if component in _WHOLE else component
                 size = None if size == -1 else size
@@ -103,13 +107,14 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
     """
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
+    derived = await _derived_components(snapshot, datasets)
     result: list[str | None] = [None] * len(datasets)
     for index, dataset in enumerate(datasets):
         for leaf, rows_by_id in rows_by_leaf:
             rows = rows_by_id.get(dataset.uuid.replace("-", ""))
             if rows is None:
                 continue
-            if len(chosen := _of_component(dataset, rows)) == 1:
+            if len(chosen := _of_component(dataset.dataset_type, rows, derived)) == 1:
                 place = leaf.artifacts.place(chosen[0].path)
                 result[index] = place.uri if place.path is None else place.path
             break
@@ -123,16 +128,29 @@ async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Dat
     return [dataset.uuid.replace("-", "") in recorded for dataset in datasets]
 
 
-def _of_component(dataset: Dataset, rows: Sequence[sa.Row[Any]]) -> Sequence[sa.Row[Any]]:
-    """Choose, among a dataset's rows in one datastore, those that a component is read from."""
-    if len(rows) == 1:
-        return rows
-    component = dataset.dataset_type.component
-    own = [row for row in rows if row.component == component]
-    return own or sorted(rows, key=lambda row: row.component or "")
+async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -> frozenset[DatasetType]:
+    """Find which of the datasets' types are components that are derived from others."""
+    components = list({dataset.dataset_type for dataset in datasets if dataset.dataset_type.is_component})
+    parents = await by_keys(snapshot, [component.key for component in components]) if components else []
+    classes = snapshot.repository.storage_classes
+    return frozenset(
+        component
+        for component, parent in zip(components, parents, strict=True)
+        if component.component in classes.get(parent.storage_class).derived
+    )
 
 
-_Rows = Mapping[str, Sequence[sa.Row[Any]]]
+def _of_component(
+    dataset_type: DatasetType, rows: Sequence[Any], derived: frozenset[DatasetType]
+) -> Sequence[Any]:
+    """Choose, among a dataset's rows in one datastore, those that a dataset of this type is read from."""
+    component = dataset_type.component
+    if component is not None and rows[0].component not in _WHOLE and dataset_type not in derived:
+        return [row for row in rows if row.component == component]
+    return rows if len(rows) == 1 else sorted(rows, key=lambda row: row.component or "")
+
+
+_Rows = Mapping[str, Sequence[Any]]
 
 
 async def _rows_by_leaf(
@@ -188,11 +206,11 @@ def _records(
     return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
 
 
-def _shared_out(rows: Iterable[sa.Row[Any]], sharing: Sequence[FileDatastore]) -> dict[FileDatastore, _Rows]:
+def _shared_out(rows: Iterable[Any], sharing: Sequence[FileDatastore]) -> dict[FileDatastore, _Rows]:
     """Give each row to its datastore; to the first where the registry does not say to which."""
     if len(sharing) == 1:
         return {sharing[0]: _by_id(rows)}
-    kept: list[list[sa.Row[Any]]] = [[] for _ in sharing]
+    kept: list[list[Any]] = [[] for _ in sharing]
     for row in rows:
         owners = [index for index, has in enumerate(row[-len(sharing) :]) if has] or [0]
         for index in owners:
@@ -200,8 +218,8 @@ def _shared_out(rows: Iterable[sa.Row[Any]], sharing: Sequence[FileDatastore]) -
     return {leaf: _by_id(own) for leaf, own in zip(sharing, kept, strict=True)}
 
 
-def _by_id(rows: Iterable[sa.Row[Any]]) -> _Rows:
-    result: dict[str, tuple[sa.Row[Any], ...]] = {}
+def _by_id(rows: Iterable[Any]) -> _Rows:
+    result: dict[str, tuple[Any, ...]] = {}
     for row in rows:
         key = row[0]
         result[key] = (*result[key], row) if key in result else (row,)

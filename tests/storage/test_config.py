@@ -164,7 +164,8 @@ def test_ways_to_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         config = RepositoryConfig.load(uri)
         assert (config.name, config.root, config.file) == ("re po", root, f"{root}/butler.yaml")
         assert sa.make_url(config.registry_url).database == f"{root}/gen3.sqlite3"
-        assert ButlerConfig(uri).configDir.ospath == f"{root}/"
+        directory = ButlerConfig(uri).configDir
+        assert directory is not None and directory.ospath == f"{root}/"
 
 
 def test_another_file(tmp_path: Path) -> None:
