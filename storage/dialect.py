@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -14,7 +14,9 @@ import aiosqlite
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.globs import postgresql_regex, python_regex
@@ -112,22 +114,28 @@ class Dialect(ABC):
         """Begin and end of a timespan, both NULL where there is none, begin >= end where it is empty."""
 
     @abstractmethod
-    def top_rows(self, ranges: sa.FromClause, rows: sa.Select[Any], table: sa.FromClause) -> sa.FromClause:
-        """Run a correlated, ordered and limited selection of a table's rows once for each range.
+    def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
+        """Combine every range with every row, ranges outermost, for an index on the table to be searched once a range."""
+
+    @abstractmethod
+    def top_rows(
+        self, ranges: sa.FromClause, table: sa.FromClause, rows: Callable[[sa.FromClause], sa.Select[Any]]
+    ) -> tuple[sa.FromClause, sa.FromClause, Sequence[sa.ColumnElement[bool]]]:
+        """Select some rows of a table for each range on its own.
 
         Parameters
         ----------
         ranges
             What the selection refers to.
-        rows
-            The selection from ``table``, with its order and limit.
         table
             The table that the rows are in.
+        rows
+            Makes the selection of an alias of the table: conditions, order and limit, but no columns.
 
         Returns
         -------
-        FromClause
-            Join of ``ranges`` with the columns of ``table`` of the rows that were selected; its columns are those of both.
+        tuple
+            What to select from, the part of it that has the table's columns, and the conditions that tie them together.
         """
 
 
@@ -199,6 +207,7 @@ class SqliteDialect(Dialect):
             )
             .select_from(each)
             .cte(name)
+            .prefix_with("MATERIALIZED")
         )
 
     def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -211,8 +220,16 @@ class SqliteDialect(Dialect):
     def timespan(self, table: sa.FromClause, name: str) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         return table.c[f"{name}_begin"], table.c[f"{name}_end"]
 
-    def top_rows(self, ranges: sa.FromClause, rows: sa.Select[Any], table: sa.FromClause) -> sa.FromClause:
-        raise NotImplementedError
+    def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
+        return _CrossJoin(ranges, table, sa.true())
+
+    def top_rows(
+        self, ranges: sa.FromClause, table: sa.FromClause, rows: Callable[[sa.FromClause], sa.Select[Any]]
+    ) -> tuple[sa.FromClause, sa.FromClause, Sequence[sa.ColumnElement[bool]]]:
+        # There is no LATERAL; row numbers that a correlated query selects do the same.
+        outer, inner = table.alias(), table.alias()
+        numbers = rows(inner).with_only_columns(_row_number(inner), maintain_column_froms=True).correlate(ranges)
+        return self.each(ranges, outer), outer, [_row_number(outer).in_(numbers)]
 
 
 class PostgresqlDialect(Dialect):
@@ -273,8 +290,32 @@ class PostgresqlDialect(Dialect):
         end = sa.case((empty, MINIMUM), (present, sa.func.coalesce(sa.func.upper(column), MAXIMUM)))
         return sa.type_coerce(begin, sa.BigInteger), sa.type_coerce(end, sa.BigInteger)
 
-    def top_rows(self, ranges: sa.FromClause, rows: sa.Select[Any], table: sa.FromClause) -> sa.FromClause:
-        raise NotImplementedError
+    def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
+        return ranges.join(table, sa.true())
+
+    def top_rows(
+        self, ranges: sa.FromClause, table: sa.FromClause, rows: Callable[[sa.FromClause], sa.Select[Any]]
+    ) -> tuple[sa.FromClause, sa.FromClause, Sequence[sa.ColumnElement[bool]]]:
+        inner = table.alias()
+        chosen = rows(inner).with_only_columns(*inner.c, maintain_column_froms=True).correlate(ranges).lateral()
+        return ranges.join(chosen, sa.true()), chosen, []
+
+
+class _CrossJoin(sa.Join):
+    """A join that SQLite does not turn round."""
+
+    inherit_cache = True
+
+
+@compiles(_CrossJoin)
+def _compile_cross_join(join: _CrossJoin, compiler: SQLCompiler, **options: Any) -> str:
+    options["asfrom"] = True
+    return f"{compiler.process(join.left, **options)} CROSS JOIN {compiler.process(join.right, **options)}"
+
+
+def _row_number(table: sa.FromClause) -> sa.ColumnElement[int]:
+    """SQLite's own number of a row."""
+    return sa.column("rowid", sa.BigInteger, _selectable=table)
 
 
 def dialect_of(url: str) -> Dialect:
