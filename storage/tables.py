@@ -115,7 +115,8 @@ class Tables:
 
     def calibs(self, name: str, dimensions: DimensionGroup) -> sa.Table:
         """Table of the CALIBRATION membership of datasets whose types have these dimensions."""
-        return self._association(name, dimensions, *self.dialect.timespan_columns("timespan"))
+        number = sa.Column("id", sa.BigInteger)
+        return self._association(name, dimensions, *self.dialect.timespan_columns("timespan"), number)
 
     def summary_of_governor(self, governor: str) -> sa.Table:
         """Table of the values of a governor dimension that each collection may hold."""
