@@ -1,0 +1,104 @@
+"""Summaries: which collections may hold which dataset types, by the registry's own bookkeeping.
+
+A summary never misses a dataset type that a collection holds, but may name ones whose datasets are all gone. The Butler
+looks for datasets only where the summaries let it, so what they deny is not seen even if a table has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import sqlalchemy as sa
+
+from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["candidates", "wanted_collections"]
+
+_FEW = 16
+"""Up to so many dataset types a seek for each is cheaper than reading all that a summary says of a collection."""
+
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
+
+
+async def candidates(
+    snapshot: Snapshot,
+    collections: Sequence[Collection],
+    dataset_types: Iterable[DatasetType],
+    governors: Mapping[str, str] = _NO_VALUES,
+) -> dict[DatasetType, list[Collection]]:
+    """Find the collections in which datasets of each type have to be looked for.
+
+    One statement, and one more for each governor dimension that has a value and that some of the types have. Uses the
+    primary keys of the summary tables.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    collections
+        Where to look, in the order of the search, without chains.
+    dataset_types
+        What to look for; components are where their parents are.
+    governors
+        Values that a query gives to governor dimensions. As in the Butler, a collection that has a summary of such a
+        dimension without that value is left out for the dataset types that have the dimension; one that has no summary
+        of it is not.
+
+    Returns
+    -------
+    collections
+        For each dataset type, those of the given ones that may hold it, in the order given.
+    """
+    dataset_types = list(dataset_types)
+    found: dict[DatasetType, list[Collection]] = {dataset_type: [] for dataset_type in dataset_types}
+    if not found or not collections:
+        return found
+    positions: dict[int, list[int]] = {}
+    for key, position in await _summarised(snapshot, collections, {dataset_type.key for dataset_type in found}):
+        positions.setdefault(key, []).append(position)
+    without = {
+        governor: await _without(snapshot, collections, governor, value)
+        for governor, value in governors.items()
+        if any(governor in dataset_type.dimensions.names for dataset_type in found)
+    }
+    for dataset_type, chosen in found.items():
+        ruled_out = [out for governor, out in without.items() if governor in dataset_type.dimensions.names]
+        kept = set(positions.get(dataset_type.key, ())).difference(*ruled_out)
+        chosen += [collections[position] for position in sorted(kept)]
+    return found
+
+
+def wanted_collections(snapshot: Snapshot, collections: Iterable[Collection]) -> sa.FromClause:
+    """Make a table of collections, with columns ``position`` (0, 1, ... as given) and ``key``."""
+    kinds = {"position": sa.Integer(), "key": snapshot.repository.tables.collection_type}
+    rows = [(position, collection.key) for position, collection in enumerate(collections)]
+    return snapshot.repository.dialect.rows("wanted_collections", kinds, rows)
+
+
+async def _summarised(snapshot: Snapshot, collections: Sequence[Collection], keys: set[int]) -> list[tuple[int, int]]:
+    """Read which dataset types collections are said to hold: numbers of types, positions of collections."""
+    summary = snapshot.repository.tables.summary
+    wanted = wanted_collections(snapshot, collections)
+    types = snapshot.repository.dialect.rows("wanted_types", {"key": sa.BigInteger()}, [(key,) for key in keys])
+    # The sum keeps SQLite from seeking each of many types in each collection.
+    compared = summary.c.dataset_type_id if len(keys) <= _FEW else summary.c.dataset_type_id + 0
+    rows = await snapshot.rows(
+        sa.select(summary.c.dataset_type_id, wanted.c.position)
+        .join_from(wanted, summary, summary.c.collection == wanted.c["key"])
+        .where(compared.in_(sa.select(types.c["key"])))
+    )
+    return [(row.dataset_type_id, row.position) for row in rows]
+
+
+async def _without(snapshot: Snapshot, collections: Sequence[Collection], governor: str, value: str) -> set[int]:
+    """Find the collections, by position, whose summary of a governor dimension lacks a value."""
+    wanted = wanted_collections(snapshot, collections)
+    summary = snapshot.repository.tables.summary_of_governor(governor)
+    values = sa.select(summary.c[governor]).where(summary.c.collection == wanted.c["key"])
+    rows = await snapshot.rows(
+        sa.select(wanted.c.position).where(values.exists(), ~values.where(summary.c[governor] == value).exists())
+    )
+    return {row.position for row in rows}
