@@ -11,9 +11,10 @@ from typing import Any
 import hypothesis
 import pytest
 
+from butlerql import demonstration as demonstration_repository
 from tests.support.ci_hsc import CI_HSC
 from tests.support.postgres import HOW_TO_INSTALL, Server, find_binaries, run_server
-from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
+from tests.support.repositories import Content, Dialect, Layout, RealRepository, Repositories
 from tests.support.rich import RICH
 from tests.support.universes import ONE_OF_EACH, UNIVERSE_VERSIONS
 
@@ -21,6 +22,8 @@ from tests.support.universes import ONE_OF_EACH, UNIVERSE_VERSIONS
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=25, print_blob=True)
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=1_000, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+DEMONSTRATION = Content("demonstration", demonstration_repository.fill, lambda: dict(demonstration_repository.CONFIG))
 
 EVERY_LAYOUT = [
     Layout("sqlite"),
@@ -75,6 +78,12 @@ def rich(repositories: Repositories, dialect: Dialect) -> RealRepository:
 def rich_in_every_layout(request: pytest.FixtureRequest, repositories: Repositories) -> RealRepository:
     """Give the repository that has one of everything, to read, in each layout that is in use."""
     return repositories.shared(RICH, request.param)
+
+
+@pytest.fixture(scope="session")
+def demonstration(repositories: Repositories, dialect: Dialect) -> RealRepository:
+    """Give what `make demo` serves, to read, on each database."""
+    return repositories.shared(DEMONSTRATION, Layout(dialect))
 
 
 @pytest.fixture(scope="session", params=UNIVERSE_VERSIONS)
