@@ -32,9 +32,9 @@ class Paging(NamedTuple):
     request: PageRequest
     digest: str
 
-    def connection(self, page: Page[Any], counter: Counter, index: int = 0) -> Connection:
+    def connection(self, page: Page[Any], counter: Counter, parent: int = 0) -> Connection:
         """Wrap a page."""
-        return Connection(page, self.digest, counter, index)
+        return Connection(page, self.digest, counter, parent)
 
     def connections(self, pages: Sequence[Page[Any]], counter: Counter) -> list[Connection]:
         """Wrap the pages of several parents."""
@@ -63,7 +63,7 @@ class Connection(NamedTuple):
     page: Page[Any]
     digest: str
     counter: Counter
-    index: int
+    parent: int
 
     @property
     def nodes(self) -> list[Any]:
@@ -157,7 +157,7 @@ async def _total_count(context: RequestContext, parents: Sequence[Connection]) -
         together.setdefault(id(connection.counter), []).append(position)
     counts = [0] * len(parents)
     for positions in together.values():
-        indexes = [parents[position].index for position in positions]
+        indexes = [parents[position].parent for position in positions]
         found = await parents[positions[0]].counter(context.snapshot, indexes)
         for position, count in zip(positions, found, strict=True):
             counts[position] = count

@@ -156,6 +156,8 @@ class SqliteDialect(Dialect):
             f"sqlite+aiosqlite:///file:{quote(self._path)}?mode=ro&uri=true",
             connect_args={"timeout": _LOCK_WAIT_SECONDS, "isolation_level": None},
             query_cache_size=_STATEMENT_CACHE,
+            # Ranges are combined with tables on purpose.
+            enable_from_linting=False,
         )
 
     async def begin_snapshot(self, connection: AsyncConnection) -> None:
@@ -245,6 +247,8 @@ class PostgresqlDialect(Dialect):
             execution_options={"postgresql_readonly": True},
             connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "butlerql", "jit": "off"}},
             query_cache_size=_STATEMENT_CACHE,
+            # Ranges are combined with tables on purpose.
+            enable_from_linting=False,
         )
 
     async def begin_snapshot(self, connection: AsyncConnection) -> None:

@@ -39,7 +39,7 @@ class Snapshot:
         self._seconds = seconds
         self._deadline = asyncio.get_running_loop().time() + seconds
 
-    async def rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+    async def rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """Run a statement and take all its rows.
 
         Raises

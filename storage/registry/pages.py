@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Key", "Page", "PageRequest", "bounds", "cut", "page_of", "pages_of"]
+__all__ = ["Key", "Page", "PageRequest", "bounds", "cut", "cut_page", "page_of", "pages_of"]
 
 Row = TypeVar("Row")
 
@@ -30,14 +30,14 @@ class Page(NamedTuple, Generic[Row]):
     """A part of an ordered set, always in the set's order, and whether there is more on either side."""
 
     rows: list[Row]
-    keys: list[Key]
+    keys: Sequence[Key]
     has_next: bool
     has_previous: bool
 
 
 def bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[bool]]:
     """Conditions that a row is between the keys of a request."""
-    conditions = []
+    conditions: list[sa.ColumnElement[bool]] = []
     for key, operator in ((request.after, ">"), (request.before, "<")):
         if key is not None:
             values = [sa.bindparam(None, value, type_=column.type, unique=True) for value, column in zip(key, columns, strict=True)]
@@ -47,13 +47,18 @@ def bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> li
 
 def cut(rows: Sequence[tuple[Key, Row]], request: PageRequest) -> Page[Row]:
     """Make a page of up to ``limit + 1`` rows in the order of the request (from the end, if it goes backward)."""
-    more = len(rows) > request.limit
     kept = list(rows[: request.limit])
     if request.backward:
         kept.reverse()
+    more = len(rows) > request.limit
+    return cut_page([row for _, row in kept], [key for key, _ in kept], request, more=more)
+
+
+def cut_page(rows: list[Row], keys: Sequence[Key], request: PageRequest, *, more: bool) -> Page[Row]:
+    """Make a page of its rows; ``more`` tells whether there are others behind its end in the direction of the request."""
     return Page(
-        [row for _, row in kept],
-        [key for key, _ in kept],
+        rows,
+        keys,
         has_next=request.before is not None if request.backward else more,
         has_previous=more if request.backward else request.after is not None,
     )
@@ -65,7 +70,7 @@ def _ordered(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> 
 
 async def page_of(
     snapshot: Snapshot, statement: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], request: PageRequest
-) -> Page[sa.Row[Any]]:
+) -> Page[sa.Row[*tuple[Any, ...]]]:
     """Read one page of a statement.
 
     Parameters
@@ -93,7 +98,7 @@ async def pages_of(
     key: Sequence[sa.ColumnElement[Any]],
     parents: int,
     request: PageRequest,
-) -> list[Page[sa.Row[Any]]]:
+) -> list[Page[sa.Row[*tuple[Any, ...]]]]:
     """Read the same page of a statement for each of many parents, in one statement.
 
     ``parent`` is the column that holds a parent's index, 0 to ``parents - 1``. The database reads all rows of each
@@ -110,7 +115,7 @@ async def pages_of(
         sa.select(ranked).where(ranked.c["_rank"] <= request.limit + 1).order_by(ranked.c["_parent"], ranked.c["_rank"])
     )
     size = len(key)
-    by_parent: list[list[tuple[Key, sa.Row[Any]]]] = [[] for _ in range(parents)]
+    by_parent: list[list[tuple[Key, sa.Row[*tuple[Any, ...]]]]] = [[] for _ in range(parents)]
     for row in found:
         by_parent[row[-2]].append((tuple(row[-2 - size : -2]), row))
     return [cut(rows, request) for rows in by_parent]

@@ -1,0 +1,326 @@
+"""Pages of datasets: by dataset type, data ID and UUID, or by data ID alone where only the first found counts.
+
+A page costs what it holds. Each range of the index gives at most a page's worth of rows; where there are many ranges, first a few
+rows of each are read, which tells where the page must end, and then only the ranges that had more before that point are read on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, overload
+
+import sqlalchemy as sa
+
+from butlerql.storage.errors import AmbiguousCalibrationError, BadCursorError
+from butlerql.storage.registry.collections import CollectionType
+from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.memberships import Filter, Part, Source, TableGroup, groups_of
+from butlerql.storage.registry.pages import Key, Page, PageRequest, cut_page
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["dataset_pages"]
+
+_BATCH = 2_000
+"""Ranges that are looked at together, at least one dataset type of each parent."""
+
+_ROWS = 4_000
+"""Rows that may be read beyond what the pages hold."""
+
+_FEWEST = 4
+"""Rows of a range that are worth a first look."""
+
+
+_Row = sa.Row[*tuple[Any, ...]]
+"""Parent, place and rank of a dataset, its UUID, and the required values of its data ID."""
+
+
+class DatasetKeys(Sequence[Key]):
+    """Keys of datasets in a page: name of the type, required values, UUID. They are made when a cursor is."""
+
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
+        self._datasets = datasets
+
+    def __len__(self) -> int:
+        return len(self._datasets)
+
+    @overload
+    def __getitem__(self, index: int) -> Key: ...
+    @overload
+    def __getitem__(self, index: slice) -> DatasetKeys: ...
+    def __getitem__(self, index: int | slice) -> Key | DatasetKeys:
+        if isinstance(index, slice):
+            return DatasetKeys(self._datasets[index])
+        dataset = self._datasets[index]
+        return (dataset.dataset_type.name, *dataset.data_id, dataset.uuid)
+
+
+class _Bound(NamedTuple):
+    """Where a page begins or ends within a dataset type: data ID, and UUID unless only the first found counts."""
+
+    key: Key
+    forward: bool
+
+
+class _Wanted(NamedTuple):
+    """What a statement must give."""
+
+    rows: int
+    backward: bool
+    find_first: bool
+    bounds: Sequence[_Bound]
+
+
+async def dataset_pages(
+    snapshot: Snapshot,
+    parts: Sequence[Part],
+    parents: int,
+    request: PageRequest,
+    *,
+    find_first: bool = False,
+    filters: Sequence[Filter] = (),
+) -> list[Page[Dataset]]:
+    """Read the same page of the datasets of each of several parents.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    parts
+        Where to look; no two of a parent have the same place.
+    parents
+        How many there are.
+    request
+        Which page. Its keys are the name of a dataset type, the required values of a data ID, and a UUID.
+    find_first
+        Take for each data ID the first dataset in search order. Otherwise every dataset is there once.
+    filters
+        More conditions, which act before ranking.
+
+    Raises
+    ------
+    BadCursorError
+        Raised if a key of the request names a dataset type that is not among the parts.
+    AmbiguousCalibrationError
+        Raised if several certifications of one data ID are found first.
+    """
+    ordered = _ordered(parts, request)
+    waiting: list[list[Part]] = [[] for _ in range(parents)]
+    for part in reversed(ordered):
+        waiting[part.parent].append(part)
+    found: list[list[Dataset]] = [[] for _ in range(parents)]
+    needed = request.limit + 1
+    while batch := _next_batch(waiting, [needed - len(rows) for rows in found]):
+        rows = await _read(snapshot, batch, request, find_first=find_first, filters=filters)
+        for part in batch:
+            found[part.parent] += _datasets(part, rows.get((part.parent, part.place), ()))
+    return [_page(datasets, request) for datasets in found]
+
+
+def _datasets(part: Part, rows: Sequence[_Row]) -> list[Dataset]:
+    runs = [collection.key if collection.type is CollectionType.RUN else None for collection in part.collections]
+    kind = part.dataset_type
+    # Tens of thousands at a time: this makes the named tuples without a call of Python each.
+    return [tuple.__new__(Dataset, (row[3], kind, row[4:], runs[row[2]])) for row in rows]
+
+
+def _page(found: list[Dataset], request: PageRequest) -> Page[Dataset]:
+    more = len(found) > request.limit
+    kept = found[: request.limit]
+    if request.backward:
+        kept.reverse()
+    return cut_page(kept, DatasetKeys(kept), request, more=more)
+
+
+def _ordered(parts: Sequence[Part], request: PageRequest) -> list[Part]:
+    """Parts in the order of the request, without those outside its keys."""
+    places = {part.dataset_type.name: part.place for part in parts}
+    first, last = -1, max(places.values(), default=0)
+    if request.after is not None:
+        first = _place(places, request.after)
+    if request.before is not None:
+        last = _place(places, request.before)
+    kept = [part for part in parts if first <= part.place <= last]
+    return sorted(kept, key=lambda part: part.place, reverse=request.backward)
+
+
+def _place(places: dict[str, int], key: Key) -> int:
+    if not key or key[0] not in places:
+        raise BadCursorError("The dataset type that this cursor stands at is gone. Begin again without a cursor.")
+    return places[key[0]]
+
+
+def _next_batch(waiting: list[list[Part]], needed: list[int]) -> list[Part]:
+    """Take the next dataset types of every parent whose page is not full."""
+    batch: list[Part] = []
+    hungry = [parts for parts, rows in zip(waiting, needed, strict=True) if parts and rows > 0]
+    size = 0
+    for parts in hungry:
+        batch.append(parts.pop())
+        size += len(batch[-1].collections) * len(batch[-1].data_ids)
+    for parts in hungry:
+        while parts and size < _BATCH:
+            batch.append(parts.pop())
+            size += len(batch[-1].collections) * len(batch[-1].data_ids)
+    return batch
+
+
+async def _read(
+    snapshot: Snapshot, batch: Sequence[Part], request: PageRequest, *, find_first: bool, filters: Sequence[Filter]
+) -> dict[tuple[int, int], Sequence[_Row]]:
+    """Read up to a page's worth of rows of each part, by parent and place, in the order of the request."""
+    bounded: dict[str, list[_Bound]] = {}
+    for key, forward in ((request.after, True), (request.before, False)):
+        if key is not None:
+            bounded.setdefault(key[0], []).append(_Bound(key[1:], forward))
+    result: dict[tuple[int, int], Sequence[_Row]] = {}
+    for name in (*bounded, None):
+        bounds = bounded[name] if name is not None else ()
+        wanted = _Wanted(request.limit + 1, request.backward, find_first, bounds)
+        chosen = [part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name]
+        for group in groups_of(snapshot.repository, chosen, filters):
+            rows = await _rows(snapshot, group, wanted)
+            if len(group.parts) == 1:
+                result[group.parts[0][:2]] = rows
+            else:
+                result |= {place: list(some) for place, some in groupby(rows, key=itemgetter(0, 1))}
+    return result
+
+
+async def _rows(snapshot: Snapshot, group: TableGroup, wanted: _Wanted) -> Sequence[_Row]:
+    """Read what a group of parts has to give to the pages: in full up to the end of each page."""
+    single = len({part.parent for part in group.parts}) == 1
+    ranges = group.size
+    if ranges * wanted.rows <= max(_ROWS, 4 * wanted.rows):
+        return await _distinct(snapshot, [(source, wanted.rows) for source in group.sources()], wanted, single=single)
+    few = max(_FEWEST, _ROWS // ranges)
+    if few >= wanted.rows:
+        return await _distinct(snapshot, [(source, wanted.rows) for source in group.sources()], wanted, single=single)
+    seen = await _fetch(snapshot, [(source, few) for source in group.sources()], wanted, None)
+    exhausted = _exhausted(seen, few, wanted)
+    if not exhausted:
+        return _deduplicated(seen, group, wanted)
+    full = group.sources("long_ranges", lambda part, rank: (part.parent, part.place, rank) in exhausted)
+    rest = group.sources("ranges", lambda part, rank: (part.parent, part.place, rank) not in exhausted)
+    sources = [(source, wanted.rows) for source in full] + [(source, few) for source in rest]
+    return await _distinct(snapshot, sources, wanted, single=single)
+
+
+def _exhausted(seen: Sequence[_Row], few: int, wanted: _Wanted) -> set[tuple[int, int, int]]:
+    """Collections of which more rows may lie before the end of their parent's page than were read."""
+    found: set[tuple[int, int, int]] = set()
+    read: dict[tuple[int, int, int], int] = {}
+    for _, rows in groupby(seen, key=itemgetter(0)):
+        size, last = 0, None
+        for row in rows:
+            identity = (row[1], row[4:], None if wanted.find_first else row[3])
+            if identity != last:
+                size, last = size + 1, identity
+                if size > wanted.rows:
+                    break
+            place = (row[0], row[1], row[2])
+            read[place] = read.get(place, 0) + 1
+            # A part that names several data IDs has as many ranges in one collection: what they gave together bounds each.
+            if read[place] >= few:
+                found.add(place)
+    return found
+
+
+async def _distinct(
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], wanted: _Wanted, *, single: bool
+) -> Sequence[_Row]:
+    """Read rows and drop what is there twice; where that leaves too little, read without a limit."""
+    if not sources:
+        return []
+    group = sources[0][0].group
+    limit = wanted.rows if single else None
+    rows = await _fetch(snapshot, sources, wanted, limit)
+    kept = _deduplicated(rows, group, wanted)
+    if limit is not None and len(rows) == limit and len(kept) < limit:
+        kept = _deduplicated(await _fetch(snapshot, sources, wanted, None), group, wanted)
+    return kept
+
+
+async def _fetch(
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], wanted: _Wanted, limit: int | None
+) -> Sequence[_Row]:
+    """Run the statement: the first rows of each range, merged in the order of the request."""
+    selects = [_selected(source, most, wanted) for source, most in sources]
+    merged = sa.union_all(*selects).subquery() if len(selects) > 1 else selects[0].subquery()
+    columns = list(merged.c)
+    parent, place, rank, uuid, *values = columns
+    down = sa.desc if wanted.backward else sa.asc
+    order = [parent, down(place), *(down(value) for value in values), rank if wanted.find_first else down(uuid)]
+    statement = sa.select(*columns).order_by(*order)
+    return await snapshot.rows(statement if limit is None else statement.limit(limit))
+
+
+def _selected(source: Source, most: int, wanted: _Wanted) -> sa.Select[Any]:
+    """Select at most so many rows of each range of a source."""
+    names = source.group.dimensions.required
+
+    def first_rows(table: sa.FromClause) -> sa.Select[Any]:
+        values = [table.c[name] for name in names]
+        rows = source.rows(table).where(*_between(values, table.c.dataset_id, wanted))
+        if source.certified and not wanted.find_first:
+            rows = rows.where(source.first_certification(table))
+        order = [*values, table.c.dataset_id] if source.certified else values
+        return rows.order_by(*(column.desc() if wanted.backward else column.asc() for column in order)).limit(most)
+
+    joined, table, conditions = source.dialect.top_rows(source.ranges, source.table, first_rows)
+    ranges = source.ranges.c
+    columns = [ranges.parent, ranges.place, ranges.rank, table.c.dataset_id, *(table.c[name] for name in names)]
+    return sa.select(*columns).select_from(joined).where(*conditions)
+
+
+def _between(
+    values: Sequence[sa.ColumnElement[Any]], uuid: sa.ColumnElement[str], wanted: _Wanted
+) -> list[sa.ColumnElement[bool]]:
+    """Conditions of the bounds, in a form that an index on the values serves."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    for (*key, last), forward in wanted.bounds:
+        beyond = ">" if forward else "<"
+        if not values:
+            conditions.append(sa.false() if wanted.find_first else uuid.op(beyond, is_comparison=True)(last))
+            continue
+        columns = sa.tuple_(*values)
+        bound = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
+        if wanted.find_first:
+            conditions.append(columns.op(beyond, is_comparison=True)(bound))
+        else:
+            conditions.append(columns.op(f"{beyond}=", is_comparison=True)(bound))
+            inside = uuid > last if forward else uuid < last
+            conditions.append(sa.or_(*(column != value for column, value in zip(values, key, strict=True)), inside))
+    return conditions
+
+
+def _deduplicated(rows: Sequence[_Row], group: TableGroup, wanted: _Wanted) -> Sequence[_Row]:
+    """Keep each dataset once, or the first found of each data ID."""
+    if not wanted.find_first and group.disjoint:
+        return rows
+    kept: list[_Row] = []
+    part: tuple[int, int] | None = None
+    for row in rows:
+        if (row[0], row[1]) != part:
+            part, last = (row[0], row[1]), None
+        values = row[4:]
+        if last is None or values != last[4:]:
+            last = row
+            kept.append(row)
+        elif not wanted.find_first:
+            if row[3] != last[3]:
+                last = row
+                kept.append(row)
+        elif row[2] == last[2]:
+            raise _ambiguous(group, row)
+    return kept
+
+
+def _ambiguous(group: TableGroup, row: _Row) -> AmbiguousCalibrationError:
+    part = next(part for part in group.parts if (part.parent, part.place) == (row[0], row[1]))
+    data_id = dict(zip(group.dimensions.required, row[4:], strict=True))
+    return AmbiguousCalibrationError(
+        f"Collection '{part.collections[row[2]].name}' has several certified datasets of type '{part.dataset_type.name}' for "
+        f"{data_id}. Give a timespan (findDataset), or do not ask for the first found only."
+    )

@@ -1,0 +1,94 @@
+"""Datasets, and what is known of them by their UUID."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.registry import dataset_types
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.snapshot import Snapshot
+from butlerql.time_scales import utc_datetime_to_tai_ns
+
+__all__ = ["Dataset", "by_uuids", "ingest_dates", "run_keys"]
+
+
+class Dataset(NamedTuple):
+    """A dataset, or a component of one.
+
+    Attributes
+    ----------
+    uuid
+        Lower case, with hyphens; a component has its parent's.
+    dataset_type
+        What it is.
+    data_id
+        Values of the required dimensions, in the order of the dataset type's group.
+    run_key
+        Its RUN; None where it was found by another collection: `run_keys` tells.
+    """
+
+    uuid: str
+    dataset_type: DatasetType
+    data_id: tuple[Any, ...]
+    run_key: int | str | None = None
+
+
+async def by_uuids(snapshot: Snapshot, uuids: Sequence[str]) -> list[Dataset | None]:
+    """Find datasets by UUID; None where there is none.
+
+    One statement, and one more for each tags table they are in; by the primary keys.
+    """
+    tables, dialect = snapshot.repository.tables, snapshot.repository.dialect
+    wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in set(uuids)])
+    dataset = tables.dataset
+    statement = sa.select(dataset.c.id, dataset.c.dataset_type_id, dataset.c.run).join_from(
+        wanted, dataset, dataset.c.id == wanted.c.id
+    )
+    rows = await snapshot.rows(statement)
+    types = await dataset_types.by_keys(snapshot, [row[1] for row in rows])
+    by_table: dict[str, list[tuple[str, DatasetType, Any]]] = {}
+    for (uuid, _, run), kind in zip(rows, types, strict=True):
+        by_table.setdefault(kind.tags_table, []).append((uuid, kind, run))
+    found: dict[str, Dataset] = {}
+    for name, entries in by_table.items():
+        dimensions = entries[0][1].dimensions
+        tags = tables.tags(name, dimensions)
+        keys = dialect.rows(
+            "keys",
+            {"id": UuidText(), "collection": tables.collection_type},
+            [(uuid, run) for uuid, _, run in entries],
+        )
+        matching = sa.and_(tags.c.dataset_id == keys.c.id, tags.c.collection == keys.c.collection)
+        values = sa.select(tags.c.dataset_id, *(tags.c[dimension] for dimension in dimensions.required))
+        data_ids = {row[0]: tuple(row[1:]) for row in await snapshot.rows(values.join_from(keys, tags, matching))}
+        found |= {uuid: Dataset(uuid, kind, data_ids[uuid], run) for uuid, kind, run in entries if uuid in data_ids}
+    return [found.get(uuid) for uuid in uuids]
+
+
+async def run_keys(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[int | str]:
+    """Tell the RUN of each dataset, in one statement if any has to be looked up."""
+    dataset = snapshot.repository.tables.dataset
+    unknown = [entry.uuid for entry in datasets if entry.run_key is None]
+    found = await _columns(snapshot, unknown, dataset.c.run) if unknown else {}
+    return [found[entry.uuid] if entry.run_key is None else entry.run_key for entry in datasets]
+
+
+async def ingest_dates(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[int]:
+    """Tell when each dataset was put, in nanoseconds TAI since 1970-01-01 TAI, in one statement."""
+    column = snapshot.repository.tables.dataset.c.ingest_date
+    found = await _columns(snapshot, [entry.uuid for entry in datasets], column)
+    dates = (found[entry.uuid] for entry in datasets)
+    # The datasets manager 1.0.0 keeps UTC timestamps.
+    return [date if isinstance(date, int) else utc_datetime_to_tai_ns(date) for date in dates]
+
+
+async def _columns(snapshot: Snapshot, uuids: Sequence[str], column: sa.ColumnElement[Any]) -> dict[str, Any]:
+    """Read a column of the dataset table; by its primary key."""
+    dataset = snapshot.repository.tables.dataset
+    wanted = snapshot.repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    statement = sa.select(dataset.c.id, column).join_from(wanted, dataset, dataset.c.id == wanted.c.id)
+    return {uuid: value for uuid, value in await snapshot.rows(statement)}
