@@ -1,0 +1,42 @@
+"""Our own view of a real repository, for tests of the storage room."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from butlerql.storage.repository import Repository
+from butlerql.storage.snapshot import Snapshot
+from tests.support.repositories import RealRepository
+
+__all__ = ["snapshot_of", "statements_of"]
+
+
+@asynccontextmanager
+async def snapshot_of(repository: RealRepository) -> AsyncIterator[Snapshot]:
+    """Open a repository and one snapshot of it."""
+    opened = await Repository.open(repository.uri, snapshot_seconds=60)
+    try:
+        async with opened.snapshot() as snapshot:
+            yield snapshot
+    finally:
+        await opened.close()
+
+
+@contextmanager
+def statements_of(snapshot: Snapshot) -> Iterator[list[str]]:
+    """Collect the SQL that is run in the block."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    engine = snapshot.repository.engine.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
