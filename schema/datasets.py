@@ -30,9 +30,9 @@ class Dataset(Node):
     def run(self) -> Run:
         """The run that it was written into."""
 
-    ingest_date: DateTime | None = strawberry.field(
-        description="When it was put into the repository, UTC; null if that is not recorded."
-    )
+    @loaded
+    def ingest_date(self) -> DateTime | None:
+        """When it was put into the repository, UTC; null if that is not recorded."""
 
     @loaded
     def collections(self, chains: bool | None = False) -> list[Collection]:

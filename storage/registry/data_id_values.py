@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.errors import InvalidDataIdError
 from butlerql.storage.registry.data_id_keys import Condition, Lookup, ParsedKeys, parse_keys
+from butlerql.storage.registry.keyed_records import Key, select_records
 from butlerql.storage.registry.spatial import pixel_exists
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
@@ -19,7 +20,6 @@ from butlerql.storage.universe import DimensionGroup, Element
 __all__ = ["DataId", "constraint", "expand", "resolve"]
 
 Value = int | str
-Key = tuple[Any, ...]
 
 
 class DataId(NamedTuple):
@@ -179,29 +179,9 @@ async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) ->
         table = snapshot.repository.tables.element(element)
         implied = [table.c[name] for name in element.implied]
         size = len(element.required)
-        for row in await snapshot.rows(having(snapshot, element, missing).add_columns(*implied)):
+        for row in await snapshot.rows(select_records(snapshot, element, missing).add_columns(*implied)):
             known[tuple(row[:size])] = tuple(row[size:])
     return known
-
-
-def having(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> sa.Select[Any]:
-    """Select the required dimensions of an element's records by their values, at least one, each once."""
-    tables = snapshot.repository.tables
-    table = tables.element(element)
-    kinds = {name: tables.dimension_type(name) for name in element.required}
-    columns = {name: table.c[element.column_of(name)] for name in kinds}
-    statement = sa.select(*columns.values()).select_from(table)
-    *others, last = kinds
-    first = keys[0][:-1]
-    if all(key[:-1] == first for key in keys):
-        # Of one instrument, as nearly always: a list of numbers is twice as fast as a table of pairs.
-        wanted = snapshot.repository.dialect.rows("wanted", {last: kinds[last]}, [key[-1:] for key in keys])
-        return statement.where(
-            *(columns[name] == value for name, value in zip(others, first, strict=True)),
-            columns[last].in_(sa.select(wanted.c[last])),
-        )
-    wanted = snapshot.repository.dialect.rows("wanted", kinds, keys)
-    return statement.join(wanted, sa.and_(*(columns[name] == wanted.c[name] for name in kinds)))
 
 
 async def _exists(snapshot: Snapshot, group: DimensionGroup, key: Key) -> bool:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from butlerql.storage.errors import AmbiguousCalibrationError, BadCursorError
 from butlerql.storage.registry.collections import CollectionType
 from butlerql.storage.registry.datasets import Dataset
-from butlerql.storage.registry.memberships import Filter, Part, Source, TableGroup, groups_of
+from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted, groups_of
 from butlerql.storage.registry.pages import Key, Page, PageRequest, cut_page
 from butlerql.storage.snapshot import Snapshot
 
@@ -63,12 +63,12 @@ class _Bound(NamedTuple):
     forward: bool
 
 
-class _Wanted(NamedTuple):
+class _Read(NamedTuple):
     """What a statement must give."""
 
     rows: int
     backward: bool
-    find_first: bool
+    wanted: Wanted
     bounds: Sequence[_Bound]
 
 
@@ -78,7 +78,7 @@ async def dataset_pages(
     parents: int,
     request: PageRequest,
     *,
-    find_first: bool = False,
+    wanted: Wanted = Wanted.DATASETS,
     filters: Sequence[Filter] = (),
 ) -> list[Page[Dataset]]:
     """Read the same page of the datasets of each of several parents.
@@ -93,8 +93,8 @@ async def dataset_pages(
         How many there are.
     request
         Which page. Its keys are the name of a dataset type, the required values of a data ID, and a UUID.
-    find_first
-        Take for each data ID the first dataset in search order. Otherwise every dataset is there once.
+    wanted
+        What of the datasets that are found counts.
     filters
         More conditions, which act before ranking.
 
@@ -112,7 +112,7 @@ async def dataset_pages(
     found: list[list[Dataset]] = [[] for _ in range(parents)]
     needed = request.limit + 1
     while batch := _next_batch(waiting, [needed - len(rows) for rows in found]):
-        rows = await _read(snapshot, batch, request, find_first=find_first, filters=filters)
+        rows = await _read(snapshot, batch, request, wanted=wanted, filters=filters)
         for part in batch:
             found[part.parent] += _datasets(part, rows.get((part.parent, part.place), ()))
     return [_page(datasets, request) for datasets in found]
@@ -167,7 +167,7 @@ def _next_batch(waiting: list[list[Part]], needed: list[int]) -> list[Part]:
 
 
 async def _read(
-    snapshot: Snapshot, batch: Sequence[Part], request: PageRequest, *, find_first: bool, filters: Sequence[Filter]
+    snapshot: Snapshot, batch: Sequence[Part], request: PageRequest, *, wanted: Wanted, filters: Sequence[Filter]
 ) -> dict[tuple[int, int], Sequence[_Row]]:
     """Read up to a page's worth of rows of each part, by parent and place, in the order of the request."""
     bounded: dict[str, list[_Bound]] = {}
@@ -177,10 +177,10 @@ async def _read(
     result: dict[tuple[int, int], Sequence[_Row]] = {}
     for name in (*bounded, None):
         bounds = bounded[name] if name is not None else ()
-        wanted = _Wanted(request.limit + 1, request.backward, find_first, bounds)
+        ask = _Read(request.limit + 1, request.backward, wanted, bounds)
         chosen = [part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name]
         for group in groups_of(snapshot.repository, chosen, filters):
-            rows = await _rows(snapshot, group, wanted)
+            rows = await _rows(snapshot, group, ask)
             if len(group.parts) == 1:
                 result[group.parts[0][:2]] = rows
             else:
@@ -188,36 +188,36 @@ async def _read(
     return result
 
 
-async def _rows(snapshot: Snapshot, group: TableGroup, wanted: _Wanted) -> Sequence[_Row]:
+async def _rows(snapshot: Snapshot, group: TableGroup, ask: _Read) -> Sequence[_Row]:
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
     ranges = group.size
-    if ranges * wanted.rows <= max(_ROWS, 4 * wanted.rows):
-        return await _distinct(snapshot, [(source, wanted.rows) for source in group.sources()], wanted, single=single)
+    if ranges * ask.rows <= max(_ROWS, 4 * ask.rows):
+        return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
     few = max(_FEWEST, _ROWS // ranges)
-    if few >= wanted.rows:
-        return await _distinct(snapshot, [(source, wanted.rows) for source in group.sources()], wanted, single=single)
-    seen = await _fetch(snapshot, [(source, few) for source in group.sources()], wanted, None)
-    exhausted = _exhausted(seen, few, wanted)
+    if few >= ask.rows:
+        return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
+    seen = await _fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
+    exhausted = _exhausted(seen, few, ask)
     if not exhausted:
-        return _deduplicated(seen, group, wanted)
+        return _deduplicated(seen, group, ask)
     full = group.sources("long_ranges", lambda part, rank: (part.parent, part.place, rank) in exhausted)
     rest = group.sources("ranges", lambda part, rank: (part.parent, part.place, rank) not in exhausted)
-    sources = [(source, wanted.rows) for source in full] + [(source, few) for source in rest]
-    return await _distinct(snapshot, sources, wanted, single=single)
+    sources = [(source, ask.rows) for source in full] + [(source, few) for source in rest]
+    return await _distinct(snapshot, sources, ask, single=single)
 
 
-def _exhausted(seen: Sequence[_Row], few: int, wanted: _Wanted) -> set[tuple[int, int, int]]:
+def _exhausted(seen: Sequence[_Row], few: int, ask: _Read) -> set[tuple[int, int, int]]:
     """Collections of which more rows may lie before the end of their parent's page than were read."""
     found: set[tuple[int, int, int]] = set()
     read: dict[tuple[int, int, int], int] = {}
     for _, rows in groupby(seen, key=itemgetter(0)):
         size, last = 0, None
         for row in rows:
-            identity = (row[1], row[4:], None if wanted.find_first else row[3])
+            identity = (row[1], row[4:], row[3] if ask.wanted is Wanted.DATASETS else None)
             if identity != last:
                 size, last = size + 1, identity
-                if size > wanted.rows:
+                if size > ask.rows:
                     break
             place = (row[0], row[1], row[2])
             read[place] = read.get(place, 0) + 1
@@ -228,45 +228,45 @@ def _exhausted(seen: Sequence[_Row], few: int, wanted: _Wanted) -> set[tuple[int
 
 
 async def _distinct(
-    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], wanted: _Wanted, *, single: bool
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: _Read, *, single: bool
 ) -> Sequence[_Row]:
     """Read rows and drop what is there twice; where that leaves too little, read without a limit."""
     if not sources:
         return []
     group = sources[0][0].group
-    limit = wanted.rows if single else None
-    rows = await _fetch(snapshot, sources, wanted, limit)
-    kept = _deduplicated(rows, group, wanted)
+    limit = ask.rows if single else None
+    rows = await _fetch(snapshot, sources, ask, limit)
+    kept = _deduplicated(rows, group, ask)
     if limit is not None and len(rows) == limit and len(kept) < limit:
-        kept = _deduplicated(await _fetch(snapshot, sources, wanted, None), group, wanted)
+        kept = _deduplicated(await _fetch(snapshot, sources, ask, None), group, ask)
     return kept
 
 
 async def _fetch(
-    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], wanted: _Wanted, limit: int | None
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: _Read, limit: int | None
 ) -> Sequence[_Row]:
     """Run the statement: the first rows of each range, merged in the order of the request."""
-    selects = [_selected(source, most, wanted) for source, most in sources]
+    selects = [_selected(source, most, ask) for source, most in sources]
     merged = sa.union_all(*selects).subquery() if len(selects) > 1 else selects[0].subquery()
     columns = list(merged.c)
     parent, place, rank, uuid, *values = columns
-    down = sa.desc if wanted.backward else sa.asc
-    order = [parent, down(place), *(down(value) for value in values), rank if wanted.find_first else down(uuid)]
+    down = sa.desc if ask.backward else sa.asc
+    order = [parent, down(place), *(down(value) for value in values), down(uuid) if ask.wanted is Wanted.DATASETS else rank]
     statement = sa.select(*columns).order_by(*order)
     return await snapshot.rows(statement if limit is None else statement.limit(limit))
 
 
-def _selected(source: Source, most: int, wanted: _Wanted) -> sa.Select[Any]:
+def _selected(source: Source, most: int, ask: _Read) -> sa.Select[Any]:
     """Select at most so many rows of each range of a source."""
     names = source.group.dimensions.required
 
     def first_rows(table: sa.FromClause) -> sa.Select[Any]:
         values = [table.c[name] for name in names]
-        rows = source.rows(table).where(*_between(values, table.c.dataset_id, wanted))
-        if source.certified and not wanted.find_first:
-            rows = rows.where(source.first_certification(table))
+        rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
+        if source.certified and ask.wanted is not Wanted.FIRST:
+            rows = rows.where(source.first_certification(table, ask.wanted))
         order = [*values, table.c.dataset_id] if source.certified else values
-        return rows.order_by(*(column.desc() if wanted.backward else column.asc() for column in order)).limit(most)
+        return rows.order_by(*(column.desc() if ask.backward else column.asc() for column in order)).limit(most)
 
     joined, table, conditions = source.dialect.top_rows(source.ranges, source.table, first_rows)
     ranges = source.ranges.c
@@ -275,18 +275,18 @@ def _selected(source: Source, most: int, wanted: _Wanted) -> sa.Select[Any]:
 
 
 def _between(
-    values: Sequence[sa.ColumnElement[Any]], uuid: sa.ColumnElement[str], wanted: _Wanted
+    values: Sequence[sa.ColumnElement[Any]], uuid: sa.ColumnElement[str], ask: _Read
 ) -> list[sa.ColumnElement[bool]]:
     """Conditions of the bounds, in a form that an index on the values serves."""
     conditions: list[sa.ColumnElement[bool]] = []
-    for (*key, last), forward in wanted.bounds:
+    for (*key, last), forward in ask.bounds:
         beyond = ">" if forward else "<"
         if not values:
-            conditions.append(sa.false() if wanted.find_first else uuid.op(beyond, is_comparison=True)(last))
+            conditions.append(sa.false() if ask.wanted is not Wanted.DATASETS else uuid.op(beyond, is_comparison=True)(last))
             continue
         columns = sa.tuple_(*values)
         bound = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
-        if wanted.find_first:
+        if ask.wanted is not Wanted.DATASETS:
             conditions.append(columns.op(beyond, is_comparison=True)(bound))
         else:
             conditions.append(columns.op(f"{beyond}=", is_comparison=True)(bound))
@@ -295,9 +295,9 @@ def _between(
     return conditions
 
 
-def _deduplicated(rows: Sequence[_Row], group: TableGroup, wanted: _Wanted) -> Sequence[_Row]:
+def _deduplicated(rows: Sequence[_Row], group: TableGroup, ask: _Read) -> Sequence[_Row]:
     """Keep each dataset once, or the first found of each data ID."""
-    if not wanted.find_first and group.disjoint:
+    if ask.wanted is Wanted.DATASETS and group.disjoint:
         return rows
     kept: list[_Row] = []
     part: tuple[int, int] | None = None
@@ -308,11 +308,11 @@ def _deduplicated(rows: Sequence[_Row], group: TableGroup, wanted: _Wanted) -> S
         if last is None or values != last[4:]:
             last = row
             kept.append(row)
-        elif not wanted.find_first:
+        elif ask.wanted is Wanted.DATASETS:
             if row[3] != last[3]:
                 last = row
                 kept.append(row)
-        elif row[2] == last[2]:
+        elif ask.wanted is Wanted.FIRST and row[2] == last[2]:
             raise _ambiguous(group, row)
     return kept
 

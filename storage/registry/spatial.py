@@ -12,7 +12,16 @@ from lsst import sphgeom
 from butlerql.storage.errors import UnsupportedRepositoryError
 from butlerql.storage.universe import Element
 
-__all__ = ["Region", "decode", "describe", "intersection", "pixel_exists", "pixel_region", "pixelization"]
+__all__ = [
+    "Region",
+    "decode",
+    "decode_base64",
+    "describe",
+    "intersection",
+    "pixel_exists",
+    "pixel_region",
+    "pixelization",
+]
 
 _SYSTEMS: dict[str, Callable[[int], sphgeom.PixelizationABC]] = {
     "htm": sphgeom.HtmPixelization,
@@ -39,8 +48,13 @@ class Region(NamedTuple):
 
 
 def decode(encoded: bytes) -> sphgeom.Region:
-    """Decode a region as the registry holds it, without the base64 around it."""
+    """Decode a region."""
     return sphgeom.Region.decode(encoded)
+
+
+def decode_base64(encoded: str) -> sphgeom.Region:
+    """Decode a region as the registry holds it."""
+    return sphgeom.Region.decodeBase64(encoded)
 
 
 def describe(region: sphgeom.Region) -> Region | None:

@@ -13,13 +13,13 @@ __all__ = ["Document", "documents"]
 
 _VARIABLES: dict[str, tuple[str, tuple[Any, ...]]] = {
     # Name: type with default, and values; ... stands for none given.
-    "first": ("Int = 1", (..., 0, 2, None)),
+    "first": ("Int = 1", (..., 0, 2, 3, None)),
     "colour": ("Colour! = BLUE", (..., "RED")),
     "filter": ("Filter", (..., None, {}, {"colour": "RED", "words": ["a"]})),
-    "n": ("Int = 3", (..., 1, None)),
+    "n": ("Int = 3", (..., 1, 2, 4, 5, None)),
     "yes": ("Boolean!", (True,)),
     "no": ("Boolean!", (False,)),
-    "either": ("Boolean = true", (..., True, False, None)),
+    "either": ("Boolean = true", (..., True, True, True, False, False, None)),
 }
 _ARGUMENTS = (
     "",
@@ -63,11 +63,11 @@ class _Writer:
 
     def selection(self, type_: Any, depth: int) -> str:
         self.budget -= 1
-        count = self.draw(st.integers(1, 4 if self.budget > 0 else 1))
+        count = self.draw(st.integers(2, 4)) if self.budget > 0 else 1
         return "{ " + " ".join(self.selected(type_, depth) for _ in range(count)) + " }"
 
     def selected(self, type_: Any, depth: int) -> str:
-        form = self.pick(["field"] * 6 + ["__typename", "inline", "spread"])
+        form = self.pick(["field"] * 9 + ["__typename", "inline", "spread"])
         directive = self.pick(_DIRECTIVES)
         if depth <= 0 and form in ("inline", "spread"):
             form = "field"
@@ -76,12 +76,15 @@ class _Writer:
             return f"... {f'on {condition} ' if condition else ''}{directive} {self.selection(condition or type_, depth - 1)}"
         if form == "spread":
             return f"...{self.fragment(type_, depth)} {directive}"
+        if is_union_type(type_) and depth > 0:
+            condition = self.condition(type_)
+            return f"... on {condition} {directive} {self.selection(condition, depth - 1)}"
         if form == "__typename" or is_union_type(type_):
             return f"{self.pick(['', 'kind: '])}__typename {directive}"
         return self.field(type_, depth, directive)
 
     def field(self, type_: Any, depth: int, directive: str) -> str:
-        composite = depth > 0 and self.budget > 0 and self.draw(st.booleans())
+        composite = depth > 0 and self.budget > 0 and self.draw(st.sampled_from([True, True, True, False]))
         names = [
             name for name, field in type_.fields.items() if is_composite_type(get_named_type(field.type)) == composite
         ]
@@ -133,7 +136,7 @@ class _Writer:
 @st.composite
 def documents(draw: st.DrawFn, schema: GraphQLSchema, root: Any) -> Document:
     """Draw a document that is valid for one root type, but for values of variables that the type system lets pass."""
-    writer = _Writer(schema, draw, budget=12)
+    writer = _Writer(schema, draw, budget=16)
     selection = writer.selection(root, 4)
     declarations = " ".join(f"${name}: {_VARIABLES[name][0]}" for name in sorted(writer.used))
     variables = {name: draw(st.sampled_from(_VARIABLES[name][1])) for name in sorted(writer.used)}

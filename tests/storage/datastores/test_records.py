@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from tests.support.repositories import Content, Layout, RealRepository, Repositories
+from tests.support.rich import RICH
 
 
 @asynccontextmanager
@@ -228,10 +229,12 @@ def _fill_shared(butler: Butler, outside: Path) -> None:
                     child.trash(ref, ignore_errors=True)
 
 
+SHARED_TABLE = Content("shared table", _fill_shared, _chain)
+
+
 async def test_datastores_that_share_a_table(repositories: Repositories, layout: Layout) -> None:
     """Each record counts for the datastore that the registry says has it, as the Butler's getURI finds by looking."""
-    content = Content("shared table", _fill_shared, _chain)
-    repository = repositories.shared(content, layout)
+    repository = repositories.shared(SHARED_TABLE, layout)
     refs = repository.butler.query_all_datasets("*", find_first=False)
     async with opened(repository.uri) as snapshot:
         datasets = await as_datasets(snapshot, refs)
@@ -287,7 +290,7 @@ async def test_ways_to_write_no_component(whole: str, tmp_path: Path) -> None:
     Butler.makeRepo(tmp_path)
     with Butler.from_config(str(tmp_path), writeable=True) as butler:
         ref = insert(butler)
-    with sqlite3.connect(tmp_path / "gen3.sqlite3") as database:
+    with closing(sqlite3.connect(tmp_path / "gen3.sqlite3")) as database, database:
         database.execute("DROP TABLE file_datastore_records")
         database.execute(
             "CREATE TABLE file_datastore_records (dataset_id CHAR(32), path TEXT, formatter TEXT, storage_class TEXT, "
@@ -298,9 +301,32 @@ async def test_ways_to_write_no_component(whole: str, tmp_path: Path) -> None:
             f"INSERT INTO file_datastore_records VALUES (?, 'a/b.parq', 'f', 'ArrowAstropy', {mark}, NULL, NULL)",
             (ref.id.hex,),
         )
-    database.close()
     async with opened(str(tmp_path)) as snapshot:
         datasets = await as_datasets(snapshot, [ref, ref.makeComponentRef("schema")])
         for (artifact,) in await artifacts(snapshot, datasets):
             assert (artifact.component, artifact.size, artifact.path) == (None, None, f"{tmp_path}/a/b.parq")
         assert await filenames(snapshot, datasets) == [f"{tmp_path}/a/b.parq"] * 2
+
+
+@pytest.mark.parametrize("kind", ["one table each", "one table for both"])
+async def test_records_are_found_by_their_key(kind: str, repositories: Repositories) -> None:
+    """Without statistics, as a fresh repository is, and however many records there are."""
+    if kind == "one table each":
+        repository = repositories.shared(RICH, Layout())
+    else:
+        repository = repositories.shared(SHARED_TABLE, Layout())
+    refs = repository.butler.query_all_datasets("*", find_first=False, limit=None)
+    async with opened(repository.uri) as snapshot:
+        datasets = await as_datasets(snapshot, refs)
+        statements: list[tuple[str, Any]] = []
+
+        @sa.event.listens_for(snapshot.repository.engine.sync_engine, "before_cursor_execute")
+        def remember(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if "json_each" in statement:
+                statements.append((statement, parameters))
+
+        await artifacts(snapshot, datasets)
+    with closing(sqlite3.connect(repository.sqlite_file)) as database:
+        for statement, parameters in statements:
+            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            assert not [step for step in plan if step.startswith("SCAN") and "json_each" not in step], plan

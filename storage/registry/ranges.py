@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -25,7 +26,20 @@ from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["Filter", "Part", "Source", "TableGroup", "counts", "existing", "groups_of"]
+__all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "counts", "existing", "groups_of"]
+
+class Wanted(StrEnum):
+    """What of the datasets that are found counts."""
+
+    DATASETS = "datasets"
+    """Each once."""
+
+    FIRST = "first"
+    """Of each data ID the first in search order."""
+
+    DATA_IDS = "data IDs"
+    """Each data ID once; which dataset stands for it is left open."""
+
 
 Filter = Callable[[sa.FromClause], sa.ColumnElement[bool]]
 """Condition on the ``dataset_id`` of a row of a tags or calibs table."""
@@ -152,20 +166,17 @@ class Source:
             conditions.append(table.c[element.name] == known[element.name])
         return sa.select().select_from(reduce(self.dialect.each, [*sources, table])).where(*conditions)
 
-    def first_certification(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Condition that a dataset certified several times in a collection is seen once."""
+    def first_certification(self, table: sa.FromClause, wanted: Wanted) -> sa.ColumnElement[bool]:
+        """Condition that what is certified several times in a collection is seen once."""
         other = self.table.alias()
-        return ~(
-            sa.select(other.c.id)
-            .where(
-                other.c.dataset_id == table.c.dataset_id,
-                other.c.collection == table.c.collection,
-                other.c.id < table.c.id,
-                self._valid(other),
-            )
-            .correlate(table, self.ranges)
-            .exists()
-        )
+        same = ["dataset_id"] if wanted is Wanted.DATASETS else ["dataset_type_id", *self.group.dimensions.required]
+        earlier = [
+            *(other.c[name] == table.c[name] for name in ("collection", *same)),
+            other.c.id < table.c.id,
+            self._valid(other),
+            *(condition(other) for condition in self.group.filters),
+        ]
+        return ~sa.select(other.c.id).where(*earlier).correlate(table, self.ranges).exists()
 
     def _valid(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         begin, end = self.dialect.timespan(table, "timespan")
@@ -216,17 +227,17 @@ async def existing(snapshot: Snapshot, parts: Iterable[Part]) -> set[tuple[int, 
 
 
 async def counts(
-    snapshot: Snapshot, parts: Iterable[Part], parents: int, filters: Sequence[Filter] = (), *, find_first: bool = False
+    snapshot: Snapshot, parts: Iterable[Part], parents: int, wanted: Wanted, filters: Sequence[Filter] = ()
 ) -> list[int]:
-    """Count for each parent its datasets, each once, or its data IDs of each type if only the first found counts."""
+    """Count what is wanted, for each parent."""
     result = [0] * parents
     for group in groups_of(snapshot.repository, parts, filters):
-        once = not find_first and group.disjoint
+        once = wanted is Wanted.DATASETS and group.disjoint
         selects = []
         for source in group.sources():
             rows, ranges = source.table.alias(), source.ranges
             dimensions = [rows.c[name] for name in group.dimensions.required]
-            columns = [ranges.c.parent, ranges.c.place, *(dimensions if find_first else [rows.c.dataset_id])]
+            columns = [ranges.c.parent, ranges.c.place, *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions)]
             selects.append(source.rows(rows, with_ranges=True).add_columns(*columns))
         entries = (sa.union_all(*selects) if once else sa.union(*selects)).subquery()
         statement = sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
