@@ -1,0 +1,205 @@
+"""Pages of combinations of dimensions, and how many there are, with a look at the regions where only that tells."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from butlerql.storage.registry.combinations import Combinations
+from butlerql.storage.registry.keyed_records import Key
+from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, page_of, pages_of
+from butlerql.storage.registry.regions import regions_of
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["Wanted", "count", "count_each", "page", "page_each"]
+
+_LOOKED_AT = 1_000
+"""Combinations whose regions are looked at first; twice as many each time that they were not enough."""
+
+_MOST_LOOKED_AT = 50_000
+
+
+class Wanted:
+    """Dimensions of combinations that are wanted, in the order that they come in.
+
+    Those that have one value by a constraint are not part of keys, so that the database finds the others in its indexes.
+
+    Parameters
+    ----------
+    combinations
+        What exists.
+    names
+        Dimensions that are wanted.
+    constraint
+        Values of dimensions.
+    """
+
+    def __init__(self, combinations: Combinations, names: Sequence[str], constraint: Mapping[str, Any]) -> None:
+        self.combinations = combinations
+        self.constraint = constraint
+        self.names = names
+        self.free = [name for name in names if name not in constraint]
+        self.columns = [combinations.columns[name][0] for name in self.free]
+
+    @property
+    def can_share(self) -> bool:
+        """Whether one statement can read the combinations of several parents."""
+        return bool(self.free) and self.combinations.overlap is None
+
+    def complete(self, key: Key) -> Key:
+        """Put the values that are given back in."""
+        known = dict(zip(self.free, key, strict=True))
+        return tuple(self.constraint[name] if name in self.constraint else known[name] for name in self.names)
+
+    def select(self) -> sa.Select[Any]:
+        """Make a statement without columns that gives each combination once."""
+        statement = self.combinations.select()
+        return statement if self.combinations.is_unique else statement.distinct()
+
+
+async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page[Key]:
+    """Read a page of combinations; each key is that of the dimensions that are not given."""
+    if not wanted.free:
+        return await _page_of_one(snapshot, wanted, request)
+    if wanted.combinations.overlap is not None:
+        rows = [(key, key) async for key in _overlapping(snapshot, wanted, request, request.limit + 1)]
+        found: Page[Any] = cut(rows, request)
+    else:
+        statement = wanted.select().where(*_first_table_bounds(wanted.columns, request))
+        found = await page_of(snapshot, statement, wanted.columns, request)
+    return _completed(wanted, found)
+
+
+async def page_each(snapshot: Snapshot, wanted: Wanted, parents: int, request: PageRequest) -> list[Page[Key]]:
+    """Read the same page for each of several parents in one statement, which reads all combinations of all of them.
+
+    Not for combinations whose regions have to be looked at.
+    """
+    named = [column.label(name) for name, column in zip(wanted.free, wanted.columns, strict=True)]
+    each = wanted.select().add_columns(wanted.combinations.parent.label("_parent"), *named).subquery()
+    columns = [each.c[name] for name in wanted.free]
+    pages = await pages_of(snapshot, sa.select(), each.c["_parent"], columns, parents, request)
+    return [_completed(wanted, found) for found in pages]
+
+
+async def count(snapshot: Snapshot, wanted: Wanted) -> int:
+    """Count all combinations."""
+    if not wanted.free:
+        return len((await _page_of_one(snapshot, wanted, PageRequest(1))).rows)
+    if wanted.combinations.overlap is not None:
+        return len([None async for _ in _overlapping(snapshot, wanted, PageRequest(0), None)])
+    if wanted.combinations.is_unique:
+        statement = wanted.select().add_columns(sa.func.count())
+    else:
+        statement = sa.select(sa.func.count()).select_from(wanted.select().add_columns(*wanted.columns).subquery())
+    return int((await snapshot.rows(statement))[0][0])
+
+
+async def count_each(snapshot: Snapshot, wanted: Wanted, parents: int) -> list[int]:
+    """Count the combinations of each of several parents in one statement; see `page_each`."""
+    each = wanted.select().add_columns(wanted.combinations.parent.label("_parent"), *wanted.columns).subquery()
+    parent = each.c["_parent"]
+    counts = [0] * parents
+    for index, number in await snapshot.rows(sa.select(parent, sa.func.count()).group_by(parent)):
+        counts[index] = number
+    return counts
+
+
+def _completed(wanted: Wanted, found: Page[Any]) -> Page[Key]:
+    return Page([wanted.complete(key) for key in found.keys], found.keys, found.has_next, found.has_previous)
+
+
+async def _page_of_one(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page[Key]:
+    """Read the page of the one combination that there can be if every dimension is given."""
+    if request.after is not None or request.before is not None:
+        return Page([], [], has_next=request.before is not None, has_previous=request.after is not None)
+    if wanted.combinations.overlap is not None:
+        exists = bool([None async for _ in _overlapping(snapshot, wanted, request, 1)])
+    else:
+        exists = bool(await snapshot.rows(wanted.combinations.select().add_columns(sa.literal(1)).limit(1)))
+    rows: list[tuple[Key, Key]] = [((), wanted.complete(()))] if exists else []
+    return cut(rows, request)
+
+
+def _first_table_bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[bool]]:
+    """Bounds of the columns that the order begins with and that are of one table.
+
+    They follow from those of all columns, but those no index can use if they are of several tables.
+    """
+    tables = [getattr(column, "table", None) for column in columns]
+    size = next((index for index, table in enumerate(tables) if table is not tables[0]), len(tables))
+    if size == len(tables):
+        return []
+    return [
+        sa.tuple_(*columns[:size]).op(operator, is_comparison=True)(
+            sa.tuple_(
+                *(
+                    sa.bindparam(None, value, type_=column.type, unique=True)
+                    for value, column in zip(key[:size], columns[:size], strict=True)
+                )
+            )
+        )
+        for key, operator in ((request.after, ">="), (request.before, "<="))
+        if key is not None
+    ]
+
+
+async def _overlapping(
+    snapshot: Snapshot, wanted: Wanted, request: PageRequest, limit: int | None
+) -> AsyncIterator[Key]:
+    """Go through the combinations for which at least one pair of regions overlaps, in the order of the request."""
+    overlap = wanted.combinations.overlap
+    assert overlap is not None
+    names = list(dict.fromkeys([*wanted.free, *overlap[0].required, *overlap[1].required]))
+    names = [name for name in names if name not in wanted.constraint]
+    # Where everything is given, a row is all that is asked for.
+    columns = [wanted.combinations.columns[name][0] for name in names]
+    size = len(wanted.free)
+    statement = (
+        wanted.combinations.select()
+        .distinct()
+        .add_columns(*columns or [sa.literal(1)])
+        .where(*bounds(wanted.columns, request))
+    )
+    order = [column.desc() if request.backward else column.asc() for column in columns]
+    number = _LOOKED_AT
+    last: Key | None = None
+    found: Key | None = None
+    while True:
+        rest = PageRequest(0, before=last) if request.backward else PageRequest(0, after=last)
+        rows = await snapshot.rows(statement.where(*bounds(columns, rest)).order_by(*order).limit(number))
+        pairs = _pairs(wanted, names, rows)
+        regions = [
+            await regions_of(snapshot, element, (pair[side] for pair in pairs)) for side, element in enumerate(overlap)
+        ]
+        for row, (first, second) in zip(rows, pairs, strict=True):
+            key = tuple(row[:size])
+            if key == found:
+                continue
+            a, b = regions[0][first], regions[1][second]
+            # What cannot be told counts, as with the Butler.
+            if a is not None and b is not None and a.overlaps(b) is not False:
+                found = key
+                yield key
+                if limit is not None:
+                    limit -= 1
+                    if not limit:
+                        return
+        if len(rows) < number:
+            return
+        last = tuple(rows[-1])
+        number = min(2 * number, _MOST_LOOKED_AT)
+
+
+def _pairs(wanted: Wanted, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[tuple[Key, Key]]:
+    """Take the keys of both elements out of rows."""
+    overlap = wanted.combinations.overlap
+    assert overlap is not None
+    pairs = []
+    for row in rows:
+        known = {**wanted.constraint, **dict(zip(names, row, strict=bool(names)))}
+        first, second = (tuple(known[name] for name in element.required) for element in overlap)
+        pairs.append((first, second))
+    return pairs

@@ -1,0 +1,347 @@
+"""Combinations of dimensions: which tables say that they exist, and how they are joined.
+
+The rules are those of the Butler's queries. A combination exists if every table that relates its dimensions has it: records that
+imply others, the elements that are always joined, overlaps of regions, datasets. What nothing relates is combined freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from butlerql.storage.errors import UnsupportedJoinError
+from butlerql.storage.registry.collections import Collection, CollectionType
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
+from butlerql.storage.registry.topology import chosen_elements, overlap_to_join, split_skypix
+from butlerql.storage.repository import Repository
+from butlerql.storage.universe import DimensionGroup, Element
+
+__all__ = ["Combinations", "DatasetSearch", "check_relations", "combine"]
+
+_PARENT = "#parent"
+_PIXEL = "#pixel"
+"""What tables share beside dimensions; no dimension can have such a name."""
+
+Columns = Mapping[str, sa.ColumnElement[Any]]
+
+
+class DatasetSearch(NamedTuple):
+    """A dataset type of which there has to be a dataset."""
+
+    dataset_type: DatasetType
+
+    collections: Sequence[Sequence[Collection]]
+    """Where it is looked for, for each of the parents that share a query, at least one; no chains, and only collections
+    whose summaries name the type."""
+
+    @property
+    def dimensions(self) -> DimensionGroup:
+        """Dimensions of its data IDs."""
+        return self.dataset_type.dimensions
+
+    @property
+    def is_calibration(self) -> bool:
+        """Whether it is looked for in a CALIBRATION collection, so that it has to be valid at the time."""
+        return any(one.type is CollectionType.CALIBRATION for found in self.collections for one in found)
+
+
+@dataclass
+class Combinations:
+    """What to select from, and under which conditions, to get all combinations that exist."""
+
+    group: DimensionGroup
+    """All dimensions that take part."""
+
+    columns: dict[str, list[sa.ColumnElement[Any]]] = field(default_factory=dict)
+    """Columns that hold a dimension; all those of one dimension are equal."""
+
+    source: sa.FromClause | None = None
+    """None if no table is needed: there is one combination, of nothing."""
+
+    conditions: list[sa.ColumnElement[bool]] = field(default_factory=list)
+
+    overlap: tuple[Element, Element] | None = None
+    """Elements whose regions may overlap; only a look at the regions tells whether they do."""
+
+    is_unique: bool = True
+    """Whether each combination of the required dimensions is one row."""
+
+    def select(self) -> sa.Select[Any]:
+        """Make a statement without columns."""
+        statement = sa.select().where(*self.conditions)
+        return statement if self.source is None else statement.select_from(self.source)
+
+    @property
+    def parent(self) -> sa.ColumnElement[Any]:
+        """Column that tells which of several parents a row belongs to."""
+        return self.columns[_PARENT][0]
+
+    def add(self, table: sa.FromClause, provided: Columns) -> None:
+        """Join a table on all that it shares with those before it."""
+        same = [self.columns[name][0] == column for name, column in provided.items() if name in self.columns]
+        self.source = table if self.source is None else self.source.join(table, sa.and_(sa.true(), *same))
+        for name, column in provided.items():
+            self.columns.setdefault(name, []).append(column)
+
+
+def combine(
+    repository: Repository,
+    group: DimensionGroup,
+    *,
+    searches: Sequence[DatasetSearch] = (),
+    constraint: Mapping[str, Any] | None = None,
+    element: Element | None = None,
+) -> Combinations:
+    """Join the tables that say which combinations of some dimensions exist.
+
+    Parameters
+    ----------
+    repository
+        Whose registry.
+    group
+        The dimensions that are asked for.
+    searches
+        What there has to be a dataset of.
+    constraint
+        Values of dimensions; they need not be among those asked for.
+    element
+        An element of which there has to be a record.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised if some of the dimensions cannot be related, or in more than one way.
+    """
+    constraint = constraint or {}
+    full, overlap = _related(repository, group, searches, constraint, element)
+    made = Combinations(full)
+    calibrations = [search for search in searches if search.is_calibration]
+    times = list(chosen_elements(full, "temporal").values()) if calibrations else []
+    if not times and len(calibrations) > 2:
+        raise UnsupportedJoinError(
+            "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
+        )
+    # The datasets with the most dimensions lead: of the others it is enough to know that they are there.
+    waiting = sorted(searches, key=lambda search: -len(search.dimensions.required))
+    validities: list[_Validity] = []
+    if waiting:
+        _join_datasets(repository, made, waiting.pop(0), validities)
+    if overlap is not None:
+        _join_overlap(repository, made, *overlap)
+    needed = {*full.required, *group.required, *constraint}
+    needed.update(*(repository.universe.dimensions[name].required for name in full.required))
+    tables = {}
+    forced = {*times, *(() if element is None else (element,))}
+    for related in _relations(full, needed, searches, forced):
+        tables[related.name] = table = repository.tables.element(related)
+        made.add(table, _keys(related, table))
+    for search in list(waiting):
+        if not made.columns.keys() >= set(search.dimensions.required):
+            waiting.remove(search)
+            _join_datasets(repository, made, search, validities)
+    _join_missing(repository, made, needed)
+    made.conditions += [column == value for name, value in constraint.items() for column in made.columns[name]]
+    for time in times:
+        when = repository.dialect.timespan(tables[time.name], "timespan")
+        made.conditions += [_overlaps(validity, when) for validity in validities]
+        validities = [when]
+    if not times and len(validities) == 2:
+        made.conditions.append(_overlaps(*validities))
+    made.conditions += [_has_datasets(repository, made, search, validities) for search in waiting]
+    made.is_unique &= set(full.required) <= {*group.required, *constraint}
+    return made
+
+
+def check_relations(
+    repository: Repository,
+    group: DimensionGroup,
+    searches: Sequence[DatasetSearch],
+    constraint: Mapping[str, Any],
+    element: Element | None = None,
+) -> None:
+    """Find out whether dimensions can be related, where nothing has to be read because there are no datasets.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised as by `combine`.
+    """
+    _related(repository, group, searches, constraint, element)
+
+
+def _related(
+    repository: Repository,
+    group: DimensionGroup,
+    searches: Sequence[DatasetSearch],
+    constraint: Mapping[str, Any],
+    element: Element | None,
+) -> tuple[DimensionGroup, tuple[Element, Element] | None]:
+    """Tell which dimensions take part, and which regions have to overlap."""
+    own = () if element is None else (*element.required, *element.implied)
+    joined = [search.dimensions for search in searches]
+    names = {*group.names, *constraint, *own}
+    full = repository.universe.group(names.union(*(dimensions.names for dimensions in joined)))
+    overlap = overlap_to_join(full, joined)
+    listed = {name for dimensions in joined for name in dimensions.required} | {one.name for one in overlap or ()}
+    for name in full.required:
+        if repository.universe.dimensions[name].is_skypix and name not in listed:
+            raise UnsupportedJoinError(
+                f"The registry does not list the pixels of {name}. Ask for them together with what overlaps them, or with "
+                "a dataset type that has them."
+            )
+    return full, overlap
+
+
+_Validity = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
+
+
+class _Part(NamedTuple):
+    """A table in which datasets of one type are looked for."""
+
+    table: sa.FromClause
+    columns: Columns
+    conditions: list[sa.ColumnElement[bool]]
+    validity: _Validity
+
+
+def _parts(repository: Repository, search: DatasetSearch) -> list[_Part]:
+    """List the tables that hold the datasets of a type: certified ones are in a table of their own."""
+    tables, dataset_type = repository.tables, search.dataset_type
+    kinds = [(tables.tags(dataset_type.tags_table, dataset_type.dimensions), False)]
+    if dataset_type.calibs_table is not None:
+        kinds.append((tables.calibs(dataset_type.calibs_table, dataset_type.dimensions), True))
+    parts = []
+    for table, certified in kinds:
+        found = [
+            (parent, one.key)
+            for parent, collections in enumerate(search.collections)
+            for one in collections
+            if (one.type is CollectionType.CALIBRATION) is certified
+        ]
+        if not found:
+            continue
+        alias = table.alias()
+        source: sa.FromClause = alias
+        columns: dict[str, sa.ColumnElement[Any]] = {name: alias.c[name] for name in dataset_type.dimensions.required}
+        conditions = [alias.c.dataset_type_id == dataset_type.key]
+        name = f"collections_{dataset_type.key}_{int(certified)}"
+        if len(search.collections) > 1:
+            kind = {"parent": sa.Integer(), "key": tables.collection_type}
+            wanted = repository.dialect.rows(name, kind, found)
+            source = repository.dialect.each(wanted, alias)
+            columns[_PARENT] = wanted.c.parent
+            conditions.append(alias.c.collection == wanted.c["key"])
+        elif len(found) > 1:
+            wanted = repository.dialect.rows(name, {"key": tables.collection_type}, [(key,) for _, key in found])
+            conditions.append(alias.c.collection.in_(sa.select(wanted.c["key"])))
+        else:
+            conditions.append(alias.c.collection == found[0][1])
+        always = sa.literal(MINIMUM, sa.BigInteger), sa.literal(MAXIMUM, sa.BigInteger)
+        validity = repository.dialect.timespan(alias, "timespan") if certified else always
+        parts.append(_Part(source, columns, conditions, validity))
+    return parts
+
+
+def _join_datasets(
+    repository: Repository, made: Combinations, search: DatasetSearch, validities: list[_Validity]
+) -> None:
+    """Join the tables that hold the datasets of a type."""
+    parts = _parts(repository, search)
+    if search.is_calibration or len(parts) > 1:
+        selects = []
+        for part in parts:
+            begin, end = part.validity
+            labelled = (column.label(name) for name, column in part.columns.items())
+            selects.append(
+                sa.select(*labelled, begin.label("_begin"), end.label("_end"))
+                .select_from(part.table)
+                .where(*part.conditions)
+            )
+        union = sa.union_all(*selects).subquery()
+        made.add(union, {name: union.c[name] for name in parts[0].columns})
+        validities.append((union.c["_begin"], union.c["_end"]))
+        made.is_unique = False
+    else:
+        [part] = parts
+        made.add(part.table, part.columns)
+        made.conditions += part.conditions
+        made.is_unique &= sum(map(len, search.collections)) == 1
+
+
+def _has_datasets(
+    repository: Repository, made: Combinations, search: DatasetSearch, validities: Sequence[_Validity]
+) -> sa.ColumnElement[bool]:
+    """Condition that there is a dataset of a type."""
+    there = []
+    for part in _parts(repository, search):
+        statement = sa.exists().select_from(part.table).where(*part.conditions)
+        statement = statement.where(*(made.columns[name][0] == column for name, column in part.columns.items()))
+        if search.is_calibration:
+            statement = statement.where(*(_overlaps(part.validity, validity) for validity in validities))
+        there.append(statement)
+    return sa.or_(*there)
+
+
+def _overlaps(first: _Validity, second: _Validity) -> sa.ColumnElement[bool]:
+    return sa.and_(first[0] < second[1], second[0] < first[1])
+
+
+def _join_overlap(repository: Repository, made: Combinations, first: Element, second: Element) -> None:
+    """Join what touches the same pixels. Elements with regions may still not overlap; pixels do."""
+    common = repository.universe.skypix_common
+    system, level = split_skypix(common)
+    for element in (first, second):
+        if not element.is_skypix:
+            table = repository.tables.overlap(element).alias()
+            pixel = common if second.is_skypix else _PIXEL
+            made.conditions += [table.c.skypix_system == system, table.c.skypix_level == level]
+            made.add(table, {**{name: table.c[name] for name in element.required}, pixel: table.c.skypix_index})
+    if not second.is_skypix:
+        made.overlap = first, second
+        made.is_unique = False
+
+
+def _relations(
+    full: DimensionGroup, needed: set[str], searches: Sequence[DatasetSearch], forced: set[Element]
+) -> Iterable[Element]:
+    """Choose the elements whose tables are joined for what they relate.
+
+    Those that imply dimensions that nobody else speaks of are left out: every record has what it implies, so that they would
+    change nothing.
+    """
+    datasets = [set(search.dimensions.required) for search in searches]
+    chosen = []
+    for element in full.elements:
+        known_by_datasets = any(known.issuperset((*element.required, *element.implied)) for known in datasets)
+        if (
+            element in forced
+            or (element.always_join and not known_by_datasets)
+            or (element.implied and not known_by_datasets)
+        ):
+            chosen.append(element)
+    # What is implied comes first in the universe's order, so that chains fall away from their ends.
+    for element in list(chosen):
+        if not element.always_join and element not in forced:
+            others = [{*other.required, *other.implied} for other in chosen if other is not element]
+            if not any(name in names for names in (needed, *datasets, *others) for name in element.implied):
+                chosen = [other for other in chosen if other is not element]
+    return chosen
+
+
+def _join_missing(repository: Repository, made: Combinations, needed: set[str]) -> None:
+    """Join tables of dimensions that no other table has, those first that have several of them."""
+    universe = repository.universe
+    while missing := needed - made.columns.keys():
+        groups = {name: universe.group([name]) for name in universe.dimensions if name in missing}
+        best = max(groups, key=lambda name: len(missing.intersection(groups[name].names)))
+        element = universe.dimensions[best]
+        table = repository.tables.element(element)
+        made.add(table, _keys(element, table))
+
+
+def _keys(element: Element, table: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:
+    return {name: table.c[element.column_of(name)] for name in (*element.required, *element.implied)}

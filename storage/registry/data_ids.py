@@ -1,0 +1,201 @@
+"""Data IDs that exist: page by page, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.registry import chains, combination_pages, dataset_types, summaries
+from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.combination_pages import Wanted
+from butlerql.storage.registry.combinations import DatasetSearch, check_relations, combine
+from butlerql.storage.registry.data_id_values import DataId, constraint, expand
+from butlerql.storage.registry.keyed_records import Key
+from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.universe import DimensionGroup, Element
+
+__all__ = [
+    "DataIdConditions",
+    "count",
+    "count_each",
+    "find_conditions",
+    "find_conditions_in",
+    "page",
+    "page_each",
+    "wanted",
+]
+
+
+class DataIdConditions(NamedTuple):
+    """What data IDs, or what belongs to them, have to fulfil."""
+
+    searches: Sequence[DatasetSearch] = ()
+    """What there has to be a dataset of."""
+
+    constraint: Mapping[str, Any] = MappingProxyType({})
+    """Values of dimensions, required or implied, of what is wanted or related to it."""
+
+    parents: int = 1
+    """How many parents the collections of the searches are told for."""
+
+    is_impossible: bool = False
+    """Whether it is known already that nothing fulfils them."""
+
+
+async def find_conditions(
+    snapshot: Snapshot,
+    *,
+    types: Sequence[str] | None = None,
+    where: Sequence[str] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> DataIdConditions:
+    """Find what names and values mean.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    types
+        Names of dataset types; None for no such condition.
+    where
+        Collections that they are looked for in, names and globs; None for all.
+    values
+        See `data_id_values.constraint`; None for no such condition.
+
+    Raises
+    ------
+    UnknownDatasetTypeError, UnknownComponentError, UnknownCollectionError, InvalidDataIdError
+        Raised if something is not there.
+    InvalidArgumentError
+        Raised if collections are given, but not what to look for in them.
+    """
+    if types is None and where is not None:
+        raise InvalidArgumentError(
+            "Collections are given, but no dataset types to look for in them. Give datasetTypes too."
+        )
+    given = await constraint(snapshot, values or {})
+    searched = [] if types is None else await chains.search_path(snapshot, ["*"] if where is None else where)
+    return await _conditions(snapshot, types or (), [searched], given)
+
+
+async def find_conditions_in(
+    snapshot: Snapshot, types: Sequence[str], parents: Sequence[Collection]
+) -> DataIdConditions:
+    """Find what names of dataset types mean, to be looked for in several collections, each for itself.
+
+    Raises
+    ------
+    UnknownDatasetTypeError, UnknownComponentError
+        Raised if a dataset type is not there.
+    InvalidArgumentError
+        Raised if there are none.
+    """
+    if not types:
+        raise InvalidArgumentError("Name at least one dataset type: a collection has data IDs by its datasets only.")
+    return await _conditions(snapshot, types, await chains.flatten(snapshot, parents), {})
+
+
+async def page(
+    snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, request: PageRequest
+) -> Page[DataId]:
+    """Read a page of data IDs, complete, in the order of their required dimensions.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised if dimensions cannot be related.
+    """
+    if conditions.is_impossible:
+        check_relations(snapshot.repository, dimensions, conditions.searches, conditions.constraint)
+        return Page([], [], has_next=False, has_previous=False)
+    found = await combination_pages.page(snapshot, wanted(snapshot, dimensions, conditions), request)
+    return (await _expanded(snapshot, dimensions, [found]))[0]
+
+
+async def page_each(
+    snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, request: PageRequest
+) -> list[Page[DataId]]:
+    """Read the same page of data IDs for each parent of the conditions.
+
+    One statement for all, except where regions have to be looked at: then one or more for each parent.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised if dimensions cannot be related.
+    """
+    if conditions.is_impossible:
+        check_relations(snapshot.repository, dimensions, conditions.searches, conditions.constraint)
+        return [Page([], [], has_next=False, has_previous=False)] * conditions.parents
+    together = wanted(snapshot, dimensions, conditions)
+    if not together.can_share:
+        return [await page(snapshot, dimensions, one, request) for one in _each(conditions)]
+    found = await combination_pages.page_each(snapshot, together, conditions.parents, request)
+    return await _expanded(snapshot, dimensions, found)
+
+
+async def count(snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions) -> int:
+    """Count what `page` goes through."""
+    if conditions.is_impossible:
+        return 0
+    return await combination_pages.count(snapshot, wanted(snapshot, dimensions, conditions))
+
+
+async def count_each(snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions) -> list[int]:
+    """Count what `page_each` goes through, for each parent."""
+    if conditions.is_impossible:
+        return [0] * conditions.parents
+    together = wanted(snapshot, dimensions, conditions)
+    if not together.can_share:
+        return [await count(snapshot, dimensions, one) for one in _each(conditions)]
+    return await combination_pages.count_each(snapshot, together, conditions.parents)
+
+
+def wanted(
+    snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, element: Element | None = None
+) -> Wanted:
+    """Say which combinations are wanted: of the required dimensions of a group, or of an element that there are records of."""
+    combinations = combine(
+        snapshot.repository,
+        dimensions,
+        searches=conditions.searches,
+        constraint=conditions.constraint,
+        element=element,
+    )
+    return Wanted(combinations, dimensions.required if element is None else element.required, conditions.constraint)
+
+
+async def _conditions(
+    snapshot: Snapshot,
+    names: Sequence[str],
+    searched: Sequence[Sequence[Collection]],
+    given: Mapping[str, Any] | None,
+) -> DataIdConditions:
+    if given is None:
+        return DataIdConditions(parents=len(searched), is_impossible=True)
+    types = list(dict.fromkeys([await dataset_types.find(snapshot, name) for name in names]))
+    governors = {name: given[name] for name in snapshot.repository.universe.governors if name in given}
+    everywhere = list(dict.fromkeys(one for found in searched for one in found))
+    places = await summaries.candidates(snapshot, everywhere, types, governors)
+    searches = []
+    for dataset_type in types:
+        may_hold = set(places[dataset_type])
+        searches.append(DatasetSearch(dataset_type, [[one for one in found if one in may_hold] for found in searched]))
+    impossible = any(not any(search.collections) for search in searches)
+    return DataIdConditions(searches, given, len(searched), impossible)
+
+
+def _each(conditions: DataIdConditions) -> Iterator[DataIdConditions]:
+    """Take the conditions of several parents apart."""
+    for parent in range(conditions.parents):
+        searches = [DatasetSearch(search.dataset_type, [search.collections[parent]]) for search in conditions.searches]
+        impossible = any(not search.collections[0] for search in searches)
+        yield DataIdConditions(searches, conditions.constraint, is_impossible=impossible)
+
+
+async def _expanded(snapshot: Snapshot, dimensions: DimensionGroup, pages: Sequence[Page[Key]]) -> list[Page[DataId]]:
+    made = iter(await expand(snapshot, [(dimensions, key) for found in pages for key in found.rows]))
+    return [Page([next(made) for _ in found.rows], found.keys, found.has_next, found.has_previous) for found in pages]

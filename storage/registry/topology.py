@@ -1,0 +1,97 @@
+"""Where and when: which elements of a group say so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from butlerql.storage.errors import UnsupportedJoinError
+from butlerql.storage.universe import DimensionGroup, Element
+
+__all__ = ["chosen_elements", "overlap_to_join", "split_skypix"]
+
+
+def split_skypix(name: str) -> tuple[str, int]:
+    """Take the name of a skypix dimension apart: system and level."""
+    system = re.sub(r"\d+$", "", name)
+    return system, int(name[len(system) :])
+
+
+def chosen_elements(group: DimensionGroup, topology: str) -> dict[str, Element]:
+    """Choose the most precise element of each family that the group has.
+
+    Parameters
+    ----------
+    group
+        Some dimensions.
+    topology
+        "spatial" or "temporal".
+
+    Returns
+    -------
+    dict
+        Family to element; each system of pixels is a family of its own, its finest level the most precise.
+    """
+    members = {element.name: element for element in group.elements}
+    found: dict[str, Element] = {}
+    for family, names in group.universe.families[topology].items():
+        best = next((members[name] for name in names if name in members), None)
+        if best is not None:
+            found[family] = best
+    if topology == "spatial":
+        pixels = [element for element in group.elements if element.is_skypix]
+        for element in sorted(pixels, key=lambda element: split_skypix(element.name)[1]):
+            found[split_skypix(element.name)[0]] = element
+    return found
+
+
+def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> tuple[Element, Element] | None:
+    """Find the two elements whose regions have to overlap for a combination of dimensions to be one that exists.
+
+    Parameters
+    ----------
+    group
+        All dimensions of a query.
+    joined
+        Dimensions of what is in the query that relates its dimensions by itself: datasets.
+
+    Returns
+    -------
+    tuple or None
+        None if no overlap has to be looked for. If one of the two is a skypix dimension it comes second.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised if it cannot be told which regions have to overlap, or if the registry does not know which do.
+
+    Notes
+    -----
+    The Butler's rule: two families of regions that nothing relates have to overlap, by their most precise elements; datasets relate
+    the families that they have. Pixels of other levels than the common one are related by datasets only.
+    """
+    chosen = chosen_elements(group, "spatial")
+    connected = {family: {family} for family in chosen}
+    for dimensions in joined:
+        present = {element.name for element in dimensions.elements}
+        together = [family for family, element in chosen.items() if element.name in present]
+        merged = set().union(*(connected[family] for family in together))
+        connected |= dict.fromkeys(merged, merged)
+    parts = list({id(part): part for part in connected.values()}.values())
+    if len(parts) < 2:
+        return None
+    if len(parts) > 2 or any(len(part) > 1 for part in parts):
+        raise UnsupportedJoinError(
+            f"There is more than one way to relate {_listed(chosen)} by where they are on the sky. Ask for fewer of them."
+        )
+    first, second = sorted((chosen[family] for [family] in parts), key=lambda element: element.is_skypix)
+    if first.is_skypix or (second.is_skypix and second.name != group.universe.skypix_common):
+        raise UnsupportedJoinError(
+            f"The registry does not know how {first.name} and {second.name} overlap; of all pixels it knows those of "
+            f"{group.universe.skypix_common} only. Name a dataset type that has both."
+        )
+    return first, second
+
+
+def _listed(chosen: Mapping[str, Element]) -> str:
+    return " and ".join(element.name for element in chosen.values())
