@@ -1,0 +1,185 @@
+"""The commands, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+from graphql import build_schema
+
+from butlerql import __version__
+from butlerql.cli import main
+from tests.support.ci_hsc import CI_HSC
+from tests.support.repositories import Layout, RealRepository, Repositories
+
+BUTLERQL = [sys.executable, "-c", "from butlerql.cli import main; main(prog_name='butlerql')"]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def assert_fails(result: Result, *told: str) -> None:
+    """See one line on standard error, and the exit status for it."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("butlerql: ")
+    for part in told:
+        assert part in result.stderr
+
+
+def test_version_and_help() -> None:
+    assert run("--version").output == f"butlerql, version {__version__}\n"
+    for arguments in (("-h",), ("serve", "-h"), ("schema", "--help"), ("check", "--help")):
+        assert run(*arguments).exit_code == 0
+
+
+def test_schema_prints_the_definition_of_the_graph(ci_hsc: RealRepository) -> None:
+    result = run("schema", ci_hsc.uri)
+    assert result.exit_code == 0
+    schema = build_schema(result.stdout)
+    assert "datasetType" in schema.query_type.fields if schema.query_type else False
+    assert "physicalFilter" in result.stdout
+
+
+def test_check_says_what_is_there(ci_hsc: RealRepository) -> None:
+    result = run("check", ci_hsc.uri)
+    assert result.exit_code == 0
+    for part in (ci_hsc.uri, ci_hsc.dialect, "daf_butler 8", "SynthIntKeyCollectionManager", "FileDatastore@"):
+        assert part in result.stdout
+    assert re.search(r"^own state +none$", result.stdout, re.MULTILINE)
+    assert re.search(r"^writing +yes", result.stdout, re.MULTILINE)
+    assert "guarded" not in result.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "schema", "check"])
+def test_what_is_no_repository_is_told_in_a_line(command: str, tmp_path: Path) -> None:
+    assert_fails(run(command, str(tmp_path / "nothing")), "is no Butler repository")
+    (tmp_path / "butler.yaml").write_text("registry: [")
+    assert_fails(run(command, str(tmp_path)), "butler.yaml")
+    (tmp_path / "butler.yaml").write_text("cls: lsst.daf.butler.remote_butler.RemoteButler\n")
+    assert_fails(run(command, str(tmp_path)))
+
+
+def test_an_unknown_manager_is_told_in_a_line(repositories: Repositories) -> None:
+    with repositories.private(CI_HSC, Layout("sqlite")) as repository:
+        with closing(sqlite3.connect(repository.sqlite_file)) as database, database:
+            database.execute(
+                "UPDATE butler_attributes SET value = 'lsst.future.NewManager' "
+                "WHERE name = 'config:registry.managers.datasets'"
+            )
+        for command in ("serve", "check", "schema"):
+            assert_fails(run(command, repository.uri), "NewManager")
+
+
+def test_a_wrong_password_is_told_in_a_line_without_it(repositories: Repositories) -> None:
+    with repositories.private(CI_HSC, Layout("postgresql")) as repository:
+        assert repository.server is not None and repository.database is not None
+        url = repository.server.guarded_url(repository.database, "hunter2")
+        repository.rewrite_config(lambda config: config["registry"].update(db=url))
+        result = run("check", repository.uri)
+    assert_fails(result)
+    assert "hunter2" not in result.stderr
+
+
+def test_settings_that_are_wrong_are_told_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("prot: 80\n")
+    assert_fails(run("serve", "anything", "--config", str(file)), "no setting prot", "Did you mean port?")
+    assert_fails(run("serve", "anything", "--port", "70000"), "--port is 70000")
+    assert_fails(run("check", "anything", "--config", str(tmp_path / "nothing")), "cannot be read")
+
+
+def test_nobody_is_served_elsewhere_by_mistake(ci_hsc: RealRepository) -> None:
+    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0"), "--insecure", "no authentication")
+
+
+def test_two_repositories_of_one_name_need_labels(ci_hsc: RealRepository) -> None:
+    assert_fails(run("serve", ci_hsc.uri, ci_hsc.uri), "Say label=REPO")
+    assert_fails(run("serve", f"health={ci_hsc.uri}"), "'health' cannot be the label")
+
+
+def test_a_port_that_is_taken(ci_hsc: RealRepository) -> None:
+    from butlerql.serving import bind
+
+    with bind("127.0.0.1", 0) as listener:
+        port = str(listener.getsockname()[1])
+        assert_fails(run("serve", ci_hsc.uri, "--port", port), f"Cannot listen on 127.0.0.1, port {port}")
+
+
+def test_a_repository_is_asked_for() -> None:
+    result = run("serve")
+    assert result.exit_code == 2
+    assert "REPO" in result.stderr
+
+
+@contextmanager
+def serving(*arguments: str, log: Path) -> Iterator[str]:
+    """Run the command, give the address that it prints, and see that it stops when told to."""
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [*BUTLERQL, "serve", *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=errors
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            printed = b""
+            while not (found := re.search(rb"Open (http://127\.0\.0\.1:\d+)/ ", printed)):
+                line = process.stdout.readline()
+                assert line, log.read_text()
+                printed += line
+            address = found[1].decode()
+            wait_until_ready(address, process)
+            yield address
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, -signal.SIGINT)
+        finally:
+            process.kill()
+    assert "Traceback" not in log.read_text()
+
+
+def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(f"{address}/health/ready", timeout=10).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("the service does not become ready")
+
+
+def test_serve(ci_hsc: RealRepository, tmp_path: Path) -> None:
+    name = Path(ci_hsc.uri).name
+    with serving(ci_hsc.uri, f"other={ci_hsc.uri}", log=tmp_path / "log") as address:
+        told = httpx.get(f"{address}/explorer.json").json()
+        assert [repository["label"] for repository in told["repositories"]] == [name, "other"]
+        for path in ("graphql", f"{name}/graphql", "other/graphql"):
+            answer = httpx.post(f"{address}/{path}", json={"query": "query Mine { repository { root } }"}).json()
+            assert answer == {"data": {"repository": {"root": ci_hsc.uri}}}
+
+
+def test_serve_with_several_processes(ci_hsc: RealRepository, tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("log_format: json\nworkers: 2\n")
+    with serving(ci_hsc.uri, "--config", str(file), log=tmp_path / "log") as address:
+        for _ in range(4):
+            answer = httpx.post(f"{address}/graphql", json={"query": "query Mine { repository { root } }"}).json()
+            assert answer == {"data": {"repository": {"root": ci_hsc.uri}}}
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [(line["operation"], line["status"]) for line in requests] == [("Mine", 200)] * 4
