@@ -8,9 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from butlerql.storage.registry.combinations import Combinations
+from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, page_of, pages_of
-from butlerql.storage.registry.regions import regions_of
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["Wanted", "count", "count_each", "page", "page_each"]

@@ -40,6 +40,11 @@ class DataId(NamedTuple):
             name: value for name, value in zip(self.dimensions.names, self.values, strict=True) if value is not None
         }
 
+    def key_of(self, element: Element) -> Key:
+        """Values of the required dimensions of an element, all of which it has."""
+        names = self.dimensions.names
+        return tuple(self.values[names.index(name)] for name in element.required)
+
     def subset(self, dimensions: DimensionGroup) -> DataId:
         """The part of it that belongs to some of its dimensions."""
         known = dict(zip(self.dimensions.names, self.values, strict=True))
