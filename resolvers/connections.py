@@ -146,7 +146,9 @@ def _key(digest: str, cursor: str | None) -> Key | None:
     if not isinstance(content, list) or not content or not all(type(value) in (str, int) for value in content):
         raise BadCursorError("This is not a cursor. Use one that this field gave, as it was given.")
     if content[0] != digest:
-        raise BadCursorError("This cursor belongs to another field, or to other arguments. Begin again without a cursor.")
+        raise BadCursorError(
+            "This cursor belongs to another field, or to other arguments. Begin again without a cursor."
+        )
     return tuple(content[1:])
 
 

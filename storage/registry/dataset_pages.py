@@ -13,17 +13,15 @@ from typing import Any, NamedTuple, overload
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import AmbiguousCalibrationError, BadCursorError
+from butlerql.storage.errors import AmbiguousCalibrationError
 from butlerql.storage.registry.collections import CollectionType
 from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.page_filling import fill
+from butlerql.storage.registry.pages import Key, Page, PageRequest, check_key, cut_page
 from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted, groups_of
-from butlerql.storage.registry.pages import Key, Page, PageRequest, cut_page
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["dataset_pages"]
-
-_BATCH = 2_000
-"""Ranges that are looked at together, at least one dataset type of each parent."""
 
 _ROWS = 4_000
 """Rows that may be read beyond what the pages hold."""
@@ -105,17 +103,12 @@ async def dataset_pages(
     AmbiguousCalibrationError
         Raised if several certifications of one data ID are found first.
     """
-    ordered = _ordered(parts, request)
-    waiting: list[list[Part]] = [[] for _ in range(parents)]
-    for part in reversed(ordered):
-        waiting[part.parent].append(part)
-    found: list[list[Dataset]] = [[] for _ in range(parents)]
-    needed = request.limit + 1
-    while batch := _next_batch(waiting, [needed - len(rows) for rows in found]):
+
+    async def read(batch: Sequence[Part]) -> dict[tuple[int, int], list[Dataset]]:
         rows = await _read(snapshot, batch, request, wanted=wanted, filters=filters)
-        for part in batch:
-            found[part.parent] += _datasets(part, rows.get((part.parent, part.place), ()))
-    return [_page(datasets, request) for datasets in found]
+        return {part[:2]: _datasets(part, rows[part[:2]]) for part in batch if part[:2] in rows}
+
+    return [_page(datasets, request) for datasets in await fill(snapshot, parts, parents, request, read)]
 
 
 def _datasets(part: Part, rows: Sequence[_Row]) -> list[Dataset]:
@@ -133,39 +126,6 @@ def _page(found: list[Dataset], request: PageRequest) -> Page[Dataset]:
     return cut_page(kept, DatasetKeys(kept), request, more=more)
 
 
-def _ordered(parts: Sequence[Part], request: PageRequest) -> list[Part]:
-    """Parts in the order of the request, without those outside its keys."""
-    places = {part.dataset_type.name: part.place for part in parts}
-    first, last = -1, max(places.values(), default=0)
-    if request.after is not None:
-        first = _place(places, request.after)
-    if request.before is not None:
-        last = _place(places, request.before)
-    kept = [part for part in parts if first <= part.place <= last]
-    return sorted(kept, key=lambda part: part.place, reverse=request.backward)
-
-
-def _place(places: dict[str, int], key: Key) -> int:
-    if not key or key[0] not in places:
-        raise BadCursorError("The dataset type that this cursor stands at is gone. Begin again without a cursor.")
-    return places[key[0]]
-
-
-def _next_batch(waiting: list[list[Part]], needed: list[int]) -> list[Part]:
-    """Take the next dataset types of every parent whose page is not full."""
-    batch: list[Part] = []
-    hungry = [parts for parts, rows in zip(waiting, needed, strict=True) if parts and rows > 0]
-    size = 0
-    for parts in hungry:
-        batch.append(parts.pop())
-        size += len(batch[-1].collections) * len(batch[-1].data_ids)
-    for parts in hungry:
-        while parts and size < _BATCH:
-            batch.append(parts.pop())
-            size += len(batch[-1].collections) * len(batch[-1].data_ids)
-    return batch
-
-
 async def _read(
     snapshot: Snapshot, batch: Sequence[Part], request: PageRequest, *, wanted: Wanted, filters: Sequence[Filter]
 ) -> dict[tuple[int, int], Sequence[_Row]]:
@@ -178,7 +138,9 @@ async def _read(
     for name in (*bounded, None):
         bounds = bounded[name] if name is not None else ()
         ask = _Read(request.limit + 1, request.backward, wanted, bounds)
-        chosen = [part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name]
+        chosen = [
+            part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name
+        ]
         for group in groups_of(snapshot.repository, chosen, filters):
             rows = await _rows(snapshot, group, ask)
             if len(group.parts) == 1:
@@ -251,7 +213,12 @@ async def _fetch(
     columns = list(merged.c)
     parent, place, rank, uuid, *values = columns
     down = sa.desc if ask.backward else sa.asc
-    order = [parent, down(place), *(down(value) for value in values), down(uuid) if ask.wanted is Wanted.DATASETS else rank]
+    order = [
+        parent,
+        down(place),
+        *(down(value) for value in values),
+        down(uuid) if ask.wanted is Wanted.DATASETS else rank,
+    ]
     statement = sa.select(*columns).order_by(*order)
     return await snapshot.rows(statement if limit is None else statement.limit(limit))
 
@@ -279,17 +246,21 @@ def _between(
 ) -> list[sa.ColumnElement[bool]]:
     """Conditions of the bounds, in a form that an index on the values serves."""
     conditions: list[sa.ColumnElement[bool]] = []
-    for (*key, last), forward in ask.bounds:
+    for bound, forward in ask.bounds:
+        check_key(bound, [*(value.type for value in values), uuid.type])
+        *key, last = bound
         beyond = ">" if forward else "<"
         if not values:
-            conditions.append(sa.false() if ask.wanted is not Wanted.DATASETS else uuid.op(beyond, is_comparison=True)(last))
+            conditions.append(
+                sa.false() if ask.wanted is not Wanted.DATASETS else uuid.op(beyond, is_comparison=True)(last)
+            )
             continue
         columns = sa.tuple_(*values)
-        bound = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
+        limit = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
         if ask.wanted is not Wanted.DATASETS:
-            conditions.append(columns.op(beyond, is_comparison=True)(bound))
+            conditions.append(columns.op(beyond, is_comparison=True)(limit))
         else:
-            conditions.append(columns.op(f"{beyond}=", is_comparison=True)(bound))
+            conditions.append(columns.op(f"{beyond}=", is_comparison=True)(limit))
             inside = uuid > last if forward else uuid < last
             conditions.append(sa.or_(*(column != value for column, value in zip(values, key, strict=True)), inside))
     return conditions

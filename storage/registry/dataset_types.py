@@ -119,6 +119,11 @@ async def find_or_none(snapshot: Snapshot, name: str) -> DatasetType | None:
         return None
 
 
+async def position(snapshot: Snapshot, dataset_type: DatasetType) -> int:
+    """Tell the place of a dataset type in the order of names; a component has its parent's."""
+    return (await _known(snapshot)).positions[dataset_type.parent_name]
+
+
 async def parent(snapshot: Snapshot, dataset_type: DatasetType) -> DatasetType:
     """Find the dataset type that a component belongs to; any other is its own."""
     return (await _known(snapshot)).by_key[dataset_type.key]

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
 
+from butlerql.storage.errors import BadCursorError
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Key", "Page", "PageRequest", "bounds", "cut", "cut_page", "page_of", "pages_of"]
+__all__ = ["Key", "Page", "PageRequest", "bounds", "check_key", "cut", "cut_page", "ordered", "page_of", "pages_of"]
 
 Row = TypeVar("Row")
 
@@ -35,12 +37,32 @@ class Page(NamedTuple, Generic[Row]):
     has_previous: bool
 
 
+def check_key(key: Key, types: Sequence[TypeEngine[Any]]) -> None:
+    """See that a key has the values that a cursor of this connection would have.
+
+    Raises
+    ------
+    BadCursorError
+        Raised if it has not: somebody made the cursor up.
+    """
+    fits = len(key) == len(types) and all(
+        type(value) is kind.python_type and (type(value) is not int or -(2**63) <= value < 2**63)
+        for value, kind in zip(key, types, strict=True)
+    )
+    if not fits:
+        raise BadCursorError("This is not a cursor of this field. Use one that it gave, as it was given.")
+
+
 def bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[bool]]:
     """Conditions that a row is between the keys of a request."""
     conditions: list[sa.ColumnElement[bool]] = []
     for key, operator in ((request.after, ">"), (request.before, "<")):
         if key is not None:
-            values = [sa.bindparam(None, value, type_=column.type, unique=True) for value, column in zip(key, columns, strict=True)]
+            check_key(key, [column.type for column in columns])
+            values = [
+                sa.bindparam(None, value, type_=column.type, unique=True)
+                for value, column in zip(key, columns, strict=True)
+            ]
             conditions.append(sa.tuple_(*columns).op(operator, is_comparison=True)(sa.tuple_(*values)))
     return conditions
 
@@ -64,7 +86,8 @@ def cut_page(rows: list[Row], keys: Sequence[Key], request: PageRequest, *, more
     )
 
 
-def _ordered(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[Any]]:
+def ordered(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[Any]]:
+    """Columns of an order, in the direction of a request."""
     return [column.desc() if request.backward else column.asc() for column in columns]
 
 
@@ -85,7 +108,10 @@ async def page_of(
         Which page.
     """
     found = await snapshot.rows(
-        statement.add_columns(*key).where(*bounds(key, request)).order_by(*_ordered(key, request)).limit(request.limit + 1)
+        statement.add_columns(*key)
+        .where(*bounds(key, request))
+        .order_by(*ordered(key, request))
+        .limit(request.limit + 1)
     )
     size = len(key)
     return cut([(tuple(row[-size:]), row) for row in found], request)
@@ -104,7 +130,7 @@ async def pages_of(
     ``parent`` is the column that holds a parent's index, 0 to ``parents - 1``. The database reads all rows of each
     parent, so this is for sets that stay small (dataset types, collections), not for datasets.
     """
-    order = _ordered(key, request)
+    order = ordered(key, request)
     ranked = (
         statement.add_columns(*key, parent.label("_parent"))
         .where(*bounds(key, request))

@@ -28,6 +28,7 @@ from butlerql.storage.universe import DimensionGroup, Element
 
 __all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "counts", "existing", "groups_of"]
 
+
 class Wanted(StrEnum):
     """What of the datasets that are found counts."""
 
@@ -71,6 +72,11 @@ class Part(NamedTuple):
     data_ids: Sequence[Mapping[str, Any]] = ({},)
     validity: Timespan | None = None
 
+    @property
+    def size(self) -> int:
+        """Number of ranges."""
+        return len(self.collections) * len(self.data_ids)
+
 
 @dataclass(eq=False)
 class TableGroup:
@@ -87,7 +93,7 @@ class TableGroup:
     @property
     def size(self) -> int:
         """Number of ranges."""
-        return sum(len(part.collections) * len(part.data_ids) for part in self.parts)
+        return sum(part.size for part in self.parts)
 
     @property
     def disjoint(self) -> bool:
@@ -111,7 +117,9 @@ class TableGroup:
                     for data_id in part.data_ids:
                         rows[certified].append((*head, *(data_id[name] for name in self.constrained)))
         return [
-            Source(self, table, certified=certified, name=f"certified_{name}" if certified else name, rows=rows[certified])
+            Source(
+                self, table, certified=certified, name=f"certified_{name}" if certified else name, rows=rows[certified]
+            )
             for certified, table in ((False, self.tags), (True, self.calibs))
             if rows[certified] and table is not None
         ]
@@ -151,7 +159,10 @@ class Source:
         conditions = [
             table.c.dataset_type_id == ranges.c.dataset_type_id,
             table.c.collection == ranges.c.collection,
-            *(implied_value(tables, group.dimensions, values, name) == ranges.c[f"value_{name}"] for name in group.constrained),
+            *(
+                implied_value(tables, group.dimensions, values, name) == ranges.c[f"value_{name}"]
+                for name in group.constrained
+            ),
             *(condition(table) for condition in group.filters),
         ]
         if self.certified:
@@ -237,7 +248,11 @@ async def counts(
         for source in group.sources():
             rows, ranges = source.table.alias(), source.ranges
             dimensions = [rows.c[name] for name in group.dimensions.required]
-            columns = [ranges.c.parent, ranges.c.place, *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions)]
+            columns = [
+                ranges.c.parent,
+                ranges.c.place,
+                *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
+            ]
             selects.append(source.rows(rows, with_ranges=True).add_columns(*columns))
         entries = (sa.union_all(*selects) if once else sa.union(*selects)).subquery()
         statement = sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
