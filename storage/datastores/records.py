@@ -20,6 +20,8 @@ __all__ = ["Artifact", "artifacts", "filenames", "record_tables", "recorded_tabl
 
 # How the Butler writes "the whole dataset" where a component is part of a primary key; others have been seen.
 _WHOLE = frozenset({"__NULL_STRING__", "", None})
+# Rows begin with the dataset's UUID. Positions, since it takes a row longer to find a column by its name.
+_PATH, _COMPONENT = 1, 2
 _FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
 
 
@@ -90,9 +92,8 @@ async def artifacts(
             rows = rows_by_id.get(dataset.uuid.replace("-", ""))
             if rows is None:
                 continue
-            for _, path, component, formatter, storage_class, size, checksum, *_ in _of_component(
-                dataset.dataset_type, rows, derived
-            ):
+            chosen = _of_component(dataset.dataset_type, rows, derived)
+            for _, path, component, formatter, storage_class, size, checksum in chosen:
                 uri, local = place(path)
                 component = None if component in _WHOLE else component
                 size = None if size == -1 else size
@@ -115,7 +116,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
             if rows is None:
                 continue
             if len(chosen := _of_component(dataset.dataset_type, rows, derived)) == 1:
-                place = leaf.artifacts.place(chosen[0].path)
+                place = leaf.artifacts.place(chosen[0][_PATH])
                 result[index] = place.uri if place.path is None else place.path
             break
     return result
@@ -130,7 +131,7 @@ async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Dat
 
 async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -> frozenset[DatasetType]:
     """Find which of the datasets' types are components that are derived from others."""
-    components = list({dataset.dataset_type for dataset in datasets if dataset.dataset_type.is_component})
+    components = list({dataset.dataset_type for dataset in datasets if dataset.dataset_type.component is not None})
     parents = await by_keys(snapshot, [component.key for component in components]) if components else []
     classes = snapshot.repository.storage_classes
     return frozenset(
@@ -140,14 +141,12 @@ async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -
     )
 
 
-def _of_component(
-    dataset_type: DatasetType, rows: Sequence[Any], derived: frozenset[DatasetType]
-) -> Sequence[Any]:
+def _of_component(dataset_type: DatasetType, rows: Sequence[Any], derived: frozenset[DatasetType]) -> Sequence[Any]:
     """Choose, among a dataset's rows in one datastore, those that a dataset of this type is read from."""
     component = dataset_type.component
-    if component is not None and rows[0].component not in _WHOLE and dataset_type not in derived:
-        return [row for row in rows if row.component == component]
-    return rows if len(rows) == 1 else sorted(rows, key=lambda row: row.component or "")
+    if component is not None and rows[0][_COMPONENT] not in _WHOLE and dataset_type not in derived:
+        return [row for row in rows if row[_COMPONENT] == component]
+    return rows if len(rows) == 1 else sorted(rows, key=lambda row: row[_COMPONENT] or "")
 
 
 _Rows = Mapping[str, Sequence[Any]]
@@ -214,7 +213,7 @@ def _shared_out(rows: Iterable[Any], sharing: Sequence[FileDatastore]) -> dict[F
     for row in rows:
         owners = [index for index, has in enumerate(row[-len(sharing) :]) if has] or [0]
         for index in owners:
-            kept[index].append(row)
+            kept[index].append(row[: -len(sharing)])
     return {leaf: _by_id(own) for leaf, own in zip(sharing, kept, strict=True)}
 
 
