@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from butlerql.storage.registry.combinations import Combinations
 from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
-from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, page_of, pages_of
+from butlerql.storage.registry.pages import Page, PageRequest, bounds, check_key, cut, page_of, pages_of
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["Wanted", "count", "count_each", "page", "page_each"]
@@ -24,7 +24,7 @@ _MOST_LOOKED_AT = 50_000
 class Wanted:
     """Dimensions of combinations that are wanted, in the order that they come in.
 
-    Those that have one value by a constraint are not part of keys, so that the database finds the others in its indexes.
+    Those that have one value by a constraint are not part of keys, so that indexes serve for the others.
 
     Parameters
     ----------
@@ -60,7 +60,16 @@ class Wanted:
 
 
 async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page[Key]:
-    """Read a page of combinations; each key is that of the dimensions that are not given."""
+    """Read a page of combinations; each key is that of the dimensions that are not given.
+
+    Raises
+    ------
+    BadCursorError
+        Raised if the request's keys are not such keys.
+    """
+    for key in (request.after, request.before):
+        if key is not None:
+            check_key(key, [column.type for column in wanted.columns])
     if not wanted.free:
         return await _page_of_one(snapshot, wanted, request)
     if wanted.combinations.overlap is not None:
@@ -149,7 +158,7 @@ def _first_table_bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageR
 async def _overlapping(
     snapshot: Snapshot, wanted: Wanted, request: PageRequest, limit: int | None
 ) -> AsyncIterator[Key]:
-    """Go through the combinations for which at least one pair of regions overlaps, in the order of the request."""
+    """Go through the combinations for which a pair of regions overlaps, in the order of the request."""
     overlap = wanted.combinations.overlap
     assert overlap is not None
     names = list(dict.fromkeys([*wanted.free, *overlap[0].required, *overlap[1].required]))

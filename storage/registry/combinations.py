@@ -1,7 +1,8 @@
 """Combinations of dimensions: which tables say that they exist, and how they are joined.
 
-The rules are those of the Butler's queries. A combination exists if every table that relates its dimensions has it: records that
-imply others, the elements that are always joined, overlaps of regions, datasets. What nothing relates is combined freely.
+The rules are those of the Butler's queries. A combination exists if every table that relates its dimensions has it:
+records that imply others, the elements that are always joined, overlaps of regions, datasets. What nothing relates is
+combined freely.
 """
 
 from __future__ import annotations
@@ -190,8 +191,8 @@ def _related(
     for name in full.required:
         if repository.universe.dimensions[name].is_skypix and name not in listed:
             raise UnsupportedJoinError(
-                f"The registry does not list the pixels of {name}. Ask for them together with what overlaps them, or with "
-                "a dataset type that has them."
+                f"The registry does not list the pixels of {name}. Ask for them together with what overlaps them, "
+                "or with a dataset type that has them."
             )
     return full, overlap
 
@@ -310,8 +311,8 @@ def _relations(
 ) -> Iterable[Element]:
     """Choose the elements whose tables are joined for what they relate.
 
-    Those that imply dimensions that nobody else speaks of are left out: every record has what it implies, so that they would
-    change nothing.
+    Those that imply dimensions that nobody else speaks of are left out: every record has what it implies, so that they
+    would change nothing.
     """
     datasets = [set(search.dimensions.required) for search in searches]
     chosen = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,8 @@ def parse_keys(universe: Universe, values: Mapping[str, Any], group: DimensionGr
     universe
         The repository's dimensions.
     values
-        Keys are dimensions (``visit``), columns of a dimension's records (``exposure.obs_id``), or the bare name of such a column.
+        Keys are dimensions (``visit``), columns of a dimension's records (``exposure.obs_id``), or the bare name of
+        such a column.
     group
         Dimensions that bare names are looked for in, if it is known for what the data ID is.
 
@@ -75,8 +77,8 @@ def parse_keys(universe: Universe, values: Mapping[str, Any], group: DimensionGr
 
     Notes
     -----
-    Bare names follow the Butler's ``find_dataset``: the dimensions of the dataset type come first, among them those for which most
-    of the names fit; then the dimension that says when it was, for calibrations.
+    Bare names follow the Butler's ``find_dataset``: the dimensions of the dataset type come first, among them those for
+    which most of the names fit; then the dimension that says when it was, for calibrations.
     """
     parsed = ParsedKeys({}, {})
     bare: dict[str, Any] = {}
@@ -149,30 +151,8 @@ def _owners(
     if not bare:
         return []
     near = universe.group(dimensions).names if group is None else group.names
-    holders: dict[str, list[Element]] = {}
-    for key in bare:
-        everywhere = [
-            element
-            for element in universe.dimensions.values()
-            if any(column.name == key for column in (*element.alternate_keys, *element.metadata))
-        ]
-        if not everywhere:
-            raise _unknown(universe, key)
-        found = [element for element in everywhere if element.name in near]
-        if not found and group is None:
-            found = everywhere
-        elif not found:
-            times = [name for family in universe.families["temporal"].values() for name in family]
-            found = sorted(
-                (element for element in everywhere if element.name in times), key=lambda e: times.index(e.name)
-            )[:1]
-        if not found:
-            raise _unknown(universe, key)
-        holders[key] = found
-    popularity: dict[str, int] = {}
-    for found in holders.values():
-        for element in found:
-            popularity[element.name] = popularity.get(element.name, 0) + 1
+    holders = {key: _holders(universe, key, near, guess_time=group is not None) for key in bare}
+    popularity = Counter(element.name for found in holders.values() for element in found)
     owners = []
     for key, found in holders.items():
         most = max(popularity[element.name] for element in found)
@@ -182,6 +162,25 @@ def _owners(
             raise InvalidDataIdError(f"'{key}' in the data ID may mean several things. Write {choices}.")
         owners.append((key, best[0]))
     return owners
+
+
+def _holders(universe: Universe, key: str, near: Sequence[str], *, guess_time: bool) -> list[Element]:
+    """List the dimensions whose records have a column, if possible among those near."""
+    everywhere = [
+        element
+        for element in universe.dimensions.values()
+        if any(column.name == key for column in (*element.alternate_keys, *element.metadata))
+    ]
+    found = [element for element in everywhere if element.name in near]
+    if not found and guess_time:
+        times = [name for family in universe.families["temporal"].values() for name in family]
+        temporal = [element for element in everywhere if element.name in times]
+        found = sorted(temporal, key=lambda element: times.index(element.name))[:1]
+    elif not found:
+        found = everywhere
+    if not found:
+        raise _unknown(universe, key)
+    return found
 
 
 def _plain(key: str, value: object) -> Scalar:
@@ -247,10 +246,8 @@ def _wrong_type(key: str, kind: str, value: object) -> InvalidDataIdError:
         "bool": "true or false",
         "hash": "a string",
     }
-    shown = repr(value)
-    return InvalidDataIdError(
-        f"The value of '{key}' in the data ID must be {wanted[kind]}, not {shown if len(shown) < 100 else shown[:100] + '...'}."
-    )
+    shown = repr(value) if len(repr(value)) < 100 else "what was given"
+    return InvalidDataIdError(f"The value of '{key}' in the data ID must be {wanted[kind]}, not {shown}.")
 
 
 def _too_large(key: str) -> InvalidDataIdError:

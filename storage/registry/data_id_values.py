@@ -17,13 +17,13 @@ from butlerql.storage.registry.spatial import pixel_exists
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["DataId", "constraint", "expand", "resolve"]
+__all__ = ["DataId", "constraint", "existing", "expand", "resolve"]
 
 Value = int | str
 
 
 class DataId(NamedTuple):
-    """Values of all dimensions of a group, in the order of its names: required, then implied, None where a record lacks them."""
+    """Values of all dimensions of a group, in the order of its names; None where what is implied is not known."""
 
     dimensions: DimensionGroup
     values: Key
@@ -85,14 +85,14 @@ async def resolve(
     if missing:
         lacking = ", ".join(f"'{name}'" for name in missing)
         raise InvalidDataIdError(f"The data ID lacks {lacking}. Add what is missing.")
-    key = tuple(known[name] for name in group.required)
-    if not await _exists(snapshot, group, key):
+    found = (await existing(snapshot, [(group, tuple(known[name] for name in group.required))]))[0]
+    if found is None:
         return None
-    found = (await expand(snapshot, [(group, key)]))[0]
     for name, value in zip(group.names, found.values, strict=True):
         if known.get(name, value) != value:
             raise InvalidDataIdError(
-                f"The data ID gives '{name}' as {known[name]!r}, but by the records it is {value!r}. Correct it or leave it out."
+                f"The data ID gives '{name}' as {known[name]!r}, but by the records it is {value!r}. "
+                "Correct it or leave it out."
             )
     return found
 
@@ -105,8 +105,8 @@ async def constraint(snapshot: Snapshot, values: Mapping[str, Any]) -> dict[str,
     snapshot
         What to read from.
     values
-        See `parse_keys`; it need not be a whole data ID. Columns of records are replaced by the required dimensions of the one
-        record that they single out.
+        See `parse_keys`; it need not be a whole data ID. Columns of records are replaced by the required dimensions of
+        the one record that they single out.
 
     Returns
     -------
@@ -149,6 +149,38 @@ async def expand(snapshot: Snapshot, ids: Sequence[tuple[DimensionGroup, Key]]) 
     return [known[group][key] for group, key in ids]
 
 
+async def existing(snapshot: Snapshot, ids: Sequence[tuple[DimensionGroup, Key]]) -> list[DataId | None]:
+    """Complete data IDs of which it is not known whether they exist.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    ids
+        See `expand`.
+
+    Returns
+    -------
+    list
+        In the order of ``ids``; None where there is no record of a required dimension, or none of a relation among
+        dimensions.
+    """
+    found = await expand(snapshot, ids)
+    wanted: dict[Element, set[DataId]] = {}
+    for data_id in set(found):
+        for element in data_id.dimensions.elements:
+            if element.name in data_id.dimensions.required or element.always_join:
+                wanted.setdefault(element, set()).add(data_id)
+    gone: set[DataId] = set()
+    for element, data_ids in wanted.items():
+        if element.is_skypix:
+            gone.update(data_id for data_id in data_ids if not pixel_exists(element, data_id.key_of(element)[0]))
+        else:
+            known = await _implied(snapshot, element, [data_id.key_of(element) for data_id in data_ids])
+            gone.update(data_id for data_id in data_ids if data_id.key_of(element) not in known)
+    return [None if data_id in gone else data_id for data_id in found]
+
+
 async def _with_implied(snapshot: Snapshot, group: DimensionGroup, keys: list[Key]) -> Iterable[Key]:
     """Add the implied values to those of the required dimensions."""
     if not group.implied:
@@ -177,7 +209,10 @@ def _implying(group: DimensionGroup) -> list[Element]:
 
 
 async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> dict[Key, Key]:
-    """Read what records imply, by their required dimensions; those that are not known yet in one statement."""
+    """Read what records imply, by their required dimensions; those that are not known yet in one statement.
+
+    What is missing from the result does not exist.
+    """
     known: dict[Key, Key] = snapshot.cache.setdefault(("implied by", element.name), {})
     missing = [key for key in set(keys).difference(known) if None not in key]
     if missing:
@@ -187,22 +222,6 @@ async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) ->
         for row in await snapshot.rows(select_records(snapshot, element, missing).add_columns(*implied)):
             known[tuple(row[:size])] = tuple(row[size:])
     return known
-
-
-async def _exists(snapshot: Snapshot, group: DimensionGroup, key: Key) -> bool:
-    """Whether there are records of all that a data ID names, and of the relations among them."""
-    tables = snapshot.repository.tables
-    known = dict(zip(group.required, key, strict=True))
-    parts = []
-    for element in group.elements:
-        if element.is_skypix:
-            if not pixel_exists(element, known[element.name]):
-                return False
-        elif (element.name in known or element.always_join) and known.keys() >= set(element.required):
-            table = tables.element(element)
-            conditions = [table.c[element.column_of(name)] == known[name] for name in element.required]
-            parts.append(sa.exists().select_from(table).where(*conditions))
-    return not parts or bool((await snapshot.rows(sa.select(sa.and_(*parts))))[0][0])
 
 
 async def _look_up(snapshot: Snapshot, parsed: ParsedKeys) -> bool:
@@ -253,7 +272,8 @@ async def _resolve_columns(snapshot: Snapshot, lookup: Lookup, values: dict[str,
         return True
     if own and await _records(snapshot, element, own, values):
         raise InvalidDataIdError(
-            f"The record of {element.name} {own[0].value!r} does not have {_shown(conditions)}. Correct it or leave it out."
+            f"The record of {element.name} {own[0].value!r} does not have {_shown(conditions)}. "
+            "Correct it or leave it out."
         )
     return False
 
@@ -261,7 +281,7 @@ async def _resolve_columns(snapshot: Snapshot, lookup: Lookup, values: dict[str,
 async def _records(
     snapshot: Snapshot, element: Element, conditions: Sequence[Condition], values: Mapping[str, Value]
 ) -> list[Key]:
-    """Find up to two records by some columns and by the other dimensions that are known; gives the required dimensions."""
+    """Find up to two records by some columns and the other dimensions that are known; gives what they require."""
     tables = snapshot.repository.tables
     table = tables.element(element)
     others = [name for name in (*element.required, *element.implied) if name != element.name and name in values]
@@ -290,7 +310,8 @@ def _adopt(values: dict[str, Value], found: Mapping[str, Value]) -> None:
     for name, value in found.items():
         if values.setdefault(name, value) != value:
             raise InvalidDataIdError(
-                f"The data ID gives '{name}' as {values[name]!r}, and other keys of it as {value!r}. Correct one of them."
+                f"The data ID gives '{name}' as {values[name]!r}, and other keys of it as {value!r}. "
+                "Correct one of them."
             )
 
 

@@ -157,7 +157,7 @@ async def count_each(snapshot: Snapshot, dimensions: DimensionGroup, conditions:
 def wanted(
     snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, element: Element | None = None
 ) -> Wanted:
-    """Say which combinations are wanted: of the required dimensions of a group, or of an element that there are records of."""
+    """Say which combinations are wanted: of the required dimensions of a group, or of an element, for its records."""
     combinations = combine(
         snapshot.repository,
         dimensions,

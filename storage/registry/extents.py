@@ -23,8 +23,8 @@ Extent = TypeVar("Extent")
 async def regions(snapshot: Snapshot, data_ids: Sequence[DataId]) -> list[sphgeom.Region | None]:
     """Find where data IDs are, each by the most precise element that has a region.
 
-    Where several families of regions apply (a visit and a patch) it is their intersection, as with the Butler. None if one of them has
-    no region.
+    Where several families of regions apply (a visit and a patch) it is their intersection, as with the Butler. None if
+    one of them has no region.
     """
     return await _extents(snapshot, data_ids, "spatial", regions_of, intersection)
 

@@ -67,8 +67,9 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
 
     Notes
     -----
-    The Butler's rule: two families of regions that nothing relates have to overlap, by their most precise elements; datasets relate
-    the families that they have. Pixels of other levels than the common one are related by datasets only.
+    The Butler's rule: two families of regions that nothing relates have to overlap, by their most precise elements;
+    datasets relate the families that they have. Pixels of other levels than the common one are related by datasets
+    only.
     """
     chosen = chosen_elements(group, "spatial")
     connected = {family: {family} for family in chosen}
@@ -82,7 +83,8 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
         return None
     if len(parts) > 2 or any(len(part) > 1 for part in parts):
         raise UnsupportedJoinError(
-            f"There is more than one way to relate {_listed(chosen)} by where they are on the sky. Ask for fewer of them."
+            f"There is more than one way to relate {_listed(chosen)} by where they are on the sky. "
+            "Ask for fewer of them."
         )
     first, second = sorted((chosen[family] for [family] in parts), key=lambda element: element.is_skypix)
     if first.is_skypix or (second.is_skypix and second.name != group.universe.skypix_common):

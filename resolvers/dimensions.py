@@ -1,0 +1,161 @@
+"""The dimensions of the universe, and their records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from butlerql.resolvers.connections import Connection, paging
+from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.extents import region_json, timespan_json
+from butlerql.resolvers.loaders import Loaders
+from butlerql.storage.errors import ButlerQLError
+from butlerql.storage.registry import data_ids, dimension_records
+from butlerql.storage.registry.data_ids import DataIdConditions
+from butlerql.storage.registry.dimension_records import DimensionRecord
+from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.registry.spatial import Region, decode, describe
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.universe import Column, Element, Universe
+
+__all__ = ["loaders"]
+
+loaders = Loaders()
+
+
+@loaders.field("Query.dimensions", database=False)
+async def _all_dimensions(context: RequestContext, parents: Sequence[object]) -> list[list[Element]]:
+    return [list(context.repository.universe.dimensions.values())] * len(parents)
+
+
+@loaders.field("Query.dimension", database=False)
+async def _dimension(context: RequestContext, parents: Sequence[object], *, name: str) -> list[Element | None]:
+    return [context.repository.universe.elements.get(name)] * len(parents)
+
+
+@loaders.field("Query.dimensionRecords")
+async def _dimension_records(
+    context: RequestContext,
+    parents: Sequence[object],
+    *,
+    element: str,
+    data_id: Mapping[str, Any] | None = None,
+    dataset_types: Sequence[str] | None = None,
+    collections: Sequence[str] | None = None,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> list[Connection]:
+    chosen = context.repository.universe.element(element)
+    conditions = await data_ids.find_conditions(
+        context.snapshot, types=dataset_types, where=collections, values=data_id
+    )
+    filters = {"element": element, "types": dataset_types, "collections": collections, "data_id": data_id}
+    asked = paging(context, "dimensionRecords", filters, first=first, after=after, last=last, before=before)
+    page = await dimension_records.page(context.snapshot, chosen, conditions, asked.request)
+
+    async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
+        return [await dimension_records.count(snapshot, chosen, conditions)] * len(indexes)
+
+    return [asked.connection(page, count)] * len(parents)
+
+
+@loaders.column("DimensionUniverse.dimensions")
+def _dimensions(parents: Sequence[Universe]) -> list[list[Element]]:
+    return [list(universe.dimensions.values()) for universe in parents]
+
+
+@loaders.column("DimensionUniverse.elements")
+def _elements(parents: Sequence[Universe]) -> list[list[Element]]:
+    return [list(universe.elements.values()) for universe in parents]
+
+
+@loaders.column("Dimension.description")
+def _description(parents: Sequence[Element]) -> list[str | None]:
+    return [element.doc or None for element in parents]
+
+
+@loaders.field("Dimension.required", database=False)
+async def _required(context: RequestContext, parents: Sequence[Element]) -> list[list[Element]]:
+    universe = context.repository.universe
+    return [[universe.dimensions[name] for name in element.required] for element in parents]
+
+
+@loaders.field("Dimension.implied", database=False)
+async def _implied(context: RequestContext, parents: Sequence[Element]) -> list[list[Element]]:
+    universe = context.repository.universe
+    return [[universe.dimensions[name] for name in element.implied] for element in parents]
+
+
+@loaders.column("Dimension.keyType")
+def _key_type(parents: Sequence[Element]) -> list[str]:
+    return [element.primary_key.type if element.is_dimension else "" for element in parents]
+
+
+@loaders.field("Dimension.records")
+async def _records(
+    context: RequestContext,
+    parents: Sequence[Element],
+    *,
+    data_id: Mapping[str, Any] | None = None,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
+) -> list[Connection | ButlerQLError]:
+    """Read a page for each element: they are in tables of their own, and a universe has few."""
+    conditions = await data_ids.find_conditions(context.snapshot, values=data_id)
+    asked = paging(
+        context, "Dimension.records", {"data_id": data_id}, first=first, after=after, last=last, before=before
+    )
+
+    async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
+        chosen = [parents[index] for index in indexes]
+        return [0 if one.is_skypix else await dimension_records.count(snapshot, one, conditions) for one in chosen]
+
+    result: list[Connection | ButlerQLError] = []
+    for index, element in enumerate(parents):
+        try:
+            page = await _page(context.snapshot, element, conditions, asked.request)
+        except ButlerQLError as error:
+            # What cannot be related to one element may well be to the next.
+            result.append(error)
+        else:
+            result.append(asked.connection(page, count, index))
+    return result
+
+
+async def _page(
+    snapshot: Snapshot, element: Element, conditions: DataIdConditions, request: PageRequest
+) -> Page[DimensionRecord]:
+    if element.is_skypix:
+        return Page([], [], has_next=False, has_previous=False)
+    return await dimension_records.page(snapshot, element, conditions, request)
+
+
+@loaders.column("DimensionColumn.description")
+def _column_description(parents: Sequence[Column]) -> list[str | None]:
+    return [column.doc or None for column in parents]
+
+
+@loaders.column("DimensionRecord.values")
+def _values(parents: Sequence[DimensionRecord]) -> list[dict[str, Any]]:
+    result = []
+    for record in parents:
+        values = record.values
+        if record.element.spatial is not None:
+            values["region"] = region_json(_described(record))
+        if record.element.temporal is not None:
+            values["timespan"] = timespan_json(record.timespan)
+        result.append(values)
+    return result
+
+
+@loaders.column("DimensionRecord.region")
+def _region(parents: Sequence[DimensionRecord]) -> list[Region | None]:
+    return [_described(record) for record in parents]
+
+
+def _described(record: DimensionRecord) -> Region | None:
+    return None if record.region is None else describe(decode(record.region))
