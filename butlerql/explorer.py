@@ -99,7 +99,9 @@ def ready_made_queries() -> tuple[dict[str, str], ...]:
     text = (HERE / "queries.graphql").read_text(encoding="utf-8")
     found = []
     for definition in parse(text).definitions:
-        assert isinstance(definition, OperationDefinitionNode) and definition.name and definition.loc
+        assert isinstance(definition, OperationDefinitionNode)
+        assert definition.name is not None
+        assert definition.loc is not None
         description = definition.description.value if definition.description else ""
         start = definition.description.loc.end if definition.description and definition.description.loc else None
         query = text[start if start is not None else definition.loc.start : definition.loc.end].strip()

@@ -44,7 +44,7 @@ DRAINED = 8
 they read see the answer and not a broken connection."""
 
 CANCEL_SECONDS = 5.0
-"""How long an operation that was cancelled may take to let go of what it holds before the answer goes out all the same."""
+"""How long a cancelled operation may take to let go of what it holds before the answer goes out all the same."""
 
 log = structlog.stdlib.get_logger("butlerql")
 
@@ -98,6 +98,7 @@ class GraphQLEndpoint:
         self._documents: dict[str, tuple[Service, Documents]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         request = Request(scope, receive)
         request_id: str = scope["state"]["request_id"]
         media_type = JSON

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess
 
@@ -129,8 +131,13 @@ def run(served: Served, listener: socket.socket) -> None:
     )
     if settings.workers > 1:
         Multiprocess(config, sockets=[listener]).run()
-    else:
-        Server(config).run(sockets=[listener])
+        return
+    server = Server(config)
+    # It has stopped properly when it raises Ctrl-C again.
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def bind(host: str, port: int) -> socket.socket:

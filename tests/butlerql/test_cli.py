@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -22,8 +17,7 @@ from butlerql import __version__
 from butlerql.cli import main
 from tests.support.ci_hsc import CI_HSC
 from tests.support.repositories import Layout, RealRepository, Repositories
-
-BUTLERQL = [sys.executable, "-c", "from butlerql.cli import main; main(prog_name='butlerql')"]
+from tests.support.served import serving
 
 
 def run(*arguments: str) -> Result:
@@ -123,44 +117,6 @@ def test_a_repository_is_asked_for() -> None:
     result = run("serve")
     assert result.exit_code == 2
     assert "REPO" in result.stderr
-
-
-@contextmanager
-def serving(*arguments: str, log: Path) -> Iterator[str]:
-    """Run the command, give the address that it prints, and see that it stops when told to."""
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            [*BUTLERQL, "serve", *arguments, "--port", "0"], stdout=subprocess.PIPE, stderr=errors
-        ) as process,
-    ):
-        assert process.stdout is not None
-        try:
-            printed = b""
-            while not (found := re.search(rb"Open (http://127\.0\.0\.1:\d+)/ ", printed)):
-                line = process.stdout.readline()
-                assert line, log.read_text()
-                printed += line
-            address = found[1].decode()
-            wait_until_ready(address, process)
-            yield address
-            process.send_signal(signal.SIGINT)
-            assert process.wait(30) in (0, -signal.SIGINT)
-        finally:
-            process.kill()
-    assert "Traceback" not in log.read_text()
-
-
-def wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{address}/health/ready", timeout=10).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail("the service does not become ready")
 
 
 def test_serve(ci_hsc: RealRepository, tmp_path: Path) -> None:

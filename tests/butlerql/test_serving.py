@@ -169,12 +169,12 @@ async def test_a_person_gets_the_page(address: tuple[str, int]) -> None:
 def test_binding_takes_the_port() -> None:
     with bind("127.0.0.1", 0) as listener:
         assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(InvalidConfigError, match="Cannot listen on 127.0.0.1, port .*in use"):
+        with pytest.raises(InvalidConfigError, match=r"Cannot listen on 127\.0\.0\.1, port .*in use"):
             bind("127.0.0.1", listener.getsockname()[1])
 
 
 def test_an_address_of_another_machine_cannot_be_taken() -> None:
-    with pytest.raises(InvalidConfigError, match="Cannot listen on 127.0.0.1.5"):
+    with pytest.raises(InvalidConfigError, match=r"Cannot listen on 127\.0\.0\.1\.5"):
         bind("127.0.0.1.5", 0)
 
 
