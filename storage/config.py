@@ -1,6 +1,6 @@
 """The configuration of a repository: butler.yaml over the defaults, as the Butler merges them.
 
-Only what a reader needs is known here: the registry's database, the datastores, storage classes, and renamed dataset types.
+Only what a reader needs is known here: the registry's database, datastores, storage classes, renamed dataset types.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class RepositoryConfig:
         Parameters
         ----------
         uri
-            A directory that holds butler.yaml, a file that ends in ``.yaml`` or ``.json``, a ``file`` URI of either, or a label of
-            the repository index, which comes first.
+            A label of the repository index, which comes first; or a directory that holds butler.yaml, or a file that
+            ends in ``.yaml`` or ``.json``, or a ``file`` URI of either.
 
         Raises
         ------

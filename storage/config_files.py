@@ -26,10 +26,11 @@ def merged(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, Any]:
     """Lay one mapping over another: mappings are merged key by key, anything else (lists too) is replaced."""
     result = dict(under)
     for key, value in over.items():
+        below = result.get(key)
         if isinstance(value, Mapping):
-            below = result.get(key)
-            value = merged(below if isinstance(below, Mapping) else {}, value)
-        result[key] = value
+            result[key] = merged(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = value
     return result
 
 
@@ -106,7 +107,7 @@ def _read_yaml(path: Path, including: tuple[Path, ...]) -> Any:
     Loader.add_constructor("!include", include)
     data = _read_bytes(path)
     try:
-        return yaml.load(data, Loader)
+        return yaml.load(data, Loader)  # noqa: S506 - a safe loader and one tag more
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

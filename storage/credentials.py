@@ -29,8 +29,8 @@ _DEFAULT_FILE = "~/.lsst/db-auth.yaml"
 def with_credentials(url: sa.URL) -> sa.URL:
     """Fill in user name and password from the first entry that fits the database's URL.
 
-    A user name in the URL is kept, a password in it gives way. Without host or database, list or fitting entry, the URL comes back
-    as it is, and the driver's own means (``.pgpass``, ``PGPASSWORD``) apply.
+    A user name in the URL is kept, a password in it gives way. Without host or database, list or fitting entry, the URL
+    comes back as it is, and the driver's own means (``.pgpass``, ``PGPASSWORD``) apply.
 
     Raises
     ------

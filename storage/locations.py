@@ -17,8 +17,8 @@ __all__ = ["ArtifactRoot", "Place", "absolute_uri", "local_path"]
 
 _ESCAPE = re.compile(r"%[A-F0-9]{2}")
 _EUPS = re.compile(r"\$\{?[A-Z_]+_DIR\}?/")
-# Relative paths of characters that are the same in a URI, and those that need quoting and nothing else; absolute URIs that can
-# stay as they are. Each with a simple fragment at most.
+# Relative paths of characters that are the same in a URI, and those that need quoting and nothing else; absolute URIs
+# that can stay as they are. Each with a simple fragment at most.
 _FRAGMENT = "(#[A-Za-z0-9_.=~-]+)?"
 _PLAIN = re.compile(rf"([A-Za-z0-9_-][A-Za-z0-9_.~/-]*){_FRAGMENT}").fullmatch
 _QUOTABLE = re.compile(rf"(?!file:)([^%$#/~.][^%$#]*){_FRAGMENT}").fullmatch
@@ -55,7 +55,7 @@ def _parse(text: str) -> ParseResult:
 
 
 def _normal(path: str) -> str:
-    """Normalise a local path, keeping a slash at its end; two at its start would make a host of the first name in a URI."""
+    """Normalise a local path, keeping a slash at its end; two at its start would begin a host name in a URI."""
     normal = os.path.normpath(f"/{path.lstrip('/')}" if path.startswith("/") else path)
     return f"{normal}/" if path.endswith("/") and not normal.endswith("/") else normal
 

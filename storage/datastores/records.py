@@ -79,8 +79,9 @@ async def artifacts(
     Returns
     -------
     list
-        For each dataset the files of each datastore in turn, empty if none has it. A component has its own file where the dataset is
-        split, else the one that it shares. A component that is derived from others has all files of a split dataset.
+        For each dataset the files of each datastore in turn, empty if none has it. A component has its own file where
+        the dataset is split, else the one that it shares. A component that is derived from others has all files of a
+        split dataset.
     """
     datastore = datastore or snapshot.repository.datastore
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore, _FILE_COLUMNS)
@@ -95,17 +96,17 @@ async def artifacts(
             chosen = _of_component(dataset.dataset_type, rows, derived)
             for _, path, component, formatter, storage_class, size, checksum in chosen:
                 uri, local = place(path)
-                component = None if component in _WHOLE else component
-                size = None if size == -1 else size
-                found.append(Artifact(leaf, uri, local, component, formatter, storage_class, size, checksum))
+                part = None if component in _WHOLE else component
+                bytes_ = None if size == -1 else size
+                found.append(Artifact(leaf, uri, local, part, formatter, storage_class, bytes_, checksum))
     return result
 
 
 async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str | None]:
     """Return the local path, else the URI, of each dataset's file in the first datastore that has a record of it.
 
-    None if no datastore has, and for a dataset that this datastore keeps split in several files. Nothing is looked at but the
-    records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
+    None if no datastore has, and for a dataset that this datastore keeps split in several files. Nothing is looked at
+    but the records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
     """
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
     derived = await _derived_components(snapshot, datasets)
@@ -123,7 +124,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
 
 
 async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore | None = None) -> list[bool]:
-    """Tell of each dataset whether a datastore (by default any) has a record of it, or of the dataset that it is a component of."""
+    """Tell of each dataset whether a datastore (by default any) has a record of it; of a component, of its parent."""
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, ())
     recorded = {key for _, rows_by_id in rows_by_leaf for key in rows_by_id}
     return [dataset.uuid.replace("-", "") in recorded for dataset in datasets]
@@ -155,7 +156,7 @@ _Rows = Mapping[str, Sequence[Any]]
 async def _rows_by_leaf(
     snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore, columns: Sequence[str]
 ) -> list[tuple[FileDatastore, _Rows]]:
-    """Read the records of datasets: for each file datastore in order its rows (these columns) by the dataset's UUID without hyphens."""
+    """Read the records of datasets: of each file datastore in order the rows, by the dataset's UUID without hyphens."""
     repository = snapshot.repository
     uuids = list({dataset.uuid: None for dataset in datasets})
     wanted = {leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)}
@@ -176,8 +177,8 @@ def _records(
 ) -> sa.Select[Any]:
     """Select records, and for each datastore that shares the table whether it has the dataset.
 
-    The records of a table that several datastores share do not tell them apart; the Butler gives them all to each. Where the registry
-    keeps which datastore has what (or had, until its trash is emptied) tells it.
+    The records of a table that several datastores share do not tell them apart; the Butler takes them all for each
+    one's. What does is where the registry keeps which datastore has what, or had until its trash is emptied.
     """
     tables = repository.tables
     records = tables.records(table)

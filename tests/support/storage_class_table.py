@@ -1,4 +1,4 @@
-"""Writes storage/storage_classes.yaml from the Butler that is installed: ``python -m tests.support.storage_class_table``."""
+"""Writes storage/storage_classes.yaml from the installed Butler: ``python -m tests.support.storage_class_table``."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def children(butler: Butler) -> list[Any]:
 
 
 def expected_artifacts(butler: Butler, ref: DatasetRef) -> set[tuple[Any, ...]]:
-    """Tell what the Butler's datastores know about a dataset's files, of a component only its own where it is stored alone."""
+    """Tell what the Butler's datastores know about a dataset's files; of a component only its own, if it has one."""
     found = set()
     component = ref.datasetType.component()
     for child in children(butler):

@@ -121,7 +121,7 @@ def test_walking(tmp_path: Path) -> None:
     assert record_tables(inner) == ["records_2"]
     assert record_tables(tree.children[0]) == []
     assert isinstance(tree.children[0], InMemoryDatastore)
-    with pytest.raises(UnknownDatastoreError, match="no datastore 'third'.*'FileDatastore@<butlerRoot>/one'"):
+    with pytest.raises(UnknownDatastoreError, match=r"no datastore 'third'.*'FileDatastore@<butlerRoot>/one'"):
         tree.find("third")
 
 
