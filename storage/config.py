@@ -199,7 +199,7 @@ def _defaults(name: str, component: str, own: Mapping[Any, Any]) -> dict[Any, An
     for directory in reversed(path.split(os.pathsep) if path is not None else []):
         folder = local_path(absolute_uri(directory))
         file = Path(folder, name) if folder else None
-        if file and file.exists():
+        if file and os.path.exists(file):
             document = read_mapping(file)
             result = merged(result, _section(document, component, file) if component in document else document)
     return result

@@ -138,7 +138,7 @@ def _find(name: Any, path: Path) -> Path:
     name = os.path.expandvars(name)
     for directory in (os.getcwd(), str(path.parent)):
         file = _local(absolute_uri(name, directory=directory), path)
-        if file.exists():
+        if os.path.exists(file):
             return file
     raise InvalidConfigError(f"{path} includes {file}, which does not exist.")
 
