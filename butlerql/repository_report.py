@@ -42,8 +42,8 @@ def describe(repository: Repository) -> str:
 
 
 def _registry(repository: Repository) -> str:
-    namespace = f", schema {repository.config.namespace}" if repository.config.namespace else ""
-    return f"{repository.dialect.name}{namespace}"
+    namespace = f", schema {repository.namespace}" if repository.namespace else ""
+    return f"{repository.server}{namespace}"
 
 
 def _managers(repository: Repository) -> Iterator[str]:
@@ -65,5 +65,5 @@ def _datastores(datastore: Datastore, indent: str = "") -> Iterator[str]:
 
 
 def _writing(repository: Repository) -> str:
-    obstacles = repository.managers.write_obstacles
-    return f"no: {'; '.join(obstacles)}" if obstacles else "yes, as far as the versions tell"
+    obstacles = repository.write_obstacles
+    return f"not possible: {'; '.join(obstacles)}" if obstacles else "possible"

@@ -10,6 +10,8 @@ export default defineConfig({
     // Data URLs in scripts and styles would need holes in the content security policy.
     assetsInlineLimit: 0,
     target: 'es2022',
+    // What is bundled is others' work: their licences go with it.
+    license: { fileName: 'licences.md' },
     chunkSizeWarningLimit: 4096,
     rolldownOptions: {
       onLog(level, log, handle) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import httpx
@@ -76,3 +77,13 @@ async def test_files_of_the_page_may_be_kept_for_good(
         assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert (await client.get("/assets/index-other.js")).status_code == 404
         assert (await client.post("/assets/index-abc123.js")).status_code == 405
+
+
+def test_what_is_bundled_is_pinned_and_names_no_registry() -> None:
+    web = Path(__file__).parents[2] / "web"
+    declared = json.loads((web / "package.json").read_text(encoding="utf-8"))
+    for versions in (declared["dependencies"], declared["devDependencies"]):
+        assert all(version[0].isdigit() for version in versions.values())
+    locked = json.loads((web / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert not [name for name, package in locked.items() if "resolved" in package]
+    assert all("integrity" in package for name, package in locked.items() if name)
