@@ -308,7 +308,7 @@ class _Completion:
 
 
 def _call_of(calls: list[_Call], source: RegisteredLoader, field: SelectedField) -> _Call:
-    """Give the call with the arguments of a field, added if there is none: object types may differ in their defaults."""
+    """Give the call with a field's arguments, added if there is none: object types may differ in their defaults."""
     for call in calls:
         if call.field.arguments == field.arguments:
             return call
@@ -353,10 +353,12 @@ def _listed(
     kept: list[int] = []
     lists: list[Sequence[Any]] = []
     for position, value in zip(range(len(values)) if positions is None else positions, values, strict=True):
+        if not is_iterable(value):
+            label = f"{field.bound.parent}.{field.bound.name}"
+            error = GraphQLError(f"Expected Iterable, but did not find one for field '{label}'.")
+            failures[position] = Failure(error, field.nodes)
+            continue
         try:
-            if not is_iterable(value):
-                label = f"{field.bound.parent}.{field.bound.name}"
-                raise GraphQLError(f"Expected Iterable, but did not find one for field '{label}'.")
             lists.append(list(value))
             kept.append(position)
         except Exception as error:

@@ -33,7 +33,7 @@ _UNDEFINED_TYPE: Final = type(Undefined)
 
 
 def _fits_int(values: Sequence[Any]) -> bool:
-    return bool(GRAPHQL_MIN_INT <= min(values) and max(values) <= GRAPHQL_MAX_INT)
+    return bool(min(values) >= GRAPHQL_MIN_INT and max(values) <= GRAPHQL_MAX_INT)
 
 
 def _is_finite(values: Sequence[Any]) -> bool:
@@ -79,11 +79,14 @@ class LeafColumn:
         nullable
             Whether None may be among them.
         """
-        if self._exact is None or not values:
-            return not values
-        if types == {self._exact}:
-            return self._condition is None or self._condition(values)
-        return nullable and self._condition is None and types <= {self._exact, NoneType}
+        if not values:
+            return True
+        if self._exact is None or not types <= {self._exact, NoneType}:
+            return False
+        if self._condition is None or NoneType not in types:
+            return (nullable or NoneType not in types) and (self._condition is None or self._condition(values))
+        present = [value for value in values if value is not None]
+        return nullable and (not present or self._condition(present))
 
     def serialised(self, values: Sequence[Any]) -> tuple[Sequence[Any], dict[int, Exception]]:
         """Make values fit for output.

@@ -73,7 +73,8 @@ class _Writer:
             form = "field"
         if form == "inline":
             condition = self.condition(type_)
-            return f"... {f'on {condition} ' if condition else ''}{directive} {self.selection(condition or type_, depth - 1)}"
+            on = f"on {condition}" if condition else ""
+            return f"... {on} {directive} {self.selection(condition or type_, depth - 1)}"
         if form == "spread":
             return f"...{self.fragment(type_, depth)} {directive}"
         if is_union_type(type_) and depth > 0:

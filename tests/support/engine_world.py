@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -24,6 +23,7 @@ from graphql import (
 )
 
 from butlerql.resolvers.loaders import Loaders
+from tests.support.engine_asking import Savepoints
 
 __all__ = ["KINDS", "BoomError", "Context", "Rates", "World", "build_world_schema", "world_loaders"]
 
@@ -173,21 +173,12 @@ class World:
         return generator.choice(self.rows)
 
 
-class Context:
-    """A context that notes its savepoints, one at a time, and the calls of the world's loaders."""
+class Context(Savepoints):
+    """A context that knows its world."""
 
     def __init__(self, world: World) -> None:
+        super().__init__()
         self.world = world
-        self.savepoints = 0
-        self.calls: list[tuple[str, int]] = []
-        self._lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Let in one at a time."""
-        async with self._lock:
-            self.savepoints += 1
-            yield
 
 
 def build_world_schema() -> GraphQLSchema:
@@ -231,7 +222,6 @@ def _register(loaders: Loaders, type_name: str, name: str, field: GraphQLField) 
     @loaders.field(target, database=not name.startswith(("deep", "grid")))
     async def load(context: Context, parents: Sequence[Any], **arguments: Any) -> Sequence[Any]:
         assert len(set(map(id, parents))) == len(parents)
-        context.calls.append((target, len(parents)))
         await asyncio.sleep(0)
         return context.world.answer(name, parents, arguments)
 
