@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
@@ -30,26 +30,37 @@ class RequestContext:
         self.repository = repository
         self.limits = limits
         self._stack = AsyncExitStack()
-        self._snapshot: Snapshot | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[Snapshot] | None = None
 
-    async def __aenter__(self) -> RequestContext:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         await self._stack.aclose()
 
     @property
     def snapshot(self) -> Snapshot:
         """The request's snapshot; for loaders, which run inside `savepoint`."""
-        assert self._snapshot is not None
-        return self._snapshot
+        assert self._opening is not None
+        return self._opening.result()
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """Let one loader read, alone."""
-        async with self._opening:
-            if self._snapshot is None:
-                self._snapshot = await self._stack.enter_async_context(self.repository.snapshot())
-        async with self._snapshot.savepoint():
+        """Let one loader read, alone.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if the snapshot cannot begin; whoever needs it in this request is told the same.
+        """
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._stack.enter_async_context(self.repository.snapshot()))
+            # If all who wait for it are cancelled, nobody asks why it failed.
+            self._opening.add_done_callback(lambda opening: opening.cancelled() or opening.exception())
+        # Shielded: one who is cancelled does not take it from the others.
+        snapshot = await asyncio.shield(self._opening)
+        async with snapshot.savepoint():
             yield

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
+import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
-from urllib.parse import quote
 
-import aiosqlite
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from butlerql.storage.drivers import refuse_unstorable
+from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.globs import postgresql_regex, python_regex
 from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
 
-__all__ = ["Dialect", "DriverFault", "PostgresqlDialect", "SqliteDialect", "UuidText", "dialect_of"]
+__all__ = ["Dialect", "PostgresqlDialect", "SqliteDialect", "UuidText", "dialect_of"]
 
-_STATEMENT_CACHE = 2000
-_CONNECT_SECONDS = 10
-_LOCK_WAIT_SECONDS = 0.1
-"""How long SQLite itself waits for a lock; the snapshot tries again with jitter."""
-
-
-class DriverFault:
-    """What a driver's error means to us."""
-
-    BUSY = "busy"
-    NEEDS_RECOVERY = "needs recovery"
-    OTHER = "other"
+_KINDS = {bool: "truth value", float: "number", int: "whole number", str: "text"}
+_HEX = re.compile("[0-9a-f]{32}")
 
 
 class UuidText(TypeDecorator[str]):
@@ -51,10 +40,8 @@ class UuidText(TypeDecorator[str]):
         return dialect.type_descriptor(sa.CHAR(32))
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        """Hyphens are left out on SQLite: text with them would match nothing."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return value.replace("-", "")
+        """Leave hyphens out, and capital letters: on SQLite a text with them would match nothing."""
+        return None if value is None else _hex(value)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
         """Put the hyphens in."""
@@ -67,39 +54,24 @@ class Dialect(ABC):
     """One of the two databases."""
 
     name: ClassVar[str]
-    needs_savepoints: ClassVar[bool]
-    """Whether a statement that fails takes its transaction with it."""
 
-    def __init__(self, url: sa.URL) -> None:
-        self.url = url
-
-    @abstractmethod
-    def create_engine(self) -> AsyncEngine:
-        """Make the engine; connects lazily."""
-
-    @abstractmethod
-    async def begin_snapshot(self, connection: AsyncConnection) -> None:
-        """Begin a read-only transaction that sees one state of the database."""
-
-    @abstractmethod
-    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
-        """Stop the statement that a connection runs; ``running`` ends soon after."""
-
-    @abstractmethod
-    async def recover(self) -> None:
-        """Roll back what a dead writer left, if that is for a client to do and the file permits; else do nothing."""
-
-    @abstractmethod
-    def fault(self, error: BaseException | None) -> str:
-        """Tell what a driver's error means."""
-
-    @abstractmethod
-    def explain(self, error: BaseException) -> str:
-        """Say in a line why the database cannot be reached; names no secret."""
-
-    @abstractmethod
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
-        """Make a table of values that travel as one parameter a table or a column, however many they are."""
+        """Make a table of values that travel as one parameter a table or a column, however many they are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Raised for a value that its column cannot hold.
+        """
+        by_column = [list(values) for values in zip(*rows, strict=True)] if rows else [[] for _ in columns]
+        checked = [_checked(values, kind) for values, kind in zip(by_column, columns.values(), strict=True)]
+        return self._table_of(name, columns, checked)
+
+    @abstractmethod
+    def _table_of(
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+    ) -> sa.FromClause:
+        """Make a table of the values of each column."""
 
     @abstractmethod
     def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -115,7 +87,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
-        """Combine every range with every row, ranges outermost, for an index on the table to be searched once a range."""
+        """Combine every range with every row, ranges outermost, so that an index is searched once a range."""
 
     @abstractmethod
     def top_rows(
@@ -143,68 +115,19 @@ class SqliteDialect(Dialect):
     """SQLite through aiosqlite."""
 
     name = "sqlite"
-    needs_savepoints = False
 
-    @property
-    def _path(self) -> str:
-        assert self.url.database is not None
-        return self.url.database
-
-    def create_engine(self) -> AsyncEngine:
-        return create_async_engine(
-            # The name of the file goes in by the query: URL syntax within it would be taken apart otherwise.
-            f"sqlite+aiosqlite:///file:{quote(self._path)}?mode=ro&uri=true",
-            connect_args={"timeout": _LOCK_WAIT_SECONDS, "isolation_level": None},
-            query_cache_size=_STATEMENT_CACHE,
-            # Ranges are combined with tables on purpose.
-            enable_from_linting=False,
-        )
-
-    async def begin_snapshot(self, connection: AsyncConnection) -> None:
-        await connection.exec_driver_sql("BEGIN")
-        # A transaction takes its lock, and with it its snapshot, at the first read.
-        await connection.exec_driver_sql("SELECT 1 FROM butler_attributes LIMIT 1")
-
-    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
-        raw = await connection.get_raw_connection()
-        driver = raw.driver_connection
-        assert isinstance(driver, aiosqlite.Connection)
-        await driver.interrupt()
-
-    async def recover(self) -> None:
-        def roll_back() -> None:
-            with closing(sqlite3.connect(f"file:{quote(self._path)}?mode=rw", uri=True)) as connection:
-                connection.execute("SELECT 1 FROM butler_attributes LIMIT 1").fetchall()
-
-        with suppress(sqlite3.Error):
-            await asyncio.to_thread(roll_back)
-
-    def explain(self, error: BaseException) -> str:
-        return str(getattr(error, "orig", error))
-
-    def fault(self, error: BaseException | None) -> str:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code is None:
-            return DriverFault.OTHER
-        if code in {sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY}:
-            return DriverFault.NEEDS_RECOVERY
-        primary = code & 0xFF
-        return DriverFault.BUSY if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} else DriverFault.OTHER
-
-    def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
-        kinds = list(columns.items())
-        for index, (_, kind) in enumerate(kinds):
-            if isinstance(kind, UuidText):
-                rows = [(*row[:index], row[index].replace("-", ""), *row[index + 1 :]) for row in rows]
-        single = len(kinds) == 1
-        text = orjson.dumps([row[0] for row in rows] if single else rows).decode()
+    def _table_of(
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+    ) -> sa.FromClause:
+        single = len(columns) == 1
+        text = orjson.dumps(values[0] if single else list(zip(*values, strict=True))).decode()
         each = sa.func.json_each(sa.bindparam(None, text, type_=sa.Text(), unique=True)).table_valued("value")
         value = each.c.value
         return (
             sa.select(
                 *(
                     sa.type_coerce(value if single else sa.func.json_extract(value, f"$[{index}]"), kind).label(column)
-                    for index, (column, kind) in enumerate(kinds)
+                    for index, (column, kind) in enumerate(columns.items())
                 )
             )
             .select_from(each)
@@ -238,44 +161,13 @@ class PostgresqlDialect(Dialect):
     """PostgreSQL through asyncpg."""
 
     name = "postgresql"
-    needs_savepoints = True
 
-    def create_engine(self) -> AsyncEngine:
-        return create_async_engine(
-            self.url,
-            isolation_level="REPEATABLE READ",
-            execution_options={"postgresql_readonly": True},
-            connect_args={"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "butlerql", "jit": "off"}},
-            query_cache_size=_STATEMENT_CACHE,
-            # Ranges are combined with tables on purpose.
-            enable_from_linting=False,
-        )
-
-    async def begin_snapshot(self, connection: AsyncConnection) -> None:
-        await connection.begin()
-
-    async def interrupt(self, connection: AsyncConnection, running: asyncio.Future[Any]) -> None:
-        """Cancel the caller: asyncpg then has the server cancel the statement."""
-        running.cancel()
-
-    async def recover(self) -> None:
-        """Do nothing: the server recovers by itself."""
-
-    def explain(self, error: BaseException) -> str:
-        place = f"{self.url.host or 'localhost'}:{self.url.port or 5432}"
-        if isinstance(error, (OSError, TimeoutError)):
-            return f"no PostgreSQL server answers at {place}."
-        text = str(getattr(error, "orig", error)).rpartition(">: ")[2].splitlines()[0]
-        return f"the PostgreSQL server at {place} says: {text}."
-
-    def fault(self, error: BaseException | None) -> str:
-        return DriverFault.BUSY if getattr(error, "sqlstate", None) in {"40001", "40P01", "55P03"} else DriverFault.OTHER
-
-    def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
-        by_column: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(columns)
+    def _table_of(
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+    ) -> sa.FromClause:
         arrays = [
-            sa.bindparam(None, list(values), type_=postgresql.ARRAY(kind), unique=True)
-            for values, kind in zip(by_column, columns.values(), strict=True)
+            sa.bindparam(None, column, type_=postgresql.ARRAY(kind), unique=True)
+            for column, kind in zip(values, columns.values(), strict=True)
         ]
         typed = [sa.column(column, kind) for column, kind in columns.items()]
         return sa.func.unnest(*arrays).table_valued(*typed).render_derived(name=name)
@@ -322,7 +214,49 @@ def _row_number(table: sa.FromClause) -> sa.ColumnElement[int]:
     return sa.column("rowid", sa.BigInteger, _selectable=table)
 
 
+def _checked(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
+    """Refuse what a column of this type cannot hold."""
+    if isinstance(kind, UuidText):
+        return [None if value is None else _hex(value) for value in values]
+    expected = kind.python_type
+    if not _is_plain(values, expected):
+        for value in values:
+            if value is not None:
+                _check(value, expected)
+    return values
+
+
+def _is_plain(values: list[Any], expected: type) -> bool:
+    """Whether there is nothing to look at one by one; found out by what runs in C."""
+    try:
+        if expected is int:
+            array("q", values)
+            return True
+        if expected is str:
+            text = "".join(values)
+            text.encode()
+            return "\0" not in text
+    except (TypeError, OverflowError, UnicodeEncodeError):
+        pass
+    return False
+
+
+def _check(value: Any, expected: type) -> None:
+    fits = isinstance(value, int | float if expected is float else expected)
+    if not fits or (isinstance(value, bool) and expected is not bool):
+        raise InvalidArgumentError(f"{value!r:.80} is no {_KINDS.get(expected, expected.__name__)}.")
+    refuse_unstorable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArgumentError(f"{value} is no number that can be compared.")
+
+
+def _hex(uuid: str) -> str:
+    digits = uuid.replace("-", "").lower()
+    if _HEX.fullmatch(digits) is None:
+        raise InvalidArgumentError(f"{uuid!r:.80} is no UUID.")
+    return digits
+
+
 def dialect_of(url: str) -> Dialect:
     """Choose the dialect of a database URL."""
-    parsed = sa.make_url(url)
-    return SqliteDialect(parsed) if parsed.get_backend_name() == "sqlite" else PostgresqlDialect(parsed)
+    return SqliteDialect() if sa.make_url(url).get_backend_name() == "sqlite" else PostgresqlDialect()

@@ -59,7 +59,8 @@ class Managers:
     def write_obstacles(self) -> list[str]:
         """Why no program of this version may write to the repository; empty if nothing speaks against it."""
         found = [
-            f"manager '{role}' is of version {self.versions[role]}, older than the newest known" for role in self.outdated
+            f"manager '{role}' is of version {self.versions[role]}, older than the newest known"
+            for role in self.outdated
         ]
         if "obscore" in self.classes:
             found.append("its obscore table would have to be kept up with every change")
@@ -79,6 +80,7 @@ class Managers:
         if newest is None or minor > newest[1]:
             supported = ", ".join(f"{a}.{b}" for a, b in sorted(known))
             raise UnsupportedRepositoryError(
-                f"Manager '{name}' is of version {version}; this program reads {supported}. A newer ButlerQL may read it."
+                f"Manager '{name}' is of version {version}; this program reads {supported}. "
+                "A newer ButlerQL may read it."
             )
         return minor < newest[1]

@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
 
+from butlerql.storage.catalog import read_catalog
 from butlerql.storage.config import RepositoryConfig
+from butlerql.storage.connections import Connections
 from butlerql.storage.datastores.tree import Datastore, build_datastores
 from butlerql.storage.dialect import Dialect, dialect_of
+from butlerql.storage.drivers import driver_of
 from butlerql.storage.errors import UnsupportedRepositoryError
 from butlerql.storage.managers import Managers
 from butlerql.storage.snapshot import Snapshot, open_snapshot
@@ -25,12 +28,21 @@ _UNIVERSE = "config:dimensions.json"
 class Repository:
     """A Butler repository that is open for reading.
 
-    Make one with `open`.
+    Make one with `open`. It belongs to the event loop that it was opened in.
     """
 
     universe: Universe
     managers: Managers
     tables: Tables
+
+    server: str
+    """The database's program and its version: ``SQLite 3.40.1``, ``PostgreSQL 15.7``."""
+
+    namespace: str | None
+    """Schema of the registry's tables; None on SQLite."""
+
+    write_obstacles: tuple[str, ...]
+    """Why the repository could not be written to, each a part of a sentence; empty if nothing speaks against it."""
 
     def __init__(self, config: RepositoryConfig, *, snapshot_seconds: float) -> None:
         self.config = config
@@ -39,7 +51,8 @@ class Repository:
         self.storage_classes = StorageClasses.load(config)
         self.datastore: Datastore = build_datastores(config)
         self.dialect: Dialect = dialect_of(config.registry_url)
-        self.engine = self.dialect.create_engine()
+        self._connections = Connections(driver_of(config.registry_url), config.name)
+        self.engine = self._connections.engine
         self._snapshot_seconds = snapshot_seconds
 
     @classmethod
@@ -51,7 +64,7 @@ class Repository:
         uri
             Its directory, its butler.yaml, or its label in the repository index.
         snapshot_seconds
-            How long one request may read from the registry.
+            How long one request may read from the registry; and how long it waits for its turn.
 
         Raises
         ------
@@ -66,10 +79,26 @@ class Repository:
             raise
         return repository
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed through it: always, as yet."""
+        return True
+
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Snapshot]:
-        """Read one state of the registry."""
-        async with open_snapshot(self, self._snapshot_seconds) as snapshot:
+        """Read one state of the registry.
+
+        Raises
+        ------
+        BusyError
+            Raised if another program keeps the registry locked, or all connections are in use, for as long as a
+            snapshot may take.
+        NeedsRecoveryError
+            Raised if a writer died and what it left cannot be undone from here.
+        ConnectionFailedError
+            Raised if the database does not answer.
+        """
+        async with open_snapshot(self, self._connections, self._snapshot_seconds) as snapshot:
             yield snapshot
 
     async def ready(self) -> None:
@@ -84,16 +113,22 @@ class Repository:
             await snapshot.rows(sa.select(self.tables.collection.c.name).limit(1))
 
     async def close(self) -> None:
-        """Give up all connections."""
-        await self.engine.dispose()
+        """Give up all connections; waits for the snapshots that are open."""
+        await self._connections.close()
 
     async def _read_attributes(self) -> None:
         """Learn from the registry what it is: managers, universe, tables."""
-        table = sa.table("butler_attributes", sa.column("name"), sa.column("value"), schema=self.config.namespace)
         async with self.snapshot() as snapshot:
-            attributes = {name: value for name, value in await snapshot.rows(sa.select(table.c.name, table.c.value))}
+            catalog = await read_catalog(snapshot, self.config)
+            catalog.require(["butler_attributes"])
+            table = sa.table("butler_attributes", sa.column("name"), sa.column("value"), schema=catalog.namespace)
+            attributes: dict[str, str] = dict(await snapshot.rows(sa.select(table.c.name, table.c.value)))
         if _UNIVERSE not in attributes:
             raise UnsupportedRepositoryError("The registry does not hold a dimension universe; it cannot be read.")
+        self.server = catalog.server
+        self.namespace = catalog.namespace
         self.managers = Managers(attributes)
         self.universe = Universe.from_json(attributes[_UNIVERSE])
-        self.tables = Tables(self.universe, self.dialect, self.managers.layout, self.config.namespace)
+        self.tables = Tables(self.universe, self.dialect, self.managers.layout, self.namespace)
+        catalog.require(self.tables.required)
+        self.write_obstacles = (*self.managers.write_obstacles, *catalog.write_obstacles)

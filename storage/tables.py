@@ -1,20 +1,22 @@
 """The registry's tables, built from the universe and from the managers that the repository was made with.
 
-Source: the format as found in repositories of managers' versions that ``repository.py`` accepts.
+Source: the format as found in repositories of managers' versions that ``managers.py`` accepts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.universe import Column, DimensionGroup, Element, Universe
+from butlerql.time_scales import utc_datetime_to_tai_ns
 
-__all__ = ["Layout", "Tables"]
+__all__ = ["Layout", "Tables", "ingest_date"]
 
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "int": sa.BigInteger,
@@ -36,10 +38,37 @@ class Layout:
     """Ingest dates are UTC timestamps (datasets 1.0.0), not nanoseconds TAI (2.0.0)."""
 
 
+def ingest_date(value: int | datetime) -> int:
+    """Read when a dataset was put, whichever way the registry keeps it.
+
+    Parameters
+    ----------
+    value
+        Nanoseconds TAI since 1970-01-01 TAI (datasets manager 2.0.0), or a naive datetime in UTC (1.0.0).
+
+    Returns
+    -------
+    ns
+        Nanoseconds TAI since 1970-01-01 TAI.
+    """
+    return value if isinstance(value, int) else utc_datetime_to_tai_ns(value)
+
+
+class _IngestTimestamp(TypeDecorator[int]):
+    """A UTC timestamp that is read as nanoseconds TAI."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else ingest_date(value)
+
+
 class Tables:
     """SQLAlchemy tables of one repository.
 
-    Columns that refer to a collection have the key ``collection`` (``run`` in the dataset table), whatever their name in the database.
+    Columns that refer to a collection have the key ``collection`` (``run`` in the dataset table), whatever their name
+    in the database.
     """
 
     def __init__(self, universe: Universe, dialect: Dialect, layout: Layout, namespace: str | None) -> None:
@@ -90,7 +119,7 @@ class Tables:
             sa.Column("dimension_graph_id", sa.BigInteger),
             sa.Column("dimension_name", sa.Text),
         )
-        ingest_date: TypeEngine[Any] = sa.DateTime() if layout.ingest_date_is_timestamp else sa.BigInteger()
+        ingest_date: TypeEngine[Any] = _IngestTimestamp() if layout.ingest_date_is_timestamp else sa.BigInteger()
         self.dataset = self._table(
             "dataset",
             sa.Column("id", UuidText),
@@ -103,6 +132,14 @@ class Tables:
             sa.Column("datastore_name", sa.Text),
             sa.Column("dataset_id", UuidText),
         )
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Names of the tables that every registry of this universe has."""
+        own = {table.name for table in self._metadata.tables.values()}
+        summaries = {f"collection_summary_{governor}" for governor in self.universe.governors}
+        elements = {name for name, element in self.universe.elements.items() if element.has_table}
+        return frozenset(own | summaries | elements)
 
     @property
     def collection_type(self) -> TypeEngine[Any]:
