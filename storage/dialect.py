@@ -33,6 +33,11 @@ class UuidText(TypeDecorator[str]):
     impl = sa.CHAR(32)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[str]:
+        """What its values are in Python."""
+        return str
+
     def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
         """Choose the database's own type."""
         if dialect.name == "postgresql":
