@@ -247,8 +247,7 @@ def _is_plain(values: list[Any], expected: type) -> bool:
 
 
 def _check(value: Any, expected: type) -> None:
-    fits = isinstance(value, int | float if expected is float else expected)
-    if not fits or (isinstance(value, bool) and expected is not bool):
+    if not isinstance(value, int | float if expected is float else expected):
         raise InvalidArgumentError(f"{value!r:.80} is no {_KINDS.get(expected, expected.__name__)}.")
     refuse_unstorable(value)
     if isinstance(value, float) and not math.isfinite(value):
