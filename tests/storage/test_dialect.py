@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from butlerql.storage.dialect import UuidText
-from butlerql.storage.errors import InvalidArgumentError
-from butlerql.storage.registry.timespans import EMPTY, Timespan
-from butlerql.storage.repository import Repository
 from hypothesis import example, given
 from hypothesis import strategies as st
 from lsst.daf.butler import Timespan as ButlerTimespan
 from sqlalchemy.types import TypeEngine
 
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.registry.timespans import EMPTY, Timespan
+from butlerql.storage.repository import Repository
 from tests.support.raw_sql import execute
 from tests.support.repositories import Dialect, Layout, Repositories
 from tests.support.small import SMALL
@@ -137,7 +137,7 @@ async def test_the_statement_cache_does_not_grow(repository: Repository) -> None
 
 
 def timespans() -> list[ButlerTimespan | None]:
-    """Make every kind of timespan: none, empty, with and without bounds, at the limits, a nanosecond long, by chance."""
+    """Make every kind of timespan: none, empty, with and without bounds, at the limits, a nanosecond long."""
     chance = random.Random(1)
     low, high = ButlerTimespan(None, None).nsec
     limits = [low, low + 1, high - 1, high]
