@@ -88,10 +88,10 @@ def paging(
     field: str,
     filters: Mapping[str, Any],
     *,
-    first: int | None,
-    after: str | None,
-    last: int | None,
-    before: str | None,
+    first: int | None = None,
+    after: str | None = None,
+    last: int | None = None,
+    before: str | None = None,
 ) -> Paging:
     """Read the paging arguments of a field.
 

@@ -36,4 +36,4 @@ def implied_value(
     keys = [
         records.c[element.column_of(name)] == implied_value(tables, group, columns, name) for name in element.required
     ]
-    return sa.select(records.c[dimension]).where(*keys).scalar_subquery()
+    return sa.select(records.c[dimension]).where(*keys).correlate_except(records).scalar_subquery()

@@ -254,7 +254,10 @@ async def counts(
                 *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
             ]
             selects.append(source.rows(rows, with_ranges=True).add_columns(*columns))
-        entries = (sa.union_all(*selects) if once else sa.union(*selects)).subquery()
+        # A union of one select alone would not drop anything.
+        entries = sa.union_all(*selects).subquery()
+        if not once:
+            entries = sa.select(*entries.c).distinct().subquery()
         statement = sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
         for parent, count in await snapshot.rows(statement):
             result[parent] += count

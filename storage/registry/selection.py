@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.datastores.records import recorded_tables
+from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import InvalidArgumentError, InvalidDataIdError, UnknownCollectionError
 from butlerql.storage.globs import is_glob
 from butlerql.storage.registry import collections as collection_rows
 from butlerql.storage.registry import dataset_types
-from butlerql.storage.registry.chains import search_path
+from butlerql.storage.registry.chains import flatten, search_path
 from butlerql.storage.registry.collections import Collection, CollectionType
 from butlerql.storage.registry.data_id_values import constraint
 from butlerql.storage.registry.dataset_pages import dataset_pages
@@ -26,7 +27,7 @@ from butlerql.storage.registry.ranges import Filter, Part, Wanted, counts
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["DatasetSelection", "DatasetSets", "governors_of", "select"]
+__all__ = ["DatasetSelection", "DatasetSets", "datasets_of_collections", "datasets_of_types", "governors_of", "select"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ class DatasetSets:
         return [found[parent] for parent in parents]
 
 
-async def select(snapshot: Snapshot, selection: DatasetSelection) -> DatasetSets:
-    """Find out where the datasets of a selection are.
+async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Datastore | None = None) -> DatasetSets:
+    """Find out where the datasets of a selection are; of those only the ones that a datastore has records of, if it is given.
 
     Raises
     ------
@@ -101,10 +102,13 @@ async def select(snapshot: Snapshot, selection: DatasetSelection) -> DatasetSets
     filters: list[Filter] = []
     if selection.runs is not None:
         filters.append(await _run_filter(snapshot, selection.runs))
+    root = snapshot.repository.datastore
+    if within is not None:
+        filters.append(await _datastore_filter(snapshot, within, absent=False))
     if selection.in_datastore is not None:
-        filters.append(await _datastore_filter(snapshot, selection.in_datastore, absent=False))
+        filters.append(await _datastore_filter(snapshot, root.find(selection.in_datastore), absent=False))
     if selection.not_in_datastore is not None:
-        filters.append(await _datastore_filter(snapshot, selection.not_in_datastore, absent=True))
+        filters.append(await _datastore_filter(snapshot, root.find(selection.not_in_datastore), absent=True))
     values = await constraint(snapshot, selection.data_id) if selection.data_id is not None else {}
     if values is None:
         return DatasetSets()
@@ -122,6 +126,71 @@ async def select(snapshot: Snapshot, selection: DatasetSelection) -> DatasetSets
     ]
     wanted = Wanted.FIRST if selection.find_first else Wanted.DATASETS
     return DatasetSets(parts, 1, wanted, filters)
+
+
+async def datasets_of_types(
+    snapshot: Snapshot,
+    kinds: Sequence[DatasetType],
+    collections: Sequence[str] | None,
+    data_id: Mapping[str, Any] | None,
+    wanted: Wanted,
+) -> DatasetSets:
+    """Find out where the datasets of each of several dataset types, or of components, are.
+
+    Raises
+    ------
+    UnknownCollectionError
+        Raised if a collection is named in full and is not there.
+    InvalidArgumentError, InvalidDataIdError
+        See `select`.
+    """
+    selection = DatasetSelection(collections=collections, find_first=wanted is Wanted.FIRST)
+    path = await _path(snapshot, selection)
+    values = await constraint(snapshot, data_id) if data_id is not None else {}
+    if values is None:
+        return DatasetSets(parents=len(kinds))
+    for kind in kinds:
+        _fits(kind, values, frozenset({kind.name}))
+    where = await candidates(snapshot, path, kinds, governors_of(snapshot, values))
+    parts = [
+        Part(parent, await dataset_types.position(snapshot, kind), kind, where[kind], [values])
+        for parent, kind in enumerate(kinds)
+    ]
+    return DatasetSets(parts, len(kinds), wanted)
+
+
+async def datasets_of_collections(
+    snapshot: Snapshot,
+    collections: Sequence[Collection],
+    names: Sequence[str],
+    data_id: Mapping[str, Any] | None,
+    *,
+    find_first: bool,
+) -> DatasetSets:
+    """Find out where the datasets of each of several collections are; chains are searched in order.
+
+    Raises
+    ------
+    UnknownDatasetTypeError
+        Raised if a dataset type is named in full and is not there.
+    InvalidArgumentError, InvalidDataIdError
+        See `select`.
+    """
+    kinds = await _kinds(snapshot, names)
+    values = await constraint(snapshot, data_id) if data_id is not None else {}
+    if values is None:
+        return DatasetSets(parents=len(collections))
+    named = frozenset(name for name in names if not is_glob(name))
+    kinds = [kind for kind in kinds if _fits(kind, values, named)]
+    paths = await flatten(snapshot, collections)
+    every = list(dict.fromkeys(entry for path in paths for entry in path))
+    where = await candidates(snapshot, every, kinds, governors_of(snapshot, values))
+    parts = []
+    for kind, holders in where.items():
+        place, holding = await dataset_types.position(snapshot, kind), frozenset(holders)
+        for parent, path in enumerate(paths):
+            parts.append(Part(parent, place, kind, [entry for entry in path if entry in holding], [values]))
+    return DatasetSets(parts, len(collections), Wanted.FIRST if find_first else Wanted.DATASETS)
 
 
 async def _kinds(snapshot: Snapshot, names: Sequence[str] | None) -> list[DatasetType]:
@@ -180,17 +249,27 @@ def _keys(snapshot: Snapshot, name: str, kind: TypeEngine[Any], values: Sequence
     return sa.select(listed.c.key)
 
 
-async def _datastore_filter(snapshot: Snapshot, name: str, *, absent: bool) -> Filter:
+async def _datastore_filter(snapshot: Snapshot, datastore: Datastore, *, absent: bool) -> Filter:
     """Only datasets that a datastore has records of, or only others."""
-    datastore = snapshot.repository.datastore.find(name)
-    names = await recorded_tables(snapshot, datastore)
+    tables = snapshot.repository.tables
+    known = await recorded_tables(snapshot, datastore)
+    everywhere = [
+        leaf.records_table for leaf in snapshot.repository.datastore.leaves if isinstance(leaf, FileDatastore)
+    ]
+    leaves = [leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore) and leaf.records_table in known]
+
+    def recorded(table: sa.FromClause, leaf: FileDatastore) -> sa.ColumnElement[bool]:
+        records = tables.records(leaf.records_table).alias()
+        found = sa.select(records.c.dataset_id).where(records.c.dataset_id == table.c.dataset_id)
+        if everywhere.count(leaf.records_table) > 1:
+            # Datastores that share a table are told apart by the locations alone.
+            location = tables.location.alias()
+            found = found.join(location, location.c.dataset_id == records.c.dataset_id)
+            found = found.where(location.c.datastore_name == leaf.name)
+        return found.correlate(table).exists()
 
     def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
-        present = []
-        for records in (snapshot.repository.tables.records(name).alias() for name in names):
-            having = sa.select(records.c.dataset_id).where(records.c.dataset_id == table.c.dataset_id)
-            present.append(having.correlate(table).exists())
-        found = sa.or_(sa.false(), *present)
+        found = sa.or_(sa.false(), *(recorded(table, leaf) for leaf in leaves))
         return ~found if absent else found
 
     return condition

@@ -1,0 +1,159 @@
+"""Connections of datasets: wherever datasets are listed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from butlerql.resolvers.connections import Connection, Paging, paging
+from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.loaders import Loaders
+from butlerql.storage.datastores.tree import Datastore
+from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.data_id_values import DataId, expand
+from butlerql.storage.registry.dataset_types import DatasetType, pages
+from butlerql.storage.registry.matching import DataIdMatch, matching_parts
+from butlerql.storage.registry.pages import Page
+from butlerql.storage.registry.ranges import Wanted, existing
+from butlerql.storage.registry.selection import (
+    DatasetSelection,
+    DatasetSets,
+    datasets_of_collections,
+    datasets_of_types,
+    select,
+)
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["loaders"]
+
+loaders = Loaders()
+
+_PAGING = ("first", "after", "last", "before")
+
+
+def _paging(context: RequestContext, field: str, arguments: Mapping[str, Any]) -> Paging:
+    """Read the paging arguments; all others are what the cursors are for."""
+    filters = {name: value for name, value in arguments.items() if name not in _PAGING}
+    return paging(context, field, filters, **{name: arguments[name] for name in _PAGING if name in arguments})
+
+
+def _selection(given: Mapping[str, Any], **more: Any) -> DatasetSelection:
+    """Make a selection of raw input; what is null is not asked for."""
+    return DatasetSelection(**{name: value for name, value in {**given, **more}.items() if value is not None})
+
+
+async def _connections(context: RequestContext, sets: DatasetSets, page: Paging) -> list[Connection]:
+    return page.connections(await sets.pages(context.snapshot, page.request), sets.counts)
+
+
+@loaders.field("Query.datasets")
+async def _datasets(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
+    page = _paging(context, "datasets", arguments)
+    connections = await _connections(context, await select(context.snapshot, _selection(arguments["select"])), page)
+    return connections * len(parents)
+
+
+@loaders.field("DatasetType.datasets")
+async def _datasets_of_types(
+    context: RequestContext, parents: Sequence[DatasetType], **arguments: Any
+) -> list[Connection]:
+    wanted = Wanted.FIRST if arguments.get("find_first") else Wanted.DATASETS
+    sets = await datasets_of_types(
+        context.snapshot, parents, arguments.get("collections"), arguments.get("data_id"), wanted
+    )
+    return await _connections(context, sets, _paging(context, "DatasetType.datasets", arguments))
+
+
+@loaders.field("DatasetType.dataIds")
+async def _data_ids_of_types(
+    context: RequestContext, parents: Sequence[DatasetType], **arguments: Any
+) -> list[Connection]:
+    page = _paging(context, "DatasetType.dataIds", arguments)
+    sets = await datasets_of_types(
+        context.snapshot, parents, arguments.get("collections"), arguments.get("data_id"), Wanted.DATA_IDS
+    )
+    found = await sets.pages(context.snapshot, page.request)
+    keys = [(dataset.dataset_type.dimensions, dataset.data_id) for some in found for dataset in some.rows]
+    data_ids = iter(await expand(context.snapshot, keys))
+    return page.connections(
+        [Page([next(data_ids) for _ in some.rows], some.keys, some.has_next, some.has_previous) for some in found],
+        sets.counts,
+    )
+
+
+@loaders.field("Collection.datasets")
+async def _datasets_of_collections(
+    context: RequestContext, parents: Sequence[Collection], **arguments: Any
+) -> list[Connection]:
+    sets = await datasets_of_collections(
+        context.snapshot,
+        parents,
+        _names(arguments, "dataset_types"),
+        arguments.get("data_id"),
+        find_first=bool(arguments.get("find_first")),
+    )
+    return await _connections(context, sets, _paging(context, "Collection.datasets", arguments))
+
+
+@loaders.field("Datastore.datasets")
+async def _datasets_of_datastores(
+    context: RequestContext, parents: Sequence[Datastore], **arguments: Any
+) -> list[Connection]:
+    page = _paging(context, "Datastore.datasets", arguments)
+    given = arguments.get("select") or {}
+    found: list[Connection] = []
+    # A repository has few datastores: one selection each.
+    for datastore in parents:
+        within = await select(context.snapshot, _selection(given), within=datastore)
+        found += await _connections(context, within, page)
+    return found
+
+
+@loaders.field("DataId.datasets")
+async def _datasets_of_data_ids(
+    context: RequestContext, parents: Sequence[DataId], **arguments: Any
+) -> list[Connection]:
+    parts = await _matching(context, parents, arguments, _names(arguments, "dataset_types"))
+    wanted = Wanted.FIRST if arguments.get("find_first") else Wanted.DATASETS
+    sets = DatasetSets(parts, len(parents), wanted)
+    return await _connections(context, sets, _paging(context, "DataId.datasets", arguments))
+
+
+@loaders.field("DataId.datasetTypes")
+async def _dataset_types_of_data_ids(
+    context: RequestContext, parents: Sequence[DataId], **arguments: Any
+) -> list[Connection]:
+    page = _paging(context, "DataId.datasetTypes", arguments)
+    parts = await _matching(context, parents, arguments, ["*"])
+    holding = await existing(context.snapshot, parts)
+    found: list[list[DatasetType]] = [[] for _ in parents]
+    for part in parts:
+        if part[:2] in holding:
+            found[part.parent].append(part.dataset_type)
+    return page.connections(await pages(context.snapshot, found, page.request), _lengths(found))
+
+
+async def _matching(
+    context: RequestContext, parents: Sequence[DataId], arguments: Mapping[str, Any], names: Sequence[str]
+) -> list[Any]:
+    return await matching_parts(
+        context.snapshot,
+        parents,
+        collections=arguments["collections"],
+        names=names,
+        match=DataIdMatch(arguments.get("match", DataIdMatch.CONTAINING)),
+        include_dimensionless=bool(arguments.get("include_dimensionless")),
+    )
+
+
+def _names(arguments: Mapping[str, Any], argument: str) -> Sequence[str]:
+    """Names or globs that an argument gives; null is everything."""
+    names: Sequence[str] | None = arguments.get(argument)
+    return ["*"] if names is None else names
+
+
+def _lengths(found: Sequence[Sequence[Any]]) -> Callable[[Snapshot, list[int]], Any]:
+    async def counts(_snapshot: Snapshot, parents: list[int]) -> list[int]:
+        return [len(found[parent]) for parent in parents]
+
+    return counts

@@ -1,0 +1,106 @@
+"""Anything, by its id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.identifiers import decode
+from butlerql.resolvers.loaders import Loaders
+from butlerql.storage.datastores.tree import Datastore
+from butlerql.storage.errors import ButlerQLError, InvalidArgumentError
+from butlerql.storage.registry import collections as collection_rows
+from butlerql.storage.registry import dataset_types
+from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.data_id_values import DataId, resolve
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.datasets import Dataset, by_uuids
+
+__all__ = ["loaders"]
+
+loaders = Loaders()
+
+_COLLECTIONS = {
+    "RUN": "Run",
+    "TAGGED": "TaggedCollection",
+    "CALIBRATION": "CalibrationCollection",
+    "CHAINED": "ChainedCollection",
+}
+
+
+@loaders.interface("Node")
+def _type_of(row: Any) -> str:
+    if isinstance(row, Collection):
+        return _COLLECTIONS[row.type]
+    return type(row).__name__
+
+
+@loaders.field("Query.node")
+async def _node(context: RequestContext, parents: Sequence[Any], *, id: str) -> list[Any]:  # noqa: A002
+    return await _find(context, [id]) * len(parents)
+
+
+@loaders.field("Query.nodes")
+async def _nodes(context: RequestContext, parents: Sequence[Any], *, ids: Sequence[str]) -> list[list[Any]]:
+    return [await _find(context, ids)] * len(parents)
+
+
+async def _find(context: RequestContext, ids: Sequence[str]) -> list[Any]:
+    """Find what ids stand for, all of one kind at once; an error for what is not there."""
+    found: dict[str, Any] = {}
+    kinds: dict[str, dict[str, str]] = {}
+    for text in ids:
+        try:
+            kind, key = decode(text)
+        except ButlerQLError as error:
+            found[text] = error
+        else:
+            kinds.setdefault("Collection" if kind in _COLLECTIONS.values() else kind, {})[text] = key
+    for kind, keys in kinds.items():
+        rows = await _FINDERS.get(kind, _datastores)(context, keys.values())
+        found |= zip(keys, rows, strict=True)
+    missing = InvalidArgumentError("Nothing has this id. It may have been removed since; ids are taken from the field id.")
+    return [missing if found[text] is None else found[text] for text in ids]
+
+
+async def _datasets(context: RequestContext, keys: Iterable[str]) -> list[Dataset | None]:
+    parts = [key.partition(".") for key in keys]
+    found: list[Dataset | None] = []
+    for dataset, (_, _, component) in zip(
+        await by_uuids(context.snapshot, [uuid for uuid, _, _ in parts]), parts, strict=True
+    ):
+        if dataset is None or not component:
+            found.append(dataset)
+        else:
+            kind = await dataset_types.find_or_none(context.snapshot, f"{dataset.dataset_type.name}.{component}")
+            found.append(None if kind is None else dataset._replace(dataset_type=kind))
+    return found
+
+
+async def _dataset_types(context: RequestContext, keys: Iterable[str]) -> list[DatasetType | None]:
+    return [await dataset_types.find_or_none(context.snapshot, name) for name in keys]
+
+
+async def _collections(context: RequestContext, keys: Iterable[str]) -> list[Collection | None]:
+    names = list(keys)
+    known = await collection_rows.by_names(context.snapshot, names)
+    return [known.get(name) for name in names]
+
+
+async def _data_ids(context: RequestContext, keys: Iterable[str]) -> list[DataId | None]:
+    return [await resolve(context.snapshot, json.loads(key)) for key in keys]
+
+
+async def _datastores(context: RequestContext, keys: Iterable[str]) -> list[Datastore | None]:
+    known = {datastore.name: datastore for datastore in context.repository.datastore}
+    return [known.get(name) for name in keys]
+
+
+_FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence[Any]]]] = {
+    "Dataset": _datasets,
+    "DatasetType": _dataset_types,
+    "Collection": _collections,
+    "DataId": _data_ids,
+}

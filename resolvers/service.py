@@ -1,0 +1,98 @@
+"""One repository that answers GraphQL."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import Any
+
+from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute
+
+from butlerql.resolvers import (
+    certifications,
+    collections,
+    connections,
+    data_ids,
+    dataset_connections,
+    dataset_types,
+    datasets,
+    datastores,
+    dimensions,
+    nodes,
+    repository,
+    storage_classes,
+)
+from butlerql.resolvers.context import Limits, RequestContext
+from butlerql.resolvers.engine import BatchExecutionContext, install
+from butlerql.resolvers.loaders import Loaders
+from butlerql.schema.build import build_schema
+from butlerql.storage.repository import Repository
+
+__all__ = ["Service", "build_service", "every_loader"]
+
+_SUBJECTS = (
+    certifications,
+    collections,
+    connections,
+    data_ids,
+    dataset_connections,
+    dataset_types,
+    datasets,
+    datastores,
+    dimensions,
+    nodes,
+    repository,
+    storage_classes,
+)
+
+
+def every_loader() -> Loaders:
+    """Put together what answers the fields of all subjects."""
+    return Loaders.merged(*(subject.loaders for subject in _SUBJECTS))
+
+
+class Service:
+    """A repository, and the schema by which it is asked.
+
+    Make one with `build_service`.
+    """
+
+    def __init__(self, repository: Repository, schema: GraphQLSchema, limits: Limits) -> None:
+        self.repository = repository
+        self.schema = schema
+        self._limits = limits
+
+    async def execute(
+        self, document: DocumentNode, *, variables: dict[str, Any] | None = None, operation_name: str | None = None
+    ) -> ExecutionResult:
+        """Run one operation of a valid document, in one snapshot of the registry."""
+        async with RequestContext(self.repository, self._limits) as context:
+            result = execute(
+                self.schema,
+                document,
+                context_value=context,
+                variable_values=variables,
+                operation_name=operation_name,
+                executor_class=BatchExecutionContext,
+            )
+            return await result if isawaitable(result) else result
+
+    async def ready(self) -> None:
+        """Find out whether the repository can be read now; see `Repository.ready`."""
+        await self.repository.ready()
+
+    async def close(self) -> None:
+        """Let go of the repository."""
+        await self.repository.close()
+
+
+def build_service(repository: Repository, limits: Limits) -> Service:
+    """Build the schema of a repository and what answers it.
+
+    Raises
+    ------
+    SchemaMismatchError
+        Raised if a field of the schema has nothing that answers it: a fault of the program.
+    """
+    schema = build_schema(repository.universe, BatchExecutionContext)._schema  # noqa: SLF001
+    install(schema, every_loader())
+    return Service(repository, schema, limits)
