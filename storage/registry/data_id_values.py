@@ -219,7 +219,7 @@ async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) ->
         table = snapshot.repository.tables.element(element)
         implied = [table.c[name] for name in element.implied]
         size = len(element.required)
-        for row in await snapshot.rows(select_records(snapshot, element, missing).add_columns(*implied)):
+        for row in await snapshot.rows(select_records(snapshot, element, table, missing).add_columns(*implied)):
             known[tuple(row[:size])] = tuple(row[size:])
     return known
 

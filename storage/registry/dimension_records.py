@@ -124,7 +124,7 @@ async def _read(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> di
         columns.append(table.c.region)
     if element.temporal is not None:
         columns += repository.dialect.timespan(table, "timespan")
-    rows = await snapshot.rows(select_records(snapshot, element, keys).with_only_columns(*columns))
+    rows = await snapshot.rows(select_records(snapshot, element, table, keys).with_only_columns(*columns))
     group = dimensions_of(element, repository.universe.group)
     places = {name: names.index(element.column_of(name)) for name in (*element.required, *element.implied)}
     data_ids = await expand(snapshot, [(group, tuple(row[places[name]] for name in group.required)) for row in rows])

@@ -46,8 +46,9 @@ async def regions_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]) 
             known[key] = pixel_region(element, cast("int", key[0])) if pixel_exists(element, key[0]) else None
     elif missing:
         known |= dict.fromkeys(missing)
-        region = snapshot.repository.tables.element(element).c.region
-        for *values, encoded in await snapshot.rows(select_records(snapshot, element, missing).add_columns(region)):
+        table = snapshot.repository.tables.element(element)
+        statement = select_records(snapshot, element, table, missing).add_columns(table.c.region)
+        for *values, encoded in await snapshot.rows(statement):
             known[tuple(values)] = None if encoded is None else decode_base64(encoded)
     return known
 
@@ -61,9 +62,9 @@ async def timespans_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]
     missing = list(set(keys).difference(known))
     if missing:
         known |= dict.fromkeys(missing)
-        repository = snapshot.repository
-        bounds = repository.dialect.timespan(repository.tables.element(element), "timespan")
-        statement = select_records(snapshot, element, missing).add_columns(*bounds)
+        table = snapshot.repository.tables.element(element)
+        bounds = snapshot.repository.dialect.timespan(table, "timespan")
+        statement = select_records(snapshot, element, table, missing).add_columns(*bounds)
         for *values, begin, end in await snapshot.rows(statement):
             known[tuple(values)] = Timespan.from_columns(begin, end)
     return known

@@ -16,7 +16,7 @@ Key = tuple[Any, ...]
 """Values of dimensions."""
 
 
-def select_records(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> sa.Select[Any]:
+def select_records(snapshot: Snapshot, element: Element, table: sa.FromClause, keys: Sequence[Key]) -> sa.Select[Any]:
     """Select the required dimensions of some records; add the columns that are wanted.
 
     Uses the primary key.
@@ -27,11 +27,12 @@ def select_records(snapshot: Snapshot, element: Element, keys: Sequence[Key]) ->
         What the statement is for.
     element
         Has a table, or its values are those of another one's records.
+    table
+        Its table, as `Tables.element` gives it.
     keys
         Values of its required dimensions; at least one, each once.
     """
     tables = snapshot.repository.tables
-    table = tables.element(element)
     kinds = {name: tables.dimension_type(name) for name in element.required}
     columns = {name: table.c[element.column_of(name)] for name in kinds}
     statement = sa.select(*columns.values()).select_from(table)

@@ -30,19 +30,24 @@ def chosen_elements(group: DimensionGroup, topology: str) -> dict[str, Element]:
     Returns
     -------
     dict
-        Family to element; each system of pixels is a family of its own, its finest level the most precise.
+        Family to element, in the universe's order of what is in the families; each system of pixels is a family of its
+        own, its finest level the most precise.
     """
-    members = {element.name: element for element in group.elements}
-    found: dict[str, Element] = {}
-    for family, names in group.universe.families[topology].items():
-        best = next((members[name] for name in names if name in members), None)
-        if best is not None:
-            found[family] = best
-    if topology == "spatial":
-        pixels = [element for element in group.elements if element.is_skypix]
-        for element in sorted(pixels, key=lambda element: split_skypix(element.name)[1]):
-            found[split_skypix(element.name)[0]] = element
-    return found
+    members: dict[str, list[Element]] = {}
+    for element in group.elements:
+        if element.is_skypix and topology == "spatial":
+            members.setdefault(split_skypix(element.name)[0], []).append(element)
+        elif not element.is_skypix:
+            family = element.spatial if topology == "spatial" else element.temporal
+            if family is not None:
+                members.setdefault(family, []).append(element)
+    families = group.universe.families[topology]
+    return {
+        family: max(elements, key=lambda element: split_skypix(element.name)[1])
+        if elements[0].is_skypix
+        else min(elements, key=lambda element: families[family].index(element.name))
+        for family, elements in members.items()
+    }
 
 
 def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> tuple[Element, Element] | None:

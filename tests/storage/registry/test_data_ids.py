@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -55,7 +54,7 @@ async def _walk(
         if not (page.has_previous if backward else page.has_next):
             return found
         assert len(page.rows) == size
-        request = request._replace(**{"before": page.keys[0]} if backward else {"after": page.keys[-1]})
+        request = PageRequest(size, backward, *((None, page.keys[0]) if backward else (page.keys[-1], None)))
 
 
 async def _check(repository: RealRepository, question: Question) -> bool:
@@ -82,7 +81,7 @@ async def _check(repository: RealRepository, question: Question) -> bool:
         return bool(found)
 
 
-def _binary_order(data_id: DataId) -> Sequence[Any]:
+def _binary_order(data_id: DataId) -> list[Any]:
     """Order strings by their bytes, as SQLite does."""
     return [value.encode() if isinstance(value, str) else value for value in data_id.required]
 
