@@ -224,15 +224,16 @@ async def _known(snapshot: Snapshot) -> _Known:
 async def _read(snapshot: Snapshot) -> list[DatasetType]:
     """Read both tables whole: even large repositories have some thousand dataset types."""
     overrides = snapshot.repository.config.dataset_type_overrides
-    renamed = _renamed(snapshot)
     table, shown = snapshot.repository.tables.dataset_type, _shown_name(snapshot)
     rows = await snapshot.rows(sa.select(*table.c, shown.label("shown")).order_by(shown))
     groups = await _groups(snapshot)
-    # Whatever takes a name by its configuration hides what has it in the registry.
-    taken = {renamed[row.name] for row in rows if row.name in renamed}
+    # Where configured names clash, the Butler knows the dataset type that was registered last.
+    newest: dict[str, int] = {}
+    for row in rows:
+        newest[row.shown] = max(row.id, newest.get(row.shown, 0))
     types = []
     for row in rows:
-        if row.name in renamed or row.name not in taken:
+        if row.id == newest[row.shown]:
             override = overrides.get(row.name)
             types.append(
                 DatasetType(
