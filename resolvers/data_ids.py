@@ -10,6 +10,7 @@ from graphql import GraphQLObjectType, GraphQLSchema
 
 from butlerql.resolvers.connections import Connection, paging
 from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.registry import data_ids, dimension_records, extents
 from butlerql.storage.registry.collections import Collection
@@ -141,6 +142,11 @@ def _counter(group: DimensionGroup, conditions: DataIdConditions) -> Callable[[S
         return [counts[index] for index in indexes]
 
     return count
+
+
+@loaders.column("DataId.id")
+def _ids(parents: Sequence[DataId]) -> list[str]:
+    return [encode("DataId", data_id_key(data_id)) for data_id in parents]
 
 
 @loaders.column("DataId.values")

@@ -82,9 +82,8 @@ async def _ingest_dates(context: RequestContext, parents: Sequence[Dataset]) -> 
 async def _collections(
     context: RequestContext, parents: Sequence[Dataset], *, chains: bool | None = False
 ) -> list[list[Collection]]:
-    uuids = list(dict.fromkeys(dataset.uuid for dataset in parents))
-    found = dict(zip(uuids, await collections_of(context.snapshot, uuids, chains=bool(chains)), strict=True))
-    return [found[dataset.uuid] for dataset in parents]
+    datasets = [(dataset.uuid, dataset.dataset_type) for dataset in parents]
+    return await collections_of(context.snapshot, datasets, chains=bool(chains))
 
 
 @loaders.field("Dataset.certifications")

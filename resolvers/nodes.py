@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from butlerql.resolvers.collections import type_of_collection
 from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.data_ids import data_ids_by_key
 from butlerql.resolvers.identifiers import decode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.datastores.tree import Datastore
@@ -14,7 +15,7 @@ from butlerql.storage.errors import ButlerQLError, InvalidArgumentError
 from butlerql.storage.registry import collections as collection_rows
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import Collection
-from butlerql.storage.registry.data_id_values import DataId, resolve
+from butlerql.storage.registry.data_id_values import DataId
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
 
@@ -22,18 +23,10 @@ __all__ = ["loaders"]
 
 loaders = Loaders()
 
-_COLLECTIONS = {
-    "RUN": "Run",
-    "TAGGED": "TaggedCollection",
-    "CALIBRATION": "CalibrationCollection",
-    "CHAINED": "ChainedCollection",
-}
-
-
 @loaders.interface("Node")
 def _type_of(row: Any) -> str:
     if isinstance(row, Collection):
-        return _COLLECTIONS[row.type]
+        return type_of_collection(row)
     return type(row).__name__
 
 
@@ -57,7 +50,7 @@ async def _find(context: RequestContext, ids: Sequence[str]) -> list[Any]:
         except ButlerQLError as error:
             found[text] = error
         else:
-            kinds.setdefault("Collection" if kind in _COLLECTIONS.values() else kind, {})[text] = key
+            kinds.setdefault(kind, {})[text] = key
     for kind, keys in kinds.items():
         rows = await _FINDERS.get(kind, _datastores)(context, keys.values())
         found |= zip(keys, rows, strict=True)
@@ -90,7 +83,7 @@ async def _collections(context: RequestContext, keys: Iterable[str]) -> list[Col
 
 
 async def _data_ids(context: RequestContext, keys: Iterable[str]) -> list[DataId | None]:
-    return [await resolve(context.snapshot, json.loads(key)) for key in keys]
+    return await data_ids_by_key(context, list(keys))
 
 
 async def _datastores(context: RequestContext, keys: Iterable[str]) -> list[Datastore | None]:
@@ -101,6 +94,9 @@ async def _datastores(context: RequestContext, keys: Iterable[str]) -> list[Data
 _FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence[Any]]]] = {
     "Dataset": _datasets,
     "DatasetType": _dataset_types,
-    "Collection": _collections,
+    "Run": _collections,
+    "TaggedCollection": _collections,
+    "CalibrationCollection": _collections,
+    "ChainedCollection": _collections,
     "DataId": _data_ids,
 }

@@ -17,6 +17,7 @@ from butlerql.resolvers import (
     datasets,
     datastores,
     dimensions,
+    extents,
     nodes,
     repository,
     storage_classes,
@@ -39,15 +40,16 @@ _SUBJECTS = (
     datasets,
     datastores,
     dimensions,
+    extents,
     nodes,
     repository,
     storage_classes,
 )
 
 
-def every_loader() -> Loaders:
-    """Put together what answers the fields of all subjects."""
-    return Loaders.merged(*(subject.loaders for subject in _SUBJECTS))
+def every_loader(schema: GraphQLSchema) -> Loaders:
+    """Put together what answers the fields of all subjects, those of the repository's own dimensions among them."""
+    return Loaders.merged(*(subject.loaders for subject in _SUBJECTS), data_ids.dimension_columns(schema))
 
 
 class Service:
@@ -94,5 +96,5 @@ def build_service(repository: Repository, limits: Limits) -> Service:
         Raised if a field of the schema has nothing that answers it: a fault of the program.
     """
     schema = build_schema(repository.universe, BatchExecutionContext)._schema  # noqa: SLF001
-    install(schema, every_loader())
+    install(schema, every_loader(schema))
     return Service(repository, schema, limits)

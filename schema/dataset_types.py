@@ -25,10 +25,6 @@ class StorageClass:
 
     name: str = strawberry.field(description="Name of the storage class.")
 
-    @loaded
-    def description(self) -> str | None:
-        """What it holds, in words; null if it is not known."""
-
     pytype: str | None = strawberry.field(
         description="Full name of the Python type that it is read as; null if it is not known."
     )
@@ -45,10 +41,6 @@ class DatasetType(Node):
     name: str = strawberry.field(
         description="Name; a component's is that of its parent, a dot, and its own (`calexp.wcs`)."
     )
-
-    @loaded
-    def description(self) -> str | None:
-        """What this dataset is, in words; null if it is not known."""
 
     @loaded
     def storage_class(self) -> StorageClass:
