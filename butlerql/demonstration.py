@@ -1,4 +1,4 @@
-"""The demonstration repository, made by the real Butler (extra ``butler``): ``python -m butlerql.demonstration DIR``."""
+"""The demonstration repository, made by the real Butler: ``python -m butlerql.demonstration DIRECTORY``."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ class Spec:
     def content(self) -> Content:
         """What `Repositories` builds."""
         digest = hashlib.sha256(repr(self).encode()).hexdigest()
-        return Content(f"generated {digest}", lambda butler, outside: _build(self, butler), base=_PREPARED)
+        return Content(f"generated {digest}", lambda butler, _: _build(self, butler), base=_PREPARED)
 
 
 def _prepare(butler: Butler, outside: Path) -> None:

@@ -36,12 +36,14 @@ host all all 127.0.0.1/32 trust
 # Nothing here outlives the session, so nothing has to survive a crash.
 SETTINGS = {
     "autovacuum": "off",
+    "checkpoint_timeout": "1h",
     "fsync": "off",
     "full_page_writes": "off",
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
     "max_wal_senders": "0",
-    "shared_buffers": "64MB",
+    "max_wal_size": "4GB",
+    "shared_buffers": "128MB",
     "synchronous_commit": "off",
     "wal_level": "minimal",
 }

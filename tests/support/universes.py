@@ -49,24 +49,18 @@ def _record(element: DimensionElement, number: int) -> dict[str, Any]:
 
 
 def _value(type_: str, name: str, number: int) -> Any:
-    match type_:
-        case "int":
-            # As good a pixel of the sky as any, and small enough for every other key.
-            return (131_072 if name == "htm7" else 1) + number
-        case "string":
-            # The shortest of them holds 16 characters, and a key and the references to it have to agree.
-            return f"ž{number}"
-        case "hash":
-            return bytes([number]) * 20
-        case "bool":
-            return bool(number)
-        case "float":
-            return number + 0.5
-        case "region":
-            return square(10 + number, 0, 1)
-        case "timespan":
-            return span(f"2024-01-0{number + 1}T00:00:00", f"2024-01-0{number + 2}T00:00:00")
-    raise AssertionError(f"{name} has an unforeseen type {type_}")
+    values = {
+        # As good a pixel of the sky as any, and small enough for every other key.
+        "int": (131_072 if name == "htm7" else 1) + number,
+        # A key and the references to it have to agree.
+        "string": f"ž{number}",
+        "hash": bytes([number]) * 20,
+        "bool": bool(number),
+        "float": number + 0.5,
+        "region": square(10 + number, 0, 1),
+        "timespan": span(f"2024-01-0{number + 1}T00:00:00", f"2024-01-0{number + 2}T00:00:00"),
+    }
+    return values[type_]
 
 
 ONE_OF_EACH = Content("one of each", _fill)
