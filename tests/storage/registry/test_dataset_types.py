@@ -47,7 +47,7 @@ def _facts(dataset_type: ButlerDatasetType) -> tuple[Any, ...]:
         dataset_type.name,
         dataset_type.storageClass_name,
         tuple(dataset_type.dimensions.required),
-        dataset_type.dimensions.data_coordinate_keys,
+        tuple(dataset_type.dimensions.data_coordinate_keys),
         dataset_type.isCalibration(),
         dataset_type.isComponent(),
         dataset_type.component(),
