@@ -66,7 +66,7 @@ async def _ordered(snapshot: Snapshot, parts: Sequence[Part], request: PageReque
 
 
 async def _place(snapshot: Snapshot, key: Key) -> int:
-    kind = await dataset_types.find_or_none(snapshot, str(key[0]))
+    kind = await dataset_types.find_or_none(snapshot, str(key[0])) if key else None
     if kind is None:
         raise BadCursorError("The dataset type that this cursor stands at is gone. Begin again without a cursor.")
     return await dataset_types.position(snapshot, kind)

@@ -79,8 +79,15 @@ async def _all(snapshot: Snapshot, sets: DatasetSets, size: int, *, backward: bo
 
 
 async def _holds(
-    snapshot: Snapshot, butler: Butler, types: list[str], collections: list[str], data_id: dict[str, Any], size: int,
-    *, find_first: bool, backward: bool,
+    snapshot: Snapshot,
+    butler: Butler,
+    types: list[str],
+    collections: list[str],
+    data_id: dict[str, Any],
+    size: int,
+    *,
+    find_first: bool,
+    backward: bool,
 ) -> None:
     """Our pages are the Butler's answer, or both refuse."""
     selection = DatasetSelection(
@@ -168,7 +175,9 @@ def _data_ids(values: dict[str, list[Any]]) -> st.SearchStrategy[dict[str, Any]]
 async def test_by_uuid(rich_in_every_layout: RealRepository) -> None:
     butler = rich_in_every_layout.butler
     refs = [
-        ref for kind in butler.registry.queryDatasetTypes() for ref in butler.registry.queryDatasets(kind, collections=...)
+        ref
+        for kind in butler.registry.queryDatasetTypes()
+        for ref in butler.registry.queryDatasets(kind, collections=...)
     ]
     uuids = [str(ref.id) for ref in refs]
     async with snapshot_of(rich_in_every_layout) as snapshot:
@@ -184,7 +193,9 @@ async def test_by_uuid(rich_in_every_layout: RealRepository) -> None:
     converter = TimeConverter()
     for kind in {ref.datasetType for ref in refs}:
         with butler.query() as query:
-            rows = query.general(kind.dimensions, dataset_fields={kind.name: {"dataset_id", "ingest_date"}}, find_first=False)
+            rows = query.general(
+                kind.dimensions, dataset_fields={kind.name: {"dataset_id", "ingest_date"}}, find_first=False
+            )
             expected = {str(row[f"{kind.name}.dataset_id"]): row[f"{kind.name}.ingest_date"] for row in rows}
         for dataset, date in zip(known, dates, strict=True):
             if dataset.uuid in expected:
@@ -218,8 +229,13 @@ async def test_uuids_runs_and_datastores(snapshot: Snapshot, rich: RealRepositor
     assert await chosen(runs=[]) == set()
     first = await chosen(runs=["u/alice/run1"])
     assert first == await chosen(collections=["u/alice/run1"]) != set()
-    assert await chosen(runs=["u/alice/run1"], collections=["tag/best"]) == first & await chosen(collections=["tag/best"])
-    stored, missing = await chosen(in_datastore=butler._datastore.name), await chosen(not_in_datastore=butler._datastore.name)
+    assert await chosen(runs=["u/alice/run1"], collections=["tag/best"]) == first & await chosen(
+        collections=["tag/best"]
+    )
+    stored, missing = (
+        await chosen(in_datastore=butler._datastore.name),
+        await chosen(not_in_datastore=butler._datastore.name),
+    )
     assert stored | missing == every
     assert not stored & missing
     refs = [ref for ref in map(butler.get_dataset, every) if ref is not None]
@@ -247,7 +263,9 @@ async def test_refusals(snapshot: Snapshot, selection: dict[str, Any], error: ty
         await select(snapshot, DatasetSelection(**selection))
 
 
-@pytest.mark.parametrize("key", [(), ("nope", 1), ("calexp",), ("calexp", "HSC", 0, 2**70, "x"), ("calexp", 1, 2, 3, 4)])
+@pytest.mark.parametrize(
+    "key", [(), ("nope", 1), ("calexp",), ("calexp", "HSC", 0, 2**70, "x"), ("calexp", 1, 2, 3, 4)]
+)
 async def test_made_up_keys(snapshot: Snapshot, key: Key) -> None:
     sets = await select(snapshot, DatasetSelection(dataset_types=["calexp"]))
     with pytest.raises(BadCursorError):
@@ -269,7 +287,7 @@ async def test_pages_are_stable_while_others_write(
     async with snapshot_of(repository) as after:
         sets = await select(after, selection)
         (second,) = await sets.pages(after, PageRequest(100, after=first.keys[-1]))
-    assert second.rows == rest[2:]
+    assert _rows(second.rows) == _rows(rest[2:])
 
 
 async def test_statements_do_not_grow(snapshot: Snapshot) -> None:
