@@ -281,7 +281,9 @@ class PostgresqlDriver(Driver):
 
     def fault(self, error: BaseException) -> Fault:
         original = getattr(error, "orig", error)
-        if isinstance(original, ConnectionResetError | TimeoutError) or getattr(error, "connection_invalidated", False):
+        if isinstance(original, TimeoutError):
+            return Fault.BUSY
+        if isinstance(original, ConnectionResetError) or getattr(error, "connection_invalidated", False):
             return Fault.LOST
         # asyncpg's own refusals to encode a value have no state.
         if isinstance(error, DBAPIError) and isinstance(original.__cause__, ValueError):
@@ -293,14 +295,14 @@ class PostgresqlDriver(Driver):
         host = self.url.host or self.url.query.get("host") or os.environ.get("PGHOST", "localhost")
         place = f"{host}:{self.url.port or os.environ.get('PGPORT', '5432')}"
         original: BaseException = getattr(error, "orig", error)
-        cause = original.__cause__ or original
-        if isinstance(cause, ssl.SSLError):
-            return f"no encrypted connection with the PostgreSQL server at {place}: {cause.reason}"
-        if isinstance(cause, TimeoutError):
-            return f"no PostgreSQL server answers at {place}"
-        if isinstance(cause, OSError):
-            return f"no PostgreSQL server answers at {place}: {(cause.strerror or str(cause)).splitlines()[0]}"
-        text = " ".join(str(cause).split()).rstrip(".")
+        if isinstance(original, ssl.SSLError):
+            return f"no encrypted connection with the PostgreSQL server at {place}: {original.reason}"
+        if isinstance(original, TimeoutError):
+            return f"the PostgreSQL server at {place} does not answer in time"
+        if isinstance(original, OSError):
+            return f"no PostgreSQL server answers at {place}: {original.strerror or original}"
+        # SQLAlchemy's wrapper puts the name of the class in front.
+        text = " ".join(str(original.__cause__ or original).split()).rstrip(".")
         return f"the PostgreSQL server at {place} says: {text}"
 
 
