@@ -39,8 +39,8 @@ $(VENV)/dev.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 # Debian's Node may be too old for Vite; npm then brings one along.
 $(STATIC): $(shell find web -path web/node_modules -prune -o -type f -print 2>/dev/null)
-	cd web && if $(NODE_IS_NEW); then npm ci --no-fund --no-audit && npm run build; \
-	else npx --yes --package=node@22 -- sh -c 'npm ci --no-fund --no-audit && npm run build'; fi
+	cd web && if $(NODE_IS_NEW); then npm ci --no-fund --no-audit && npm run build -- --logLevel warn; \
+	else npx --yes --package=node@22 -- sh -c 'npm ci --no-fund --no-audit && npm run build -- --logLevel warn'; fi
 	@touch $@
 
 web: $(STATIC)
