@@ -14,18 +14,19 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import presence_of_element_located
 from selenium.webdriver.support.ui import WebDriverWait
 
+from butlerql import demonstration
 from butlerql.explorer import ready_made_queries
-from tests.support.ci_hsc import CI_HSC
-from tests.support.repositories import Layout, Repositories
+from tests.support.repositories import Content, Layout, Repositories
 from tests.support.served import serving
 
+DEMONSTRATION = Content("demonstration", demonstration.fill, lambda: dict(demonstration.CONFIG))
 PATIENCE = 60
 
 
 @pytest.fixture
 def address(repositories: Repositories, tmp_path: Path) -> Iterator[str]:
-    """Serve a real repository under two labels."""
-    repository = repositories.shared(CI_HSC, Layout("sqlite"))
+    """Serve the demonstration repository under two labels."""
+    repository = repositories.shared(DEMONSTRATION, Layout("sqlite"))
     with serving(f"first={repository.uri}", f"second={repository.uri}", log=tmp_path / "log") as address:
         yield address
 
