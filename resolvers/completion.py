@@ -55,7 +55,7 @@ class Part:
     failures
         Of the positions that an error made null.
     flawed
-        The positions that are not null and have errors deeper in them.
+        The positions that have errors deeper in them; of those among the failures this does not matter.
     """
 
     __slots__ = ("failures", "flawed", "values")
@@ -153,7 +153,6 @@ class ListPart(Part):
                     values[position] = None
             else:
                 self.flawed.add(position)
-        self.flawed.difference_update(self.failures)
 
     def below(self, position: int) -> Iterator[tuple[str | int, Part, int]]:
         """Give the bad items of a list; see `Part.below`."""
@@ -247,7 +246,6 @@ class Group:
                     self.flawed |= part.failures.keys()
         for row in self.failures:
             results[row] = None
-        self.flawed.difference_update(self.failures)
         self.results = results
 
     def below(self, row: int) -> Iterator[tuple[str | int, Part, int]]:

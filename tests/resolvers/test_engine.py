@@ -32,6 +32,7 @@ type Mutation { change: Run! other: Run }
 class Run:
     name: str
     strict: int | None = 1
+    of: Run | None = None
 
 
 @dataclass(eq=False)
@@ -96,7 +97,7 @@ _edge("Dataset.run", lambda _, parents: [dataset.run for dataset in parents])
 _edge("Dataset.maybeRun", lambda _, parents: [dataset.run for dataset in parents])
 _edge("Dataset.next", lambda _, parents: [dataset.next for dataset in parents])
 _edge("Named.shout", _shout)
-_edge("Named.run", lambda _, parents: list(parents))
+_edge("Named.run", lambda _, parents: [run.of or run for run in parents])
 _edge("Run.type", lambda context, parents: context.type(parents) if context.type else [RunType("type")] * len(parents))
 loaders.column("Query.number")(lambda _: [2**31])
 
@@ -155,6 +156,18 @@ async def test_a_field_of_an_interface_is_asked_once_for_all_object_types() -> N
         ]
     }
     assert world.calls == [("Query.named", 1), ("Named.shout", 3), ("Named.run", 3)]
+
+
+async def test_equal_children_of_different_types_are_completed_once() -> None:
+    """Where their parents, of whatever object types, are asked by the same place of the document."""
+    run = Run("run")
+    world = World(named=[run, Run("chain", of=run), Run("chain", of=Run("other")), Run("more", of=run)])
+    result = await ask(SCHEMA, "{ named { run { name type { name } } } }", world)
+    assert result.data is not None
+    of = [row["run"] for row in result.data["named"]]
+    assert [row["name"] for row in of] == ["run", "run", "other", "run"]
+    assert of[0] is of[1] is of[3]
+    assert world.calls == [("Query.named", 1), ("Named.run", 4), ("Run.type", 2)]
 
 
 async def test_errors_of_a_shared_child_are_told_at_every_path() -> None:
@@ -224,6 +237,19 @@ async def test_nulls_climb_to_where_null_may_be() -> None:
         "datasets": [{"uuid": "0", "maybeRun": {"strict": None}}, {"uuid": "1", "maybeRun": {"strict": 1}}]
     }
     assert [error.path for error in kept.errors or []] == [["datasets", 0, "maybeRun", "strict"]]
+
+
+async def test_the_first_error_explains_a_null() -> None:
+    """First in the order of the answer: of fields in a row, and of items in a list."""
+    boom = LookupError("no type")
+    world = World(run=Run("r", strict=None), type=lambda parents: [boom] * len(parents))
+    world.datasets = [Dataset("0", Run("a")), Dataset("1", Run("b", strict=None)), Dataset("2", Run("c", strict=None))]
+    result = await ask(SCHEMA, "{ run { type { name } strict } }", world)
+    assert [(error.message, error.path) for error in result.errors or []] == [("no type", ["run", "type"])]
+    result = await ask(SCHEMA, "{ run { strict type { name } } }", world)
+    assert [error.path for error in result.errors or []] == [["run", "strict"]]
+    result = await ask(SCHEMA, "{ datasets { run { strict } } }", world)
+    assert [error.path for error in result.errors or []] == [["datasets", 1, "run", "strict"]]
 
 
 @pytest.mark.parametrize(

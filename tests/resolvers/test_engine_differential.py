@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -77,21 +78,47 @@ def _nulled_by(data: Any, path: list[str | int]) -> tuple[str | int, ...]:
 
 @pytest.mark.parametrize("root", ["Query", "Mutation"])
 @given(data=st.data(), seed=st.integers(0, 2**16), rates=_RATES)
-@settings(max_examples=settings().max_examples * 3, suppress_health_check=[HealthCheck.too_slow])
-async def test_answers_are_those_of_stock(root: str, data: st.DataObject, seed: int, rates: Rates) -> None:
+@settings(max_examples=settings().max_examples * 2, suppress_health_check=[HealthCheck.too_slow])
+async def test_random_documents_are_answered_as_by_stock(
+    root: str, data: st.DataObject, seed: int, rates: Rates
+) -> None:
     """With error propagation off: the same data and errors. With it on: the same data, and each null explained once."""
     document = data.draw(documents(STOCK, STOCK.type_map[root]))
-    text = document.text(root.lower(), _OFF)
-    world = World(STOCK, seed, rates)
-    off_stock = await _answer(STOCK, world, text, document.variables)
-    off = await _answer(ENGINE, world, text, document.variables)
+    await _compare(
+        World(STOCK, seed, rates), lambda directive: document.text(root.lower(), directive), document.variables
+    )
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=settings().max_examples * 2)
+async def test_lists_in_lists_are_answered_as_by_stock(seed: int) -> None:
+    """One document with much in it, and worlds in which little goes wrong: errors deep in the middle of lists."""
+    chance = random.Random(seed)
+    shares = [chance.choice([0.0, 0.005, 0.02]) for _ in range(3)]
+    await _compare(
+        World(STOCK, seed, Rates(*shares, loader=0.02)), lambda directive: f"query Q {directive}\n{_LISTS}", {}
+    )
+
+
+_LISTS = """{ allNamed { ...Deep } deepThing { ...Thing } gridCat { ...Deep pal { sureInt } } strictDog { ...Deep } }
+fragment Deep on Named {
+  allInt sureString gridOdd maybeFloat allColour
+  strictCat { sureID deepNamed { allInt maybeNamed { sureString } } }
+  again: deepNamed { sureBoolean gridThing { ...Thing } }
+}
+fragment Thing on Thing { ... on Cat { sureInt strictNamed { sureFloat } } ... on Rock { allString } ... on Dog { gridID } }
+"""
+
+
+async def _compare(world: World, text: Callable[[str], str], variables: dict[str, Any]) -> None:
+    off_stock = await _answer(STOCK, world, text(_OFF), variables)
+    off = await _answer(ENGINE, world, text(_OFF), variables)
     assert repr(off.data) == repr(off_stock.data)
     assert _told(off.errors) == _told(off_stock.errors)
 
-    text = document.text(root.lower(), "")
+    on_stock = await _answer(STOCK, world, text(""), variables)
+    on = await _answer(ENGINE, world, text(""), variables)
     gc.collect()
-    on_stock = await _answer(STOCK, world, text, document.variables)
-    on = await _answer(ENGINE, world, text, document.variables)
     assert repr(on.data) == repr(on_stock.data)
     assert set(_told(on.errors)) <= set(_told(off.errors))
     if on.data is None:
