@@ -20,7 +20,7 @@ from butlerql.storage.registry.dimension_records import DimensionRecord
 from butlerql.storage.registry.spatial import Region, describe
 from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.snapshot import Snapshot
-from butlerql.storage.universe import DimensionGroup, Element
+from butlerql.storage.universe import DimensionGroup, Element, Universe
 
 __all__ = ["data_id_key", "data_ids_by_key", "dimension_columns", "loaders"]
 
@@ -59,25 +59,26 @@ def data_id_key(data_id: DataId) -> str:
 
 async def data_ids_by_key(context: RequestContext, keys: Sequence[str]) -> list[DataId | None]:
     """Find the data IDs that keys stand for; None where there is none, or where it is no such key."""
-    universe = context.repository.universe
-    ids = [_parse_key(universe.dimensions, universe.group, key) for key in keys]
+    ids = [_parse_key(context.repository.universe, key) for key in keys]
     found = iter(await existing(context.snapshot, [one for one in ids if one is not None]))
     return [None if one is None else next(found) for one in ids]
 
 
-def _parse_key(
-    dimensions: Mapping[str, Element], group_of: Callable[[list[str]], DimensionGroup], key: str
-) -> tuple[DimensionGroup, tuple[Any, ...]] | None:
+def _parse_key(universe: Universe, key: str) -> tuple[DimensionGroup, tuple[Any, ...]] | None:
     try:
         values = orjson.loads(key)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(values, dict) or not dimensions.keys() >= values.keys():
+    if not isinstance(values, dict) or not universe.dimensions.keys() >= values.keys():
         return None
+    # No table holds what is of another type, or cannot be.
     kinds = {"int": int, "string": str}
-    if any(type(value) is not kinds.get(dimensions[name].primary_key.type) for name, value in values.items()):
-        return None
-    group = group_of(list(values))
+    for name, value in values.items():
+        if type(value) is not kinds.get(universe.dimensions[name].primary_key.type):
+            return None
+        if (isinstance(value, int) and value >= 2**63) or (isinstance(value, str) and "\0" in value):
+            return None
+    group = universe.group(values)
     return (group, tuple(values.values())) if group.required == tuple(values) else None
 
 
