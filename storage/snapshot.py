@@ -38,6 +38,7 @@ class Snapshot:
         self._statements = asyncio.Lock()
         self._running: asyncio.Task[Sequence[sa.Row[*tuple[Any, ...]]]] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._failure: ButlerQLError | None = None
         loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = loop.create_future()
         self._timer = loop.call_later(seconds, self._end)
@@ -58,7 +59,7 @@ class Snapshot:
         """
         async with self._statements:
             if self._ending is not None:
-                raise self._too_late()
+                raise self._failure or self._too_late()
             running = self._running = self._connections.start(self._run(statement, parameters))
             try:
                 await asyncio.wait((running, self._over), return_when=asyncio.FIRST_COMPLETED)
@@ -72,6 +73,8 @@ class Snapshot:
             known = self._translated(error)
             if known is None:
                 raise error
+            if self._ending is not None:
+                self._failure = known
             raise known from error
 
     @asynccontextmanager
