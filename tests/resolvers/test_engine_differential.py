@@ -94,10 +94,9 @@ async def test_random_documents_are_answered_as_by_stock(
 async def test_lists_in_lists_are_answered_as_by_stock(seed: int) -> None:
     """One document with much in it, and worlds in which little goes wrong: errors deep in the middle of lists."""
     chance = random.Random(seed)
-    shares = [chance.choice([0.0, 0.005, 0.02]) for _ in range(3)]
-    await _compare(
-        World(STOCK, seed, Rates(*shares, loader=0.02)), lambda directive: f"query Q {directive}\n{_LISTS}", {}
-    )
+    null, error, bad = (chance.choice([0.0, 0.005, 0.02]) for _ in range(3))
+    world = World(STOCK, seed, Rates(null, error, bad, loader=0.02))
+    await _compare(world, lambda directive: f"query Q {directive}\n{_LISTS}", {})
 
 
 _LISTS = """{ allNamed { ...Deep } deepThing { ...Thing } gridCat { ...Deep pal { sureInt } } strictDog { ...Deep } }
@@ -106,7 +105,9 @@ fragment Deep on Named {
   strictCat { sureID deepNamed { allInt maybeNamed { sureString } } }
   again: deepNamed { sureBoolean gridThing { ...Thing } }
 }
-fragment Thing on Thing { ... on Cat { sureInt strictNamed { sureFloat } } ... on Rock { allString } ... on Dog { gridID } }
+fragment Thing on Thing {
+  ... on Cat { sureInt strictNamed { sureFloat } } ... on Rock { allString } ... on Dog { gridID }
+}
 """
 
 
