@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -55,6 +56,7 @@ async def open_services(repositories: Mapping[str, str], settings: Settings) -> 
         for label, uri in repositories.items():
             services[label] = await open_service(uri, settings)
             stack.push_async_callback(services[label].close)
+        _spare_the_garbage_collector()
         yield services
 
 
@@ -102,3 +104,14 @@ def unique_labels(repositories: Iterable[tuple[str, str]]) -> dict[str, str]:
             )
         found[label] = uri
     return found
+
+
+def _spare_the_garbage_collector() -> None:
+    """Have Python look for cycles less often, and never in what is there from the start.
+
+    An answer of ten thousand rows is made of a hundred thousand objects, all of which live until it is sent. By
+    default the collector goes through them, and through all modules, dozens of times: half of what an answer takes.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)

@@ -36,9 +36,8 @@ class DataId(NamedTuple):
     @property
     def mapping(self) -> dict[str, Value]:
         """Dimension name to value, without what is not known."""
-        return {
-            name: value for name, value in zip(self.dimensions.names, self.values, strict=True) if value is not None
-        }
+        found = dict(zip(self.dimensions.names, self.values, strict=True))
+        return {name: value for name, value in found.items() if value is not None} if None in self.values else found
 
     def key_of(self, element: Element) -> Key:
         """Values of the required dimensions of an element, all of which it has."""
