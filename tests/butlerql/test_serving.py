@@ -47,7 +47,7 @@ async def address(service: TinyService) -> AsyncIterator[tuple[str, int]]:
     await running
 
 
-async def send(address: tuple[str, int], data: bytes, patience: float = 5.0) -> bytes:
+async def send(address: tuple[str, int], data: bytes, patience: float = 20.0) -> bytes:
     """Send bytes, and read until the server closes."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(data)
@@ -89,7 +89,7 @@ async def test_a_request_may_take_longer_to_answer_than_to_send(address: tuple[s
 async def test_a_head_that_does_not_come_ends_the_connection(address: tuple[str, int], sent: bytes) -> None:
     started = time.perf_counter()
     assert await send(address, sent) == b""
-    assert RECEIVE_SECONDS * 0.9 < time.perf_counter() - started < RECEIVE_SECONDS + 2
+    assert RECEIVE_SECONDS * 0.9 < time.perf_counter() - started < RECEIVE_SECONDS + 10
 
 
 async def test_nor_does_it_help_to_have_sent_a_whole_request_before(address: tuple[str, int]) -> None:
