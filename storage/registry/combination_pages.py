@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from butlerql.storage.registry.combinations import Combinations
+from butlerql.storage.registry.dataset_searches import Lead
 from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
-from butlerql.storage.registry.pages import Page, PageRequest, bounds, check_key, cut, page_of, pages_of
+from butlerql.storage.registry.pages import Page, PageRequest, bounds, check_key, cut, ordered, page_of, pages_of
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Wanted", "count", "count_each", "page", "page_each"]
+__all__ = ["Leading", "Wanted", "count", "count_each", "page", "page_each"]
 
 _LOOKED_AT = 1_000
 """Combinations whose regions are looked at first; twice as many each time that they were not enough."""
 
 _MOST_LOOKED_AT = 50_000
+
+
+class Leading(NamedTuple):
+    """How combinations are found where each collection is searched on its own; see `lead_of`."""
+
+    lead: Lead
+
+    combine: Callable[[Lead], Combinations]
+    """Makes the combinations by an alias of the table of the lead."""
 
 
 class Wanted:
@@ -34,10 +44,19 @@ class Wanted:
         Dimensions that are wanted.
     constraint
         Values of dimensions.
+    leading
+        Given if each collection can be searched on its own.
     """
 
-    def __init__(self, combinations: Combinations, names: Sequence[str], constraint: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        combinations: Combinations,
+        names: Sequence[str],
+        constraint: Mapping[str, Any],
+        leading: Leading | None = None,
+    ) -> None:
         self.combinations = combinations
+        self.leading = leading
         self.constraint = constraint
         self.names = names
         self.free = [name for name in names if name not in constraint]
@@ -75,10 +94,29 @@ async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page
     if wanted.combinations.overlap is not None:
         rows = [(key, key) async for key in _overlapping(snapshot, wanted, request, request.limit + 1)]
         found: Page[Any] = cut(rows, request)
+    elif wanted.leading is not None:
+        found = await _page_of_collections(snapshot, wanted, wanted.leading, request)
     else:
         statement = wanted.select().where(*_first_table_bounds(wanted.columns, request))
         found = await page_of(snapshot, statement, wanted.columns, request)
     return _completed(wanted, found)
+
+
+async def _page_of_collections(snapshot: Snapshot, wanted: Wanted, leading: Leading, request: PageRequest) -> Page[Any]:
+    """Read the begin of what each collection has, and make one page of it.
+
+    Index: the unique one of the tags table, one range a collection.
+    """
+
+    def first_rows(table: sa.FromClause) -> sa.Select[Any]:
+        made = leading.combine(Lead(leading.lead.collections, table))
+        columns = [made.columns[name][0] for name in wanted.free]
+        statement = made.select().where(*bounds(columns, request)).order_by(*ordered(columns, request))
+        return statement.limit(request.limit + 1)
+
+    source, table, tied = snapshot.repository.dialect.top_rows(leading.lead.collections, leading.lead.table, first_rows)
+    statement = sa.select().select_from(source).where(*tied).distinct()
+    return await page_of(snapshot, statement, [table.c[name] for name in wanted.free], request)
 
 
 async def page_each(snapshot: Snapshot, wanted: Wanted, parents: int, request: PageRequest) -> list[Page[Key]]:

@@ -9,45 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 
+from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import UnsupportedJoinError
-from butlerql.storage.registry.collections import Collection, CollectionType
-from butlerql.storage.registry.dataset_types import DatasetType
-from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
+from butlerql.storage.registry.dataset_searches import (
+    PARENT,
+    Columns,
+    DatasetSearch,
+    Lead,
+    Validity,
+    overlaps,
+    searched_tables,
+)
 from butlerql.storage.registry.topology import chosen_elements, overlap_to_join, split_skypix
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["Combinations", "DatasetSearch", "check_relations", "combine"]
+__all__ = ["Combinations", "check_relations", "combine", "lead_of"]
 
-_PARENT = "#parent"
 _PIXEL = "#pixel"
-"""What tables share beside dimensions; no dimension can have such a name."""
-
-Columns = Mapping[str, sa.ColumnElement[Any]]
-
-
-class DatasetSearch(NamedTuple):
-    """A dataset type of which there has to be a dataset."""
-
-    dataset_type: DatasetType
-
-    collections: Sequence[Sequence[Collection]]
-    """Where it is looked for, for each of the parents that share a query, at least one; no chains, and only collections
-    whose summaries name the type."""
-
-    @property
-    def dimensions(self) -> DimensionGroup:
-        """Dimensions of its data IDs."""
-        return self.dataset_type.dimensions
-
-    @property
-    def is_calibration(self) -> bool:
-        """Whether it is looked for in a CALIBRATION collection, so that it has to be valid at the time."""
-        return any(one.type is CollectionType.CALIBRATION for found in self.collections for one in found)
+"""Name of what tables of overlaps share beside dimensions; no dimension can have such a name."""
 
 
 @dataclass
@@ -71,6 +55,12 @@ class Combinations:
     is_unique: bool = True
     """Whether each combination of the required dimensions is one row."""
 
+    is_complete: bool = True
+    """Whether all required dimensions are asked for, or given."""
+
+    in_order: Dialect | None = None
+    """Given if the tables have to be read in the order in which they are added."""
+
     def select(self) -> sa.Select[Any]:
         """Make a statement without columns."""
         statement = sa.select().where(*self.conditions)
@@ -79,12 +69,18 @@ class Combinations:
     @property
     def parent(self) -> sa.ColumnElement[Any]:
         """Column that tells which of several parents a row belongs to."""
-        return self.columns[_PARENT][0]
+        return self.columns[PARENT][0]
 
     def add(self, table: sa.FromClause, provided: Columns) -> None:
         """Join a table on all that it shares with those before it."""
         same = [self.columns[name][0] == column for name, column in provided.items() if name in self.columns]
-        self.source = table if self.source is None else self.source.join(table, sa.and_(sa.true(), *same))
+        if self.source is None:
+            self.source = table
+        elif self.in_order is None:
+            self.source = self.source.join(table, sa.and_(sa.true(), *same))
+        else:
+            self.source = self.in_order.each(self.source, table)
+            self.conditions += same
         for name, column in provided.items():
             self.columns.setdefault(name, []).append(column)
 
@@ -96,6 +92,7 @@ def combine(
     searches: Sequence[DatasetSearch] = (),
     constraint: Mapping[str, Any] | None = None,
     element: Element | None = None,
+    lead: Lead | None = None,
 ) -> Combinations:
     """Join the tables that say which combinations of some dimensions exist.
 
@@ -111,6 +108,8 @@ def combine(
         Values of dimensions; they need not be among those asked for.
     element
         An element of which there has to be a record.
+    lead
+        How the datasets that lead are found, if not all at once.
 
     Raises
     ------
@@ -119,18 +118,17 @@ def combine(
     """
     constraint = constraint or {}
     full, overlap = _related(repository, group, searches, constraint, element)
-    made = Combinations(full)
+    made = Combinations(full, in_order=None if lead is None else repository.dialect)
     calibrations = [search for search in searches if search.is_calibration]
     times = list(chosen_elements(full, "temporal").values()) if calibrations else []
     if not times and len(calibrations) > 2:
         raise UnsupportedJoinError(
             "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
         )
-    # The datasets with the most dimensions lead: of the others it is enough to know that they are there.
-    waiting = sorted(searches, key=lambda search: -len(search.dimensions.required))
-    validities: list[_Validity] = []
+    waiting = _in_order(searches)
+    validities: list[Validity] = []
     if waiting:
-        _join_datasets(repository, made, waiting.pop(0), validities)
+        _join_datasets(repository, made, waiting.pop(0), validities, lead)
     if overlap is not None:
         _join_overlap(repository, made, *overlap)
     needed = {*full.required, *group.required, *constraint}
@@ -148,13 +146,33 @@ def combine(
     made.conditions += [column == value for name, value in constraint.items() for column in made.columns[name]]
     for time in times:
         when = repository.dialect.timespan(tables[time.name], "timespan")
-        made.conditions += [_overlaps(validity, when) for validity in validities]
+        made.conditions += [overlaps(validity, when) for validity in validities]
         validities = [when]
     if not times and len(validities) == 2:
-        made.conditions.append(_overlaps(*validities))
+        made.conditions.append(overlaps(*validities))
     made.conditions += [_has_datasets(repository, made, search, validities) for search in waiting]
-    made.is_unique &= set(full.required) <= {*group.required, *constraint}
+    made.is_complete = set(full.required) <= {*group.required, *constraint}
+    made.is_unique &= made.is_complete
     return made
+
+
+def lead_of(
+    repository: Repository, made: Combinations, names: Sequence[str], searches: Sequence[DatasetSearch]
+) -> Lead | None:
+    """Find out whether each collection can be searched on its own, in the order of the data IDs, by an index.
+
+    That is so if the datasets that lead have exactly the dimensions that are asked for, and nothing makes several rows
+    of one of them. It is of use if there are several collections.
+    """
+    leading = next(iter(_in_order(searches)), None)
+    if leading is None or leading.is_calibration or len(leading.collections) > 1 or len(leading.collections[0]) < 2:
+        return None
+    if made.overlap is not None or not made.is_complete or set(leading.dimensions.required) != set(names):
+        return None
+    kinds = {"key": repository.tables.collection_type}
+    collections = repository.dialect.rows("leading", kinds, [(one.key,) for one in leading.collections[0]])
+    dataset_type = leading.dataset_type
+    return Lead(collections, repository.tables.tags(dataset_type.tags_table, dataset_type.dimensions))
 
 
 def check_relations(
@@ -197,61 +215,20 @@ def _related(
     return full, overlap
 
 
-_Validity = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
-
-
-class _Part(NamedTuple):
-    """A table in which datasets of one type are looked for."""
-
-    table: sa.FromClause
-    columns: Columns
-    conditions: list[sa.ColumnElement[bool]]
-    validity: _Validity
-
-
-def _parts(repository: Repository, search: DatasetSearch) -> list[_Part]:
-    """List the tables that hold the datasets of a type: certified ones are in a table of their own."""
-    tables, dataset_type = repository.tables, search.dataset_type
-    kinds = [(tables.tags(dataset_type.tags_table, dataset_type.dimensions), False)]
-    if dataset_type.calibs_table is not None:
-        kinds.append((tables.calibs(dataset_type.calibs_table, dataset_type.dimensions), True))
-    parts = []
-    for table, certified in kinds:
-        found = [
-            (parent, one.key)
-            for parent, collections in enumerate(search.collections)
-            for one in collections
-            if (one.type is CollectionType.CALIBRATION) is certified
-        ]
-        if not found:
-            continue
-        alias = table.alias()
-        source: sa.FromClause = alias
-        columns: dict[str, sa.ColumnElement[Any]] = {name: alias.c[name] for name in dataset_type.dimensions.required}
-        conditions = [alias.c.dataset_type_id == dataset_type.key]
-        name = f"collections_{dataset_type.key}_{int(certified)}"
-        if len(search.collections) > 1:
-            kind = {"parent": sa.Integer(), "key": tables.collection_type}
-            wanted = repository.dialect.rows(name, kind, found)
-            source = repository.dialect.each(wanted, alias)
-            columns[_PARENT] = wanted.c.parent
-            conditions.append(alias.c.collection == wanted.c["key"])
-        elif len(found) > 1:
-            wanted = repository.dialect.rows(name, {"key": tables.collection_type}, [(key,) for _, key in found])
-            conditions.append(alias.c.collection.in_(sa.select(wanted.c["key"])))
-        else:
-            conditions.append(alias.c.collection == found[0][1])
-        always = sa.literal(MINIMUM, sa.BigInteger), sa.literal(MAXIMUM, sa.BigInteger)
-        validity = repository.dialect.timespan(alias, "timespan") if certified else always
-        parts.append(_Part(source, columns, conditions, validity))
-    return parts
+def _in_order(searches: Sequence[DatasetSearch]) -> list[DatasetSearch]:
+    """Let the datasets with the most dimensions lead: of the others it is enough to know that they are there."""
+    return sorted(searches, key=lambda one: (-len(one.dimensions.required), sum(map(len, one.collections))))
 
 
 def _join_datasets(
-    repository: Repository, made: Combinations, search: DatasetSearch, validities: list[_Validity]
+    repository: Repository,
+    made: Combinations,
+    search: DatasetSearch,
+    validities: list[Validity],
+    lead: Lead | None = None,
 ) -> None:
     """Join the tables that hold the datasets of a type."""
-    parts = _parts(repository, search)
+    parts = searched_tables(repository, search, lead)
     if search.is_calibration or len(parts) > 1:
         selects = []
         for part in parts:
@@ -270,25 +247,21 @@ def _join_datasets(
         [part] = parts
         made.add(part.table, part.columns)
         made.conditions += part.conditions
-        made.is_unique &= sum(map(len, search.collections)) == 1
+        made.is_unique &= lead is not None or sum(map(len, search.collections)) == 1
 
 
 def _has_datasets(
-    repository: Repository, made: Combinations, search: DatasetSearch, validities: Sequence[_Validity]
+    repository: Repository, made: Combinations, search: DatasetSearch, validities: Sequence[Validity]
 ) -> sa.ColumnElement[bool]:
     """Condition that there is a dataset of a type."""
     there = []
-    for part in _parts(repository, search):
+    for part in searched_tables(repository, search):
         statement = sa.exists().select_from(part.table).where(*part.conditions)
         statement = statement.where(*(made.columns[name][0] == column for name, column in part.columns.items()))
         if search.is_calibration:
-            statement = statement.where(*(_overlaps(part.validity, validity) for validity in validities))
+            statement = statement.where(*(overlaps(part.validity, validity) for validity in validities))
         there.append(statement)
     return sa.or_(*there)
-
-
-def _overlaps(first: _Validity, second: _Validity) -> sa.ColumnElement[bool]:
-    return sa.and_(first[0] < second[1], second[0] < first[1])
 
 
 def _join_overlap(repository: Repository, made: Combinations, first: Element, second: Element) -> None:
@@ -330,7 +303,8 @@ def _relations(
             others = [{*other.required, *other.implied} for other in chosen if other is not element]
             if not any(name in names for names in (needed, *datasets, *others) for name in element.implied):
                 chosen = [other for other in chosen if other is not element]
-    return chosen
+    # What is known leads to what it implies.
+    return chosen[::-1]
 
 
 def _join_missing(repository: Repository, made: Combinations, needed: set[str]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.registry import chains, combination_pages, dataset_types, summaries
 from butlerql.storage.registry.collections import Collection
-from butlerql.storage.registry.combination_pages import Wanted
-from butlerql.storage.registry.combinations import DatasetSearch, check_relations, combine
+from butlerql.storage.registry.combination_pages import Leading, Wanted
+from butlerql.storage.registry.combinations import check_relations, combine, lead_of
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
+from butlerql.storage.registry.dataset_searches import DatasetSearch
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.snapshot import Snapshot
@@ -158,14 +160,19 @@ def wanted(
     snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, element: Element | None = None
 ) -> Wanted:
     """Say which combinations are wanted: of the required dimensions of a group, or of an element, for its records."""
-    combinations = combine(
+    combined = partial(
+        combine,
         snapshot.repository,
         dimensions,
         searches=conditions.searches,
         constraint=conditions.constraint,
         element=element,
     )
-    return Wanted(combinations, dimensions.required if element is None else element.required, conditions.constraint)
+    combinations = combined()
+    names = dimensions.required if element is None else element.required
+    lead = lead_of(snapshot.repository, combinations, names, conditions.searches)
+    leading = None if lead is None else Leading(lead, lambda lead: combined(lead=lead))
+    return Wanted(combinations, names, conditions.constraint, leading)
 
 
 async def _conditions(
