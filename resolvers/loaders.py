@@ -223,4 +223,5 @@ def _one_each(name: str, values: Sequence[Any], parents: Sequence[Any]) -> Seque
         raise TypeError(f"{name} answered {type(values).__name__} where a sequence, one value a parent, is due.")
     if len(values) != len(parents):
         raise RuntimeError(f"{name} answered {len(values)} values for {len(parents)} parents.")
-    return values
+    # Rows are told apart by identity: a sequence that makes its items when they are read would make others each time.
+    return values if isinstance(values, list | tuple) else list(values)

@@ -20,7 +20,7 @@ interface Named { name: String! shout(times: Int! = 1, mark: Text): String run: 
 type Run implements Named {
   name: String! shout(times: Int! = 1, mark: Text): String run: Run type: RunType! strict: Int!
 }
-type Chain implements Named { name: String! shout(times: Int! = 1, mark: Text): String run: Run }
+type Chain implements Named { name: String! shout(times: Int! = 3, mark: Text): String run: Run }
 type RunType { name: String! loose: Loose }
 type Dataset { uuid: String! run: Run! maybeRun: Run next: Dataset count: Int }
 type Query { datasets: [Dataset!]! run: Run sureRun: Run! named: [Named] number: Int matrix: [[Int!]] }
@@ -58,6 +58,7 @@ class World(Savepoints):
     run: Any = None
     shouts: Any = None
     type: Any = None
+    runs: Any = None
     calls: list[tuple[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ _edge("Query.matrix", lambda *_: [[[1, 2], [], None, [3]]])
 _edge("Mutation.change", lambda context, _: [context.run])
 _edge("Mutation.other", lambda context, _: [context.run])
 _edge("Dataset.run", lambda _, parents: [dataset.run for dataset in parents])
-_edge("Dataset.maybeRun", lambda _, parents: [dataset.run for dataset in parents])
+_edge("Dataset.maybeRun", lambda context, parents: context.runs or [dataset.run for dataset in parents])
 _edge("Dataset.next", lambda _, parents: [dataset.next for dataset in parents])
 _edge("Named.shout", _shout)
 _edge("Named.run", lambda _, parents: [run.of or run for run in parents])
@@ -156,6 +157,48 @@ async def test_a_field_of_an_interface_is_asked_once_for_all_object_types() -> N
         ]
     }
     assert world.calls == [("Query.named", 1), ("Named.shout", 3), ("Named.run", 3)]
+
+
+async def test_object_types_that_differ_in_their_arguments_are_asked_apart() -> None:
+    """An object type may have other defaults than its interface."""
+    world = World(named=[Run("a"), Run("chain b"), Run("c")])
+    result = await ask(SCHEMA, "{ named { shout } }", world)
+    assert result.data == {"named": [{"shout": "A!"}, {"shout": "CHAIN B!!!"}, {"shout": "C!"}]}
+    assert world.calls == [("Query.named", 1), ("Named.shout", 2), ("Named.shout", 1)]
+
+
+async def test_object_types_that_differ_in_their_selection_are_kept_apart() -> None:
+    """One selects more of the same field."""
+    world = World(named=[Run("a"), Run("chain b")])
+    result = await ask(SCHEMA, "{ named { run { name } ... on Run { run { strict } } } }", world)
+    assert result.data == {"named": [{"run": {"name": "a", "strict": 1}}, {"run": {"name": "chain b"}}]}
+    world = World(named=[Run("a", of=(shared := Run("s"))), Run("chain b", of=shared)])
+    result = await ask(SCHEMA, "{ named { run { name } ... on Run { run { strict } } } }", world)
+    assert result.data == {"named": [{"run": {"name": "s", "strict": 1}}, {"run": {"name": "s"}}]}
+
+
+class Lazy(Sequence[Run]):
+    """Runs that are made when they are read."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= self.count:
+            raise IndexError
+        return Run(str(index))
+
+
+async def test_rows_that_are_made_when_read_stay_apart() -> None:
+    """The identity of what is gone may be another's."""
+    world = _datasets(0)
+    world.datasets = [Dataset(str(number), Run("")) for number in range(50)]
+    world.runs = Lazy(50)
+    result = await ask(SCHEMA, "{ datasets { maybeRun { name } } }", world)
+    assert result.data == {"datasets": [{"maybeRun": {"name": str(number)}} for number in range(50)]}
 
 
 async def test_equal_children_of_different_types_are_completed_once() -> None:
