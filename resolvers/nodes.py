@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ from butlerql.storage.registry.datasets import Dataset, by_uuids
 __all__ = ["loaders"]
 
 loaders = Loaders()
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NOBODY = "00000000-0000-0000-0000-000000000000"
 
 @loaders.interface("Node")
 def _type_of(row: Any) -> str:
@@ -60,10 +64,9 @@ async def _find(context: RequestContext, ids: Sequence[str]) -> list[Any]:
 
 async def _datasets(context: RequestContext, keys: Iterable[str]) -> list[Dataset | None]:
     parts = [key.partition(".") for key in keys]
+    uuids = [uuid if _UUID.fullmatch(uuid) else _NOBODY for uuid, _, _ in parts]
     found: list[Dataset | None] = []
-    for dataset, (_, _, component) in zip(
-        await by_uuids(context.snapshot, [uuid for uuid, _, _ in parts]), parts, strict=True
-    ):
+    for dataset, (_, _, component) in zip(await by_uuids(context.snapshot, uuids), parts, strict=True):
         if dataset is None or not component:
             found.append(dataset)
         else:
