@@ -27,7 +27,7 @@ _ROWS = 4_000
 """Rows that may be read beyond what the pages hold."""
 
 _FEWEST = 4
-"""Rows of a range that are worth a first look."""
+"""So few ranges are read in full at once, and so few rows of a range are worth a first look."""
 
 
 _Row = sa.Row[*tuple[Any, ...]]
@@ -153,11 +153,8 @@ async def _read(
 async def _rows(snapshot: Snapshot, group: TableGroup, ask: _Read) -> Sequence[_Row]:
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
-    ranges = group.size
-    if ranges * ask.rows <= max(_ROWS, 4 * ask.rows):
-        return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
-    few = max(_FEWEST, _ROWS // ranges)
-    if few >= ask.rows:
+    few = max(_FEWEST, _ROWS // group.size)
+    if group.size <= _FEWEST or few >= ask.rows:
         return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
     seen = await _fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
     exhausted = _exhausted(seen, few, ask)
