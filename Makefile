@@ -9,7 +9,7 @@ STATIC := butlerql/static/index.html
 # Options for what is run, such as ARGS="-k expressions" for `make test`.
 ARGS ?=
 
-.PHONY: help demo test lint format typing bench fuzz wheel web clean
+.PHONY: help demo test lint format typing bench fuzz docs wheel web clean
 
 help:
 	@echo 'make demo     build the demonstration repository and serve it on http://127.0.0.1:8080/'
@@ -18,6 +18,7 @@ help:
 	@echo 'make typing   mypy'
 	@echo 'make bench    measure what is claimed to be fast'
 	@echo 'make fuzz     let the generated tests look for new examples'
+	@echo 'make docs     write the reference of the schema anew'
 	@echo 'make web      build the explorer page'
 	@echo 'make wheel    build the wheel, and try it in a fresh environment'
 
@@ -84,6 +85,9 @@ bench: $(VENV)/dev.installed
 
 fuzz: $(VENV)/dev.installed
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -m hypothesis $(ARGS)
+
+docs: $(VENV)/dev.installed
+	$(BIN)/python docs/generate_reference.py
 
 wheel: $(VENV)/dev.installed web
 	rm -rf dist
