@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from butlerql.storage.config import RepositoryConfig
+from butlerql.storage.drivers import has_right
 from butlerql.storage.errors import ConnectionFailedError, NotARepositoryError, UnsupportedRepositoryError
 from butlerql.storage.snapshot import Snapshot
 
@@ -96,8 +97,7 @@ async def read_catalog(snapshot: Snapshot, config: RepositoryConfig) -> Catalog:
 async def _read_sqlite(snapshot: Snapshot, path: str) -> Catalog:
     [(version,)] = await snapshot.rows(sa.select(sa.func.sqlite_version()))
     found = await snapshot.rows(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"))
-    # Only asked about, never opened: closing the file would take away all locks that this process has on it.
-    refused = [place for place in (path, os.path.dirname(path)) if not os.access(place, os.W_OK)]
+    refused = [place for place in (path, os.path.dirname(path)) if not has_right(place, os.W_OK)]
     obstacles = tuple(f"this user may not write to {place}" for place in refused)
     return Catalog(f"SQLite {version}", None, frozenset(name for (name,) in found), frozenset(), obstacles)
 
@@ -105,14 +105,15 @@ async def _read_sqlite(snapshot: Snapshot, path: str) -> Catalog:
 async def _read_postgresql(snapshot: Snapshot, namespace: str | None) -> Catalog:
     [database] = await snapshot.rows(_DATABASE, {"namespace": namespace})
     if database.found is None:
+        schema = "that its user may use" if database.namespace is None else f"'{database.namespace}'"
         raise NotARepositoryError(
-            f"The database '{database.database}' has no schema '{database.namespace}' that could hold a registry. "
-            "Give the right one in the configuration: `registry.namespace`."
+            f"The database '{database.database}' has no schema {schema}. "
+            "Give the one that holds the registry in the configuration: `registry.namespace`."
         )
     if not database.has_btree_gist:
         raise UnsupportedRepositoryError(
             f"The database '{database.database}' lacks the extension btree_gist, without which no Butler opens it. "
-            "Its administrator can add it: CREATE EXTENSION btree_gist"
+            "Have its administrator run CREATE EXTENSION btree_gist."
         )
     found = await snapshot.rows(_TABLES, {"namespace": database.namespace})
     obstacles = ["the PostgreSQL server is a standby"] if database.is_standby else []

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from butlerql.storage.errors import InvalidArgumentError
 
-__all__ = ["Driver", "Fault", "PostgresqlDriver", "SqliteDriver", "driver_of", "refuse_unstorable"]
+__all__ = ["Driver", "Fault", "PostgresqlDriver", "SqliteDriver", "driver_of", "has_right", "refuse_unstorable"]
 
 _STATEMENT_CACHE = 2000
 _CONNECT_SECONDS = 10
@@ -59,6 +59,8 @@ _SQLITE_FAULTS = {
 }
 """By extended or by primary code."""
 
+_SQLITE_UNOPENED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
+
 _POSTGRESQL_FAULTS = {
     "08": Fault.LOST,
     "22": Fault.BAD_VALUE,
@@ -73,6 +75,15 @@ _POSTGRESQL_FAULTS = {
     "57P03": Fault.BUSY,  # starting up
 }
 """By SQLSTATE or by its class."""
+
+
+def has_right(path: str, right: int) -> bool:
+    """Whether this process may read (`os.R_OK`) or write (`os.W_OK`) a file or directory.
+
+    A registry's file is only asked about and never opened beside SQLite: closing it would take away all locks that this
+    process has on it.
+    """
+    return os.access(path, right, effective_ids=os.access in os.supports_effective_ids)
 
 
 def refuse_unstorable(value: Any) -> None:
@@ -221,7 +232,7 @@ class SqliteDriver(Driver):
         if isinstance(error, TimeoutError):
             return Fault.BUSY
         code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0)
-        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and not os.path.isfile(self.path):
+        if code & 0xFF in _SQLITE_UNOPENED and not os.path.isfile(self.path):
             return Fault.ABSENT
         return _SQLITE_FAULTS.get(code) or _SQLITE_FAULTS.get(code & 0xFF, Fault.OTHER)
 
@@ -229,15 +240,16 @@ class SqliteDriver(Driver):
         original = getattr(error, "orig", error)
         if self.fault(error) is Fault.BUSY:
             return "another program is writing to it"
-        if getattr(original, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        code = getattr(original, "sqlite_errorcode", 0)
+        if code in {sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_READONLY_CANTINIT}:
+            return f"{self.path} is in WAL mode, and then this user needs write access to its directory"
+        if code & 0xFF in _SQLITE_UNOPENED:
             if not os.path.exists(self.path):
                 return f"{self.path} does not exist"
             if not os.path.isfile(self.path):
                 return f"{self.path} is no file"
-            if not os.access(self.path, os.R_OK):
+            if not has_right(self.path, os.R_OK):
                 return f"{self.path} may not be read by this user"
-            if not os.access(os.path.dirname(self.path), os.W_OK):
-                return f"{self.path} is in WAL mode, and then this user needs write access to its directory"
         return f"{self.path}: {original}"
 
 

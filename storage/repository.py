@@ -128,7 +128,12 @@ class Repository:
         self.server = catalog.server
         self.namespace = catalog.namespace
         self.managers = Managers(attributes)
-        self.universe = Universe.from_json(attributes[_UNIVERSE])
+        try:
+            self.universe = Universe.from_json(attributes[_UNIVERSE])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UnsupportedRepositoryError(
+                f"The dimension universe that the registry holds cannot be understood: {_UNIVERSE} is malformed."
+            ) from error
         self.tables = Tables(self.universe, self.dialect, self.managers.layout, self.namespace)
         catalog.require(self.tables.required)
         self.write_obstacles = (*self.managers.write_obstacles, *catalog.write_obstacles)
