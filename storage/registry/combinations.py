@@ -24,6 +24,7 @@ from butlerql.storage.registry.dataset_searches import (
     overlaps,
     searched_tables,
 )
+from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.topology import chosen_elements, overlap_to_join, split_skypix
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
@@ -131,7 +132,9 @@ def combine(
         _join_datasets(repository, made, waiting.pop(0), validities, lead)
     if overlap is not None:
         _join_overlap(repository, made, *overlap)
-    needed = {*full.required, *group.required, *constraint}
+    # Where datasets are read in the order of an index, what they imply is looked up for each: a join might go astray.
+    looked_up = set(full.implied).intersection(constraint) if lead is not None else set()
+    needed = {*full.required, *group.required, *constraint} - looked_up
     needed.update(*(repository.universe.dimensions[name].required for name in full.required))
     tables = {}
     forced = {*times, *(() if element is None else (element,))}
@@ -143,7 +146,10 @@ def combine(
             waiting.remove(search)
             _join_datasets(repository, made, search, validities)
     _join_missing(repository, made, needed)
-    made.conditions += [column == value for name, value in constraint.items() for column in made.columns[name]]
+    known = {name: columns[0] for name, columns in made.columns.items()}
+    for name, value in constraint.items():
+        columns = made.columns.get(name) or [implied_value(repository.tables, full, known, name)]
+        made.conditions += [column == value for column in columns]
     for time in times:
         when = repository.dialect.timespan(tables[time.name], "timespan")
         made.conditions += [overlaps(validity, when) for validity in validities]
