@@ -41,9 +41,7 @@ async def main(directory: Path) -> None:
                 return {node["name"] for node in response.json()["data"]["dataId"]["datasetTypes"]["nodes"]}
 
             assert await through_http() == ask_butler() != set()
-            best = await race(
-                {"ButlerQL through HTTP": through_http, "the Butler: query_all_datasets": ask_butler}, 20
-            )
+            best = await race({"ButlerQL through HTTP": through_http, "the Butler: query_all_datasets": ask_butler}, 20)
     report(f"All dataset types of a visit and detector, {directory.name}", best, "ButlerQL through HTTP")
 
 

@@ -1,4 +1,4 @@
-"""10,000 datasets with data ID, type, run, URI and size: through HTTP, beside the raw driver, the Butler, and stock Strawberry.
+"""10,000 datasets with data ID, type, run, URI and size, beside the raw driver, the Butler, and stock Strawberry.
 
 usage: python -m benchmarks.datasets REPOSITORY
 """

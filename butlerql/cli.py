@@ -87,10 +87,12 @@ def serve(
 @click.argument("repository", metavar="REPO")
 def schema(repository: str) -> None:
     """Print the GraphQL schema of a repository, in the schema definition language."""
-    from butlerql.schema.build import build_schema, print_sdl
+    from graphql import print_schema
+
+    from butlerql.schema.build import build_schema
 
     opened = _run(_open_and_close(repository, Settings()))
-    click.echo(print_sdl(build_schema(opened.universe)))
+    click.echo(print_schema(build_schema(opened.universe)))
 
 
 @main.command()

@@ -25,7 +25,7 @@ _SECOND = 1_000_000_000
 _DAY = 86_400
 _EPOCH = date(1970, 1, 1)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
-_EPOCH_INSTANT = datetime(1970, 1, 1)
+_EPOCH_INSTANT = datetime(1970, 1, 1)  # noqa: DTZ001 - the registry's own timestamps have no zone
 _MICROSECOND = timedelta(microseconds=1)
 _LIMIT = 2**63
 

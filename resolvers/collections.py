@@ -73,7 +73,9 @@ async def _runs(
     return [await _page(context, "runs", selection, pages)] * len(parents)
 
 
-async def _page(context: RequestContext, field: str, selection: CollectionSelection, pages: dict[str, Any]) -> Connection:
+async def _page(
+    context: RequestContext, field: str, selection: CollectionSelection, pages: dict[str, Any]
+) -> Connection:
     types = None if selection.types is None else sorted(selection.types)
     page = paging(context, field, {"filters": [selection.names, types, selection.flatten_chains]}, **pages)
 

@@ -27,6 +27,7 @@ loaders = Loaders()
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
+
 @loaders.interface("Node")
 def _type_of(row: Any) -> str:
     if isinstance(row, Collection):
@@ -58,7 +59,7 @@ async def _find(context: RequestContext, ids: Sequence[str]) -> list[Any]:
     for kind, keys in kinds.items():
         rows = await _FINDERS.get(kind, _datastores)(context, keys.values())
         found |= zip(keys, rows, strict=True)
-    missing = InvalidArgumentError("Nothing has this id. It may have been removed since; ids are taken from the field id.")
+    missing = InvalidArgumentError("Nothing has this id. It may have been removed; take ids from a field id.")
     return [missing if found[text] is None else found[text] for text in ids]
 
 

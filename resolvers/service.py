@@ -95,6 +95,6 @@ def build_service(repository: Repository, limits: Limits) -> Service:
     SchemaMismatchError
         Raised if a field of the schema has nothing that answers it: a fault of the program.
     """
-    schema = build_schema(repository.universe, BatchExecutionContext)._schema  # noqa: SLF001
+    schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     return Service(repository, schema, limits)

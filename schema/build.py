@@ -22,7 +22,6 @@ from graphql import (
     GraphQLSchema,
     GraphQLString,
     Undefined,
-    print_schema,
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from butlerql.schema.enums import DescribedEnum
     from butlerql.storage.universe import Universe
 
-__all__ = ["build_schema", "print_sdl"]
+__all__ = ["build_schema"]
 
 # What is found only through an interface.
 _CONCRETE = (
@@ -52,41 +51,30 @@ _CONCRETE = (
 _NAME = re.compile(r"(?!__)[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
 
 
-def build_schema(universe: Universe, execution_context_class: type | None = None) -> strawberry.Schema:
-    """Build the schema for repositories of a universe.
+def build_schema(universe: Universe) -> GraphQLSchema:
+    """Build the schema of a repository.
 
     Parameters
     ----------
     universe
-        Its dimensions that are no skypix become fields of `DataId`.
-    execution_context_class
-        Class that graphql-core executes operations with; its own if None.
+        Its dimensions: data IDs have a field for each that is not a pixelisation of the sky.
 
     Returns
     -------
-    schema
-        A schema of its own; several may live beside each other. Its ``_schema`` is the one of graphql-core.
+    GraphQLSchema
+        Without resolvers: it says what may be asked, and what is asked of it must be installed.
     """
-    schema = strawberry.Schema(
-        query=Query,
-        types=_CONCRETE,
-        config=StrawberryConfig(scalar_map=SCALARS),
-        execution_context_class=execution_context_class,
-    )
-    core = schema._schema
-    by_name = sorted(core.type_map.items())
-    core.type_map.clear()
-    core.type_map.update(by_name)
-    for named in core.type_map.values():
+    declared = strawberry.Schema(query=Query, types=_CONCRETE, config=StrawberryConfig(scalar_map=SCALARS))
+    # Strawberry keeps what it makes for graphql-core to itself; from here on it is all that is needed.
+    schema = declared._schema  # noqa: SLF001
+    by_name = sorted(schema.type_map.items())
+    schema.type_map.clear()
+    schema.type_map.update(by_name)
+    for named in schema.type_map.values():
         if not named.name.startswith("__"):
             _finish(named)
-    _add_dimensions(core, universe)
+    _add_dimensions(schema, universe)
     return schema
-
-
-def print_sdl(schema: strawberry.Schema) -> str:
-    """Print a schema in GraphQL's own language."""
-    return print_schema(schema._schema) + "\n"
 
 
 def _finish(named: GraphQLNamedType) -> None:

@@ -107,7 +107,7 @@ class Collection:
         Parameters
         ----------
         dataset_types
-            Names or globs (`calexp`, `deepCoadd*`, `calexp.wcs`).
+            Names or globs (`calexp`, `deepCoadd*`).
         data_id
             Only datasets whose data IDs agree with these values.
         find_first

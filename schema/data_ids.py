@@ -121,7 +121,7 @@ class DataId(Node):
         collections
             Names or globs; without globs, searched in the order given. Chains are expanded.
         dataset_types
-            Names or globs (`calexp`, `deepCoadd*`, `calexp.wcs`).
+            Names or globs (`calexp`, `deepCoadd*`).
         match
             How the data IDs of the datasets relate to this one.
         include_dimensionless

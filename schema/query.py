@@ -35,7 +35,7 @@ class Query:
         """The repository that is served here."""
 
     @loaded
-    def node(self, id: strawberry.ID) -> Node | None:
+    def node(self, id: strawberry.ID) -> Node | None:  # noqa: A002 - the contract's name
         """Anything, by its `id`; null, with an error, if there is no such thing.
 
         Parameters

@@ -19,7 +19,7 @@ class DatasetSelection:
 
     uuids: list[UUID] | None = strawberry.field(default=None, description="Only these datasets; null for all.")
     dataset_types: list[str] | None = strawberry.field(
-        default=None, description="Names or globs (`calexp`, `deepCoadd*`, `calexp.wcs`); null for all."
+        default=None, description="Names or globs (`calexp`, `deepCoadd*`); null for all."
     )
     collections: list[str] | None = strawberry.field(
         default=None,

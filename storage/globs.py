@@ -1,7 +1,7 @@
 """Globs: which names a pattern with ``*``, ``?`` and ``[...]`` means, in Python and in SQL alike.
 
-The Butler's rules hold: a name is a glob if it has one of ``*``, ``?`` or a closed ``[...]``; it is matched as `fnmatch`
-does, against the whole name, upper and lower case apart, ``/`` like any other character.
+The Butler's rules hold: a name is a glob if it has one of ``*``, ``?`` or a closed ``[...]``; it is matched as
+`fnmatch` does, against the whole name, upper and lower case apart, ``/`` like any other character.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Pages of datasets: by dataset type, data ID and UUID, or by data ID alone where only the first found counts.
 
-A page costs what it holds. Each range of the index gives at most a page's worth of rows; where there are many ranges, first a few
-rows of each are read, which tells where the page must end, and then only the ranges that had more before that point are read on.
+A page costs what it holds. Each range of the index gives at most a page's worth of rows. Where there are many ranges,
+first a few rows of each are read, which tells where the page must end, and then only the ranges that had more before
+that point are read on.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ async def dataset_pages(
     Raises
     ------
     BadCursorError
-        Raised if a key of the request names a dataset type that is not among the parts.
+        Raised if a key of the request names a dataset type that is not there, or is none of such a page.
     AmbiguousCalibrationError
         Raised if several certifications of one data ID are found first.
     """
@@ -180,7 +181,7 @@ def _exhausted(seen: Sequence[_Row], few: int, ask: _Read) -> set[tuple[int, int
                     break
             place = (row[0], row[1], row[2])
             read[place] = read.get(place, 0) + 1
-            # A part that names several data IDs has as many ranges in one collection: what they gave together bounds each.
+            # A part that names several data IDs has as many ranges in one collection: together they bound each.
             if read[place] >= few:
                 found.add(place)
     return found
@@ -289,6 +290,6 @@ def _ambiguous(group: TableGroup, row: _Row) -> AmbiguousCalibrationError:
     part = next(part for part in group.parts if (part.parent, part.place) == (row[0], row[1]))
     data_id = dict(zip(group.dimensions.required, row[4:], strict=True))
     return AmbiguousCalibrationError(
-        f"Collection '{part.collections[row[2]].name}' has several certified datasets of type '{part.dataset_type.name}' for "
-        f"{data_id}. Give a timespan (findDataset), or do not ask for the first found only."
+        f"Collection '{part.collections[row[2]].name}' has several certified datasets of type "
+        f"'{part.dataset_type.name}' for {data_id}. Give a timespan (findDataset), or do not ask for the first only."
     )

@@ -91,4 +91,4 @@ async def _columns(snapshot: Snapshot, uuids: Sequence[str], column: sa.ColumnEl
     dataset = snapshot.repository.tables.dataset
     wanted = snapshot.repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
     statement = sa.select(dataset.c.id, column).join_from(wanted, dataset, dataset.c.id == wanted.c.id)
-    return {uuid: value for uuid, value in await snapshot.rows(statement)}
+    return dict(tuple(row) for row in await snapshot.rows(statement))

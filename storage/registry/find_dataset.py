@@ -33,7 +33,7 @@ async def find_dataset(
     name
         Name of a dataset type, or of a component's.
     values
-        Its data ID. It may name more dimensions: those of an exposure, visit or day tell when a calibration must be valid.
+        Its data ID. It may name more dimensions: an exposure, visit or day tells when a calibration must be valid.
     collections
         Names or globs, chains are searched depth first.
     timespan

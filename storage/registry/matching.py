@@ -12,6 +12,7 @@ from butlerql.storage.registry.data_id_values import DataId
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.extents import timespans
 from butlerql.storage.registry.ranges import Part
+from butlerql.storage.registry.selection import whole_types
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup
@@ -65,9 +66,11 @@ async def matching_parts(
     ------
     UnknownDatasetTypeError, UnknownCollectionError
         Raised if something is named in full and is not there.
+    InvalidArgumentError
+        Raised if a component is named.
     """
     path = await search_path(snapshot, collections)
-    kinds = await dataset_types.match(snapshot, names)
+    kinds = await whole_types(snapshot, names)
     wanted: list[tuple[int, DatasetType, Mapping[str, Any]]] = []
     for parent, data_id in enumerate(data_ids):
         for kind in kinds:

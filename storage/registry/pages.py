@@ -20,7 +20,7 @@ Key = tuple[Any, ...]
 
 
 class PageRequest(NamedTuple):
-    """Which part of an ordered set: up to ``limit`` rows between two keys, both exclusive, from the begin or the end."""
+    """Which part of an ordered set: up to ``limit`` rows between two keys, both exclusive, from either end."""
 
     limit: int
     backward: bool = False
@@ -77,7 +77,7 @@ def cut(rows: Sequence[tuple[Key, Row]], request: PageRequest) -> Page[Row]:
 
 
 def cut_page(rows: list[Row], keys: Sequence[Key], request: PageRequest, *, more: bool) -> Page[Row]:
-    """Make a page of its rows; ``more`` tells whether there are others behind its end in the direction of the request."""
+    """Make a page of its rows; ``more`` tells whether there are others behind its end, as the request goes."""
     return Page(
         rows,
         keys,

@@ -1,10 +1,11 @@
 """Which datasets are in which collections.
 
-A *part* asks for the datasets of one type in some collections. It becomes *ranges*: stretches of an index, one a collection and data ID. All
-ranges of one table travel in one statement, so that the number of statements depends on how many dataset types differ in their dimensions, never
-on how many collections, data IDs or datasets there are.
+A *part* asks for the datasets of one type in some collections. It becomes *ranges*: stretches of an index, one a
+collection and data ID. All ranges of one table travel in one statement, so that the number of statements depends on how
+many dataset types differ in their dimensions, never on how many collections, data IDs or datasets there are.
 
-Index: the unique ``(dataset_type_id, collection, <required dimensions>)`` of the tags tables, and the one of the same columns of the calibs tables.
+Index: the unique ``(dataset_type_id, collection, <required dimensions>)`` of the tags tables, and the one of the same
+columns of the calibs tables.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Part(NamedTuple):
     collections
         Where to look, in search order, without chains.
     data_ids
-        What their data IDs must hold, any of these. All name the same dimensions of the type's group, required or implied.
+        What their data IDs must hold, any of these. All name the same dimensions, required or implied ones.
     validity
         What the validity of certified ones must overlap; None where any will do.
     """
@@ -196,8 +197,8 @@ class Source:
     def _skipped(self) -> list[Element]:
         """Elements whose values are tried one after another, so that the index can be used behind them.
 
-        A dimension that is not constrained, in front of one that is, would have the database read the whole collection. Only
-        small tables (those that the Butler itself keeps in memory) are worth that.
+        A dimension that is not constrained, in front of one that is, would have the database read the whole collection.
+        Only small tables (those that the Butler itself keeps in memory) are worth that.
         """
         required = self.group.dimensions.required
         behind = max((required.index(name) for name in self.group.constrained if name in required), default=0)

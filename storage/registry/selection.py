@@ -27,7 +27,15 @@ from butlerql.storage.registry.ranges import Filter, Part, Wanted, counts
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["DatasetSelection", "DatasetSets", "datasets_of_collections", "datasets_of_types", "governors_of", "select"]
+__all__ = [
+    "DatasetSelection",
+    "DatasetSets",
+    "datasets_of_collections",
+    "datasets_of_types",
+    "governors_of",
+    "select",
+    "whole_types",
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class DatasetSets:
 
 
 async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Datastore | None = None) -> DatasetSets:
-    """Find out where the datasets of a selection are; of those only the ones that a datastore has records of, if it is given.
+    """Find out where the datasets of a selection are; with a datastore, only those that it has records of.
 
     Raises
     ------
@@ -97,7 +105,7 @@ async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Dat
     InvalidDataIdError
         Raised if the data ID makes no sense, or for a dataset type that is named in full.
     """
-    kinds = await _kinds(snapshot, selection.dataset_types)
+    kinds = await whole_types(snapshot, ["*"] if selection.dataset_types is None else selection.dataset_types)
     path = await _path(snapshot, selection)
     filters: list[Filter] = []
     if selection.runs is not None:
@@ -176,7 +184,7 @@ async def datasets_of_collections(
     InvalidArgumentError, InvalidDataIdError
         See `select`.
     """
-    kinds = await _kinds(snapshot, names)
+    kinds = await whole_types(snapshot, names)
     values = await constraint(snapshot, data_id) if data_id is not None else {}
     if values is None:
         return DatasetSets(parents=len(collections))
@@ -193,9 +201,17 @@ async def datasets_of_collections(
     return DatasetSets(parts, len(collections), Wanted.FIRST if find_first else Wanted.DATASETS)
 
 
-async def _kinds(snapshot: Snapshot, names: Sequence[str] | None) -> list[DatasetType]:
-    """Dataset types by name, without components."""
-    kinds = await dataset_types.match(snapshot, ["*"] if names is None else names)
+async def whole_types(snapshot: Snapshot, names: Sequence[str]) -> list[DatasetType]:
+    """List the dataset types that fit names or globs, by name; components have no datasets of their own.
+
+    Raises
+    ------
+    UnknownDatasetTypeError
+        Raised if one is named in full and is not there.
+    InvalidArgumentError
+        Raised if a component is named.
+    """
+    kinds = await dataset_types.match(snapshot, names)
     component = next((kind for kind in kinds if kind.is_component), None)
     if component is not None:
         raise InvalidArgumentError(
@@ -295,7 +311,8 @@ def _fits(kind: DatasetType, values: Mapping[str, Any], named: frozenset[str]) -
     if foreign and kind.name in named:
         raise InvalidDataIdError(
             f"Dataset type '{kind.name}' has no dimension {', '.join(foreign)}; it has "
-            f"{', '.join(kind.dimensions.names) or 'none'}. Leave it out, or name dataset types by a glob: others are passed over."
+            f"{', '.join(kind.dimensions.names) or 'none'}. Leave it out, or name dataset types by a "
+            "glob: it passes over those that do not fit."
         )
     return not foreign
 

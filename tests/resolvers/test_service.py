@@ -1,4 +1,4 @@
-"""The whole graph on real repositories: engine and stock agree, statements do not grow, ids lead back, errors have codes."""
+"""The whole graph on real repositories: engine and stock agree, statements do not grow, errors have codes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _ask(service: Service, query: str, **variables: Any) -> dict[str, Any]
 
 
 async def _ask_stock(service: Service, query: str) -> dict[str, Any]:
-    schema = build_schema(service.repository.universe)._schema
+    schema = build_schema(service.repository.universe)
     install_stock(schema, every_loader(schema))
     async with RequestContext(service.repository, Limits()) as context:
         result = execute(schema, parse(query), context_value=context)
@@ -103,7 +103,8 @@ async def test_statements_do_not_grow_with_rows(service: Service) -> None:
         sa.event.listen(engine, "before_cursor_execute", note)
         await _ask(
             service,
-            """query ($first: Int!) { datasets(select: {datasetTypes: ["calexp"], collections: ["chain/all"]}, first: $first) {
+            """query ($first: Int!) {
+                 datasets(select: {datasetTypes: ["calexp"], collections: ["chain/all"]}, first: $first) {
                  totalCount nodes { uuid filename isStored ingestDate run { name parents { name } } datasetType { name }
                  dataId { values region { ra } datasetTypes(collections: ["chain/all"]) { totalCount nodes { name } } }
                  collections(chains: true) { name } certifications { timespan { begin } } artifacts { uri } } } }""",
@@ -163,7 +164,8 @@ async def test_ids_of_nothing(service: Service, identifier: str) -> None:
             "UNKNOWN_COMPONENT",
         ),
         (
-            '{ findDataset(datasetType: "bias", dataId: {instrument: "HSC", detector: 0}, collections: ["HSC/calib"]) { uuid } }',
+            """{ findDataset(datasetType: "bias", dataId: {instrument: "HSC", detector: 0},
+                 collections: ["HSC/calib"]) { uuid } }""",
             "AMBIGUOUS_CALIBRATION",
         ),
     ],

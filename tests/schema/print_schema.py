@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+from graphql import print_schema
 from lsst.daf.butler import DimensionUniverse
 
-from butlerql.schema.build import build_schema, print_sdl
+from butlerql.schema.build import build_schema
 from butlerql.storage.universe import Universe
 
 
@@ -17,7 +18,7 @@ def default_universe() -> Universe:
 
 def printed() -> str:
     """Print the schema for the default universe."""
-    return print_sdl(build_schema(default_universe()))
+    return print_schema(build_schema(default_universe())) + "\n"
 
 
 if __name__ == "__main__":

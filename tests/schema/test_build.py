@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-import strawberry
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
@@ -34,7 +33,7 @@ from tests.schema.print_schema import default_universe
 @pytest.fixture(scope="module")
 def core() -> GraphQLSchema:
     """Build the schema of the default universe."""
-    return build_schema(default_universe())._schema
+    return build_schema(default_universe())
 
 
 def shapes(core: GraphQLSchema) -> list[GraphQLObjectType | GraphQLInterfaceType]:
@@ -209,7 +208,7 @@ def test_every_loaded_field_is_loaded_in_what_implements_it(core: GraphQLSchema)
 def test_dimensions_of_every_universe(version: int) -> None:
     theirs = DimensionUniverse(version=version)
     universe = Universe.from_json(json.dumps(theirs.dimensionConfig.toDict()))
-    data_id = build_schema(universe)._schema.type_map["DataId"]
+    data_id = build_schema(universe).type_map["DataId"]
     assert isinstance(data_id, GraphQLObjectType)
     scalars = {int: "BigInt", str: "String"}
     expected = {
@@ -252,8 +251,8 @@ def small_universe(*elements: tuple[str, str]) -> Universe:
     )
 
 
-def added_fields(schema: strawberry.Schema) -> dict[str, tuple[str, GraphQLField]]:
-    data_id: GraphQLNamedType = schema._schema.type_map["DataId"]
+def added_fields(schema: GraphQLSchema) -> dict[str, tuple[str, GraphQLField]]:
+    data_id: GraphQLNamedType = schema.type_map["DataId"]
     assert isinstance(data_id, GraphQLObjectType)
     return {
         field.extensions["dimension"]: (name, field)
@@ -301,5 +300,5 @@ def test_schemas_of_two_universes_live_beside_each_other() -> None:
     assert "instrument" in added_fields(other)
     assert "telescope" not in added_fields(other)
     for schema in (one, other):
-        assert not validate(schema._schema, parse("{ dataId(values: {}) { values dimensions { name } } }"))
-    assert validate(other._schema, parse("{ dataId(values: {}) { telescope } }"))
+        assert not validate(schema, parse("{ dataId(values: {}) { values dimensions { name } } }"))
+    assert validate(other, parse("{ dataId(values: {}) { telescope } }"))

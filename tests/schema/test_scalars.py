@@ -95,8 +95,8 @@ def test_big_int_literals(literal: str, number: int) -> None:
         1.5,
         1e300,
         2.0**53,
-    ]
-    + [float("nan"), float("inf"), True, False, [], {}, [1]],
+        *[float("nan"), float("inf"), True, False, [], {}, [1]],
+    ],
 )
 def test_big_int_refuses(value: object) -> None:
     seen, errors = echo(BigInt, value=value)

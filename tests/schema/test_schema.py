@@ -56,7 +56,7 @@ WHOLE = {
 @pytest.fixture(scope="module")
 def core() -> GraphQLSchema:
     """Build the schema of the default universe."""
-    return build_schema(default_universe())._schema
+    return build_schema(default_universe())
 
 
 def ours(core: GraphQLSchema) -> list[GraphQLNamedType]:

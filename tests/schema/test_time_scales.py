@@ -188,7 +188,10 @@ def test_tai_has_no_leap_seconds() -> None:
         iso_to_tai_ns("2016-12-31T23:59:60")
 
 
-@given(st.datetimes(min_value=datetime(1680, 1, 1), max_value=datetime(2260, 1, 1)), st.integers(-14 * 60, 14 * 60))
+@given(
+    st.datetimes(min_value=datetime(1680, 1, 1), max_value=datetime(2260, 1, 1)),  # noqa: DTZ001 - zones are added
+    st.integers(-14 * 60, 14 * 60),
+)
 def test_datetimes(naive: datetime, minutes: int) -> None:
     ns = utc_iso_to_tai_ns(naive.isoformat())
     assert utc_datetime_to_tai_ns(naive) == ns

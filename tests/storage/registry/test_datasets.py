@@ -25,7 +25,7 @@ from butlerql.storage.registry.pages import Key, PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, DatasetSets, select
 from butlerql.storage.snapshot import Snapshot
 from tests.support.generated import Spec, specs
-from tests.support.repositories import Content, Layout, RealRepository, Repositories
+from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.snapshots import snapshot_of, statements_of
 
 _LAYOUTS = [
