@@ -184,7 +184,7 @@ def _holders(
     snapshot: Snapshot, dataset_types: Sequence[DatasetType], types: AnyOf[CollectionType] | None
 ) -> sa.FromClause | None:
     """Select the collections that hold each dataset type, by its position; None if there cannot be any."""
-    if not dataset_types or types is not None and not types:
+    if not dataset_types or (types is not None and not types):
         return None
     tables, summary = snapshot.repository.tables, snapshot.repository.tables.summary
     kinds = {"position": sa.Integer(), "type": sa.BigInteger()}
@@ -199,7 +199,7 @@ def _holders(
         )
         .where(_holds(tables, dataset_types))
     )
-    if types is None or _HOLDING.issubset(types) and CollectionType.CHAINED not in types:
+    if types is None or (_HOLDING.issubset(types) and CollectionType.CHAINED not in types):
         return direct.subquery("holders")
     allowed = tables.collection.c.type.in_(sorted(type_number(CollectionType(one)) for one in types))
     if CollectionType.CHAINED not in types:

@@ -43,9 +43,9 @@ async def candidates(
     dataset_types
         What to look for; components are where their parents are.
     governors
-        Values that a query gives to governor dimensions. As in the Butler, a collection that has a summary of such a
-        dimension without that value is left out for the dataset types that have the dimension; one that has no summary
-        of it is not.
+        Values that a query gives to dimensions; those of other dimensions than governors change nothing. As in the
+        Butler, a collection that has a summary of a governor without that value is left out for the dataset types that
+        have the dimension; one that has no summary of it is not.
 
     Returns
     -------
@@ -62,7 +62,8 @@ async def candidates(
     without = {
         governor: await _without(snapshot, collections, governor, value)
         for governor, value in governors.items()
-        if any(governor in dataset_type.dimensions.names for dataset_type in found)
+        if governor in snapshot.repository.universe.governors
+        and any(governor in dataset_type.dimensions.names for dataset_type in found)
     }
     for dataset_type, chosen in found.items():
         ruled_out = [out for governor, out in without.items() if governor in dataset_type.dimensions.names]

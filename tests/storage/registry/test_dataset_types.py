@@ -37,7 +37,7 @@ _globs = st.sampled_from(["*", "c*", "*a*", "sky_*", "?????", "[!a-f]*", "nothin
 @pytest.fixture(scope="module")
 async def opened(rich_in_every_layout: RealRepository) -> AsyncIterator[Repository]:
     """Open the repository that has one of everything."""
-    repository = await Repository.open(rich_in_every_layout.uri)
+    repository = await Repository.open(rich_in_every_layout.uri, snapshot_seconds=60)
     yield repository
     await repository.close()
 
