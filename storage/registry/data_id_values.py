@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -137,14 +137,21 @@ async def expand(snapshot: Snapshot, ids: Sequence[tuple[DimensionGroup, Key]]) 
         In the order of ``ids``. Equal ones are one object.
     """
     known: dict[DimensionGroup, dict[Key, DataId]] = snapshot.cache.setdefault("data IDs", {})
+    by_group: dict[DimensionGroup, list[Key]] = {}
     groups = {group for group, _ in ids}
-    for group in groups:
-        keys = map(itemgetter(1), ids) if len(groups) == 1 else (key for other, key in ids if other is group)
+    if len(groups) == 1:
+        by_group[ids[0][0]] = list(map(itemgetter(1), ids))
+    else:
+        for group, key in ids:
+            by_group.setdefault(group, []).append(key)
+    for group, keys in by_group.items():
         made = known.setdefault(group, {})
         new = list(set(keys).difference(made))
-        rows = await _with_implied(snapshot, group, new) if new else ()
+        values = await _with_implied(snapshot, group, new) if new else ()
         # Tens of thousands at a time: this makes the named tuples without a call of Python each.
-        made.update(zip(new, map(partial(tuple.__new__, DataId), zip(repeat(group), rows, strict=False)), strict=True))
+        made.update(zip(new, map(partial(tuple.__new__, DataId), zip(repeat(group), values)), strict=True))
+    if len(groups) == 1:
+        return list(map(known[ids[0][0]].__getitem__, by_group[ids[0][0]]))
     return [known[group][key] for group, key in ids]
 
 
@@ -180,18 +187,29 @@ async def existing(snapshot: Snapshot, ids: Sequence[tuple[DimensionGroup, Key]]
     return [None if data_id in gone else data_id for data_id in found]
 
 
-async def _with_implied(snapshot: Snapshot, group: DimensionGroup, keys: list[Key]) -> Iterable[Key]:
+async def _with_implied(snapshot: Snapshot, group: DimensionGroup, keys: Sequence[Key]) -> Iterable[Key]:
     """Add the implied values to those of the required dimensions."""
     if not group.implied:
         return keys
-    columns: dict[str, Sequence[Any]] = dict(zip(group.required, zip(*keys, strict=True), strict=True))
-    for element in _implying(group):
+    elements = _implying(group)
+    telling = [name for name in group.required if any(name in element.required for element in elements)]
+    places = [group.required.index(name) for name in telling]
+    # All detectors of a visit imply the same.
+    parts: Sequence[Key] = keys
+    if len(places) == 1:
+        parts = [(key[places[0]],) for key in keys]
+    elif len(places) < len(group.required):
+        parts = list(map(itemgetter(*places), keys))
+    distinct = list(set(parts))
+    columns: dict[str, Sequence[Any]] = dict(zip(telling, zip(*distinct, strict=True), strict=True))
+    for element in elements:
         wanted: list[Key] = list(zip(*(columns[name] for name in element.required), strict=True))
         found = await _implied(snapshot, element, wanted)
         unknown = (None,) * len(element.implied)
         rows = [found.get(key, unknown) for key in wanted]
         columns = dict(zip(element.implied, zip(*rows, strict=True), strict=True)) | columns
-    return zip(*(columns[name] for name in group.names), strict=True)
+    implied = dict(zip(distinct, zip(*(columns[name] for name in group.implied), strict=True), strict=True))
+    return map(add, keys, map(implied.__getitem__, parts))
 
 
 def _implying(group: DimensionGroup) -> list[Element]:
