@@ -180,14 +180,14 @@ async def test_object_types_that_differ_in_their_selection_are_kept_apart() -> N
 class Lazy(Sequence[Run]):
     """Runs that are made when they are read."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:
-        if index >= self.count:
+        if index >= self.size:
             raise IndexError
         return Run(str(index))
 
@@ -359,6 +359,14 @@ async def test_bad_arguments_are_an_error_at_every_parent() -> None:
         ["datasets", 1, "run", "shout"],
     ]
     assert world.calls == [("Query.datasets", 1), ("Dataset.run", 2)]
+
+
+async def test_a_selection_that_cannot_be_read_is_an_error_of_every_object() -> None:
+    """A null for a directive, which a default lets pass validation."""
+    text = "query ($either: Boolean = true) { datasets { uuid maybeRun { name @include(if: $either) } } }"
+    result = await ask(SCHEMA, text, _datasets(2), variables={"either": None})
+    assert result.data == {"datasets": [{"uuid": "0", "maybeRun": None}, {"uuid": "1", "maybeRun": None}]}
+    assert [error.path for error in result.errors or []] == [["datasets", 0, "maybeRun"], ["datasets", 1, "maybeRun"]]
 
 
 async def test_values_of_passing_scalars_are_not_touched() -> None:
