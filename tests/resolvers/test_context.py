@@ -38,7 +38,9 @@ async def read(context: RequestContext) -> int:
 
 
 def in_use(repository: Repository) -> int:
-    return repository.engine.pool.checkedout()  # type: ignore[attr-defined]
+    pool = repository.engine.pool
+    assert isinstance(pool, sa.AsyncAdaptedQueuePool)
+    return pool.checkedout()
 
 
 async def test_it_begins_when_needed_and_once(repository: Repository) -> None:

@@ -24,7 +24,7 @@ def connections_of(repository: RealRepository) -> list[tuple[str, str]]:
             "SELECT state, query FROM pg_stat_activity WHERE datname = %s AND application_name = 'butlerql'",
             (repository.database,),
         )
-        return cursor.fetchall()
+        return [(state, query) for state, query in cursor.fetchall()]
 
 
 @asynccontextmanager
