@@ -124,19 +124,6 @@ class DimensionGroup:
         names = set(self.names)
         return tuple(element for element in self.universe.elements.values() if names.issuperset(element.required))
 
-    def best_element(self, topology: str) -> Element | None:
-        """Element that says where ("spatial") or when ("temporal") a data ID of this group is.
-
-        None if there is none, or if several families apply.
-        """
-        members = {element.name: element for element in self.elements}
-        best = [
-            next((members[name] for name in family if name in members), None)
-            for family in self.universe.families[topology].values()
-        ]
-        found = [element for element in best if element is not None]
-        return found[0] if len(found) == 1 else None
-
 
 class Universe:
     """All dimensions and elements of a repository.

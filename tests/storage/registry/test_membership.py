@@ -59,7 +59,7 @@ async def _held(snapshot: Snapshot, butler: Butler) -> dict[str, dict[str, set[s
     # times, and, whatever collection it is in, that whose time is not known.
     tables = snapshot.repository.tables
     for ours in await dataset_types.all_types(snapshot):
-        if ours.calibs_table is not None and ours.dimensions.best_element("temporal") is not None:
+        if ours.calibs_table is not None and any(element.temporal for element in ours.dimensions.elements):
             members = [tables.tags(ours.tags_table, ours.dimensions), tables.calibs(ours.calibs_table, ours.dimensions)]
             for table in members:
                 rows = sa.select(table.c.dataset_id, tables.collection.c.name).join(
