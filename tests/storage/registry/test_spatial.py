@@ -37,6 +37,10 @@ def test_a_circle_is_its_own_bounding_circle() -> None:
 def test_other_kinds_have_a_string_too() -> None:
     box = sphgeom.Box(sphgeom.LonLat.fromDegrees(10, -1), sphgeom.LonLat.fromDegrees(20, 1))
     both = intersection([square(10, 0, 1), circle(10, 0, 0.5)])
+    with_box = describe(intersection([both, box]))
+    assert with_box is not None
+    words = [word for word in with_box.stcs.split() if word.isalpha()]
+    assert words == ["INTERSECTION", "ICRS", "POLYGON", "CIRCLE", "POSITIONINTERVAL"]
     center = sphgeom.UnitVector3d(sphgeom.LonLat.fromDegrees(10, 0))
     ellipse = sphgeom.Ellipse(center, *(sphgeom.Angle.fromDegrees(angle) for angle in (1, 2, 30)))
     found = {type(region): describe(region) for region in (box, both, ellipse)}
