@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 
 from tests.support.asking import asking, codes_of, data_of
 from tests.support.repositories import RealRepository
@@ -135,3 +136,26 @@ async def test_ids_that_somebody_made_up_are_refused(rich: RealRepository) -> No
         result = await ask("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
     assert result.data == {"nodes": [None] * len(ids)}
     assert codes_of(result) == [(["nodes", index], "INVALID_ARGUMENT") for index in range(len(ids))]
+
+
+async def test_the_number_of_statements_does_not_depend_on_the_number_of_data_ids(ci_hsc: RealRepository) -> None:
+    query = """query ($first: Int) { dataIds(dimensions: ["visit", "detector"], first: $first) { totalCount nodes {
+        id values records { values dataId { values } } record(element: "visit") { region { ra } }
+        region { ra } timespan { begin } } } }"""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    used = []
+    async with asking(ci_hsc) as ask:
+        for first in (1, 50, 150):
+            statements.clear()
+            sa.event.listen(sa.Engine, "before_cursor_execute", note)
+            try:
+                nodes = data_of(await ask(query, first=first))["dataIds"]["nodes"]
+            finally:
+                sa.event.remove(sa.Engine, "before_cursor_execute", note)
+            assert len(nodes) == first
+            used.append(len(statements))
+    assert len(set(used)) == 1
