@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,6 +42,9 @@ class Repository:
     namespace: str | None
     """Schema of the registry's tables; None on SQLite."""
 
+    cache: dict[Hashable, Any]
+    """What snapshots read and later ones find unchanged; each who keeps something here sees to that itself."""
+
     write_obstacles: tuple[str, ...]
     """Why the repository could not be written to, each a part of a sentence; empty if nothing speaks against it."""
 
@@ -53,6 +57,7 @@ class Repository:
         self.dialect: Dialect = dialect_of(config.registry_url)
         self._connections = Connections(driver_of(config.registry_url), config.name)
         self.engine = self._connections.engine
+        self.cache = {}
         self._snapshot_seconds = snapshot_seconds
 
     @classmethod
@@ -136,4 +141,4 @@ class Repository:
             ) from error
         self.tables = Tables(self.universe, self.dialect, self.managers.layout, self.namespace)
         catalog.require(self.tables.required)
-        self.write_obstacles = (*self.managers.write_obstacles, *catalog.write_obstacles)
+        self.write_obstacles = (*self.managers.write_obstacles, *catalog.write_obstacles(self.tables.required))

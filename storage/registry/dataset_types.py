@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -215,10 +217,33 @@ async def pages(
 
 
 async def _known(snapshot: Snapshot) -> _Known:
+    """Give all dataset types, read again only if their table has changed since an earlier snapshot."""
     if _CACHE not in snapshot.cache:
-        snapshot.cache[_CACHE] = _Known(await _read(snapshot))
+        kept = snapshot.repository.cache.get(_CACHE)
+        content = await _content(snapshot)
+        if kept is None or kept[0] != content:
+            kept = (content, _Known(await _read(snapshot)))
+            snapshot.repository.cache[_CACHE] = kept
+        snapshot.cache[_CACHE] = kept[1]
     known: _Known = snapshot.cache[_CACHE]
     return known
+
+
+async def _content(snapshot: Snapshot) -> str | None:
+    """Read the whole table as one text, which takes a fraction of the time that its rows take.
+
+    Nothing less would do: the number of a dataset type that is removed may be given to the next one. The dimensions
+    that a key stands for never change.
+    """
+    columns = snapshot.repository.tables.dataset_type.c
+    row = reduce(lambda line, column: line.concat("|").concat(column), (_text(column) for column in columns))
+    rows = await snapshot.rows(sa.select(sa.func.aggregate_strings(row, ",")))
+    content: str | None = rows[0][0]
+    return content
+
+
+def _text(column: sa.Column[Any]) -> sa.ColumnElement[str]:
+    return sa.func.coalesce(sa.cast(column, sa.Text), "")
 
 
 async def _read(snapshot: Snapshot) -> list[DatasetType]:

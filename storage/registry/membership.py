@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as AnyOf
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +28,7 @@ from butlerql.storage.registry.collections import (
 )
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.pages import Page, PageRequest, pages_of
-from butlerql.storage.registry.summaries import wanted_collections
+from butlerql.storage.registry.summaries import positions_by_key, read_positions, wanted_collections
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.tables import Tables
 
@@ -57,8 +58,9 @@ async def types_held(
     wanted = wanted_collections(snapshot, members)
     types = snapshot.repository.dialect.rows("wanted_types", {"key": sa.BigInteger()}, [(key,) for key in by_key])
     summary, registered = tables.summary, tables.dataset_type
-    rows = await snapshot.rows(
-        sa.select(wanted.c.position, summary.c.dataset_type_id)
+    positions = await read_positions(
+        snapshot,
+        positions_by_key(summary.c.dataset_type_id, wanted)
         .select_from(
             wanted.join(summary, summary.c.collection == wanted.c["key"]).join(
                 registered, registered.c.id == summary.c.dataset_type_id
@@ -66,11 +68,12 @@ async def types_held(
         )
         # The sum keeps SQLite from seeking each of many types in each collection.
         .where((summary.c.dataset_type_id + 0).in_(sa.select(types.c["key"])))
-        .where(_holds(tables, (of_key[0] for of_key in by_key.values())))
+        .where(_holds(tables, (of_key[0] for of_key in by_key.values()))),
     )
     held: dict[CollectionKey, set[DatasetType]] = {}
-    for row in rows:
-        held.setdefault(members[row.position].key, set()).update(by_key[row.dataset_type_id])
+    for key, found in positions.items():
+        for position in found:
+            held.setdefault(members[position].key, set()).update(by_key[key])
     return [set().union(*(held.get(member.key, ()) for member in below)) for below in flattened]
 
 
@@ -230,13 +233,15 @@ def _holds(tables: Tables, dataset_types: Iterable[DatasetType]) -> sa.ColumnEle
     The tables of dataset types and of summaries are what it refers to; each row looks only into the tables of its own
     dataset type.
     """
-    by_tags: dict[str, dict[str, sa.ColumnElement[bool]]] = {}
-    for dataset_type in dataset_types:
-        lookups = by_tags.setdefault(dataset_type.tags_table, {})
-        for table in _tables_of(tables, dataset_type):
-            if table.name not in lookups:
-                lookups[table.name] = _is_there(tables.summary, table, dataset_type)
-    choices = {name: sa.or_(*lookups.values()) for name, lookups in sorted(by_tags.items())}
+    # Many dataset types share few tables; one of each pair stands for all.
+    pairs = {(one.tags_table, one.calibs_table or ""): one for one in dataset_types}
+    by_tags: dict[str, list[sa.ColumnElement[bool]]] = {}
+    for (tags, _), dataset_type in sorted(pairs.items(), key=itemgetter(0)):
+        lookups = by_tags.setdefault(tags, [])
+        found = _tables_of(tables, dataset_type)
+        # Of the table that all have, one lookup is enough.
+        lookups += [_is_there(tables.summary, table, dataset_type) for table in (found[1:] if lookups else found)]
+    choices = {name: sa.or_(*lookups) for name, lookups in by_tags.items()}
     return sa.case(choices, value=tables.dataset_type.c.tag_association_table, else_=sa.false())
 
 

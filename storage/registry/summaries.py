@@ -15,7 +15,7 @@ from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["candidates", "wanted_collections"]
+__all__ = ["candidates", "positions_by_key", "read_positions", "wanted_collections"]
 
 _FEW = 16
 """Up to so many dataset types a seek for each is cheaper than reading all that a summary says of a collection."""
@@ -56,9 +56,7 @@ async def candidates(
     found: dict[DatasetType, list[Collection]] = {dataset_type: [] for dataset_type in dataset_types}
     if not found or not collections:
         return found
-    positions: dict[int, list[int]] = {}
-    for key, position in await _summarised(snapshot, collections, {dataset_type.key for dataset_type in found}):
-        positions.setdefault(key, []).append(position)
+    positions = await _summarised(snapshot, collections, {dataset_type.key for dataset_type in found})
     without = {
         governor: await _without(snapshot, collections, governor, value)
         for governor, value in governors.items()
@@ -79,19 +77,34 @@ def wanted_collections(snapshot: Snapshot, collections: Iterable[Collection]) ->
     return snapshot.repository.dialect.rows("wanted_collections", kinds, rows)
 
 
-async def _summarised(snapshot: Snapshot, collections: Sequence[Collection], keys: set[int]) -> list[tuple[int, int]]:
-    """Read which dataset types collections are said to hold: numbers of types, positions of collections."""
+def positions_by_key(key: sa.ColumnElement[int], wanted: sa.FromClause) -> sa.Select[tuple[int, str]]:
+    """Begin a selection that lists the positions of `wanted_collections` in one row a key.
+
+    One row each would take most of the time where many collections hold many dataset types. Read the rows of it with
+    `read_positions`.
+    """
+    text = sa.cast(wanted.c.position, sa.Text)
+    return sa.select(key, sa.func.aggregate_strings(text, ",")).group_by(key)
+
+
+async def read_positions(snapshot: Snapshot, statement: sa.Select[tuple[int, str]]) -> dict[int, list[int]]:
+    """Read what `positions_by_key` began to select: positions, in no order, by key."""
+    return {key: list(map(int, text.split(","))) for key, text in await snapshot.rows(statement)}
+
+
+async def _summarised(snapshot: Snapshot, collections: Sequence[Collection], keys: set[int]) -> dict[int, list[int]]:
+    """Read which collections, by position, are said to hold each dataset type, by number."""
     summary = snapshot.repository.tables.summary
     wanted = wanted_collections(snapshot, collections)
     types = snapshot.repository.dialect.rows("wanted_types", {"key": sa.BigInteger()}, [(key,) for key in keys])
     # The sum keeps SQLite from seeking each of many types in each collection.
     compared = summary.c.dataset_type_id if len(keys) <= _FEW else summary.c.dataset_type_id + 0
-    rows = await snapshot.rows(
-        sa.select(summary.c.dataset_type_id, wanted.c.position)
+    return await read_positions(
+        snapshot,
+        positions_by_key(summary.c.dataset_type_id, wanted)
         .join_from(wanted, summary, summary.c.collection == wanted.c["key"])
-        .where(compared.in_(sa.select(types.c["key"])))
+        .where(compared.in_(sa.select(types.c["key"]))),
     )
-    return [(row.dataset_type_id, row.position) for row in rows]
 
 
 async def _without(snapshot: Snapshot, collections: Sequence[Collection], governor: str, value: str) -> set[int]:

@@ -12,7 +12,7 @@ from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from tests.support.repositories import RealRepository
 
-__all__ = ["snapshot_of", "statements_of"]
+__all__ = ["plans_of", "snapshot_of", "statements_of"]
 
 
 @asynccontextmanager
@@ -40,3 +40,20 @@ def statements_of(snapshot: Snapshot) -> Iterator[list[str]]:
         yield statements
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@contextmanager
+def plans_of(snapshot: Snapshot) -> Iterator[list[str]]:
+    """Collect how SQLite goes about what is run in the block: the lines of its query plans."""
+    lines: list[str] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        lines.extend(row[-1] for row in cursor.fetchall())
+
+    engine = snapshot.repository.engine.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", explain)
+    try:
+        yield lines
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", explain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import pytest
@@ -21,7 +22,8 @@ from butlerql.storage.snapshot import Snapshot
 from tests.support.generated import Spec, specs
 from tests.support.raw_sql import execute
 from tests.support.repositories import Layout, RealRepository, Repositories
-from tests.support.snapshots import snapshot_of, statements_of
+from tests.support.rich import RICH
+from tests.support.snapshots import plans_of, snapshot_of, statements_of
 
 _LAYOUTS = [Layout("sqlite"), Layout("postgresql"), Layout("postgresql", collections="nameKey", datasets="1.0.0")]
 _GOVERNORS = [
@@ -244,3 +246,19 @@ async def test_statements_do_not_grow_with_what_is_asked_about(rich_in_every_lay
     assert many == [2, 1, 1, 1, 3, 2, 4]
     # With one dataset type, which has no sky map, there is less to ask.
     assert all(one <= other for one, other in zip(few, many, strict=True))
+
+
+async def test_no_table_of_memberships_is_read_from_end_to_end(repositories: Repositories) -> None:
+    async with snapshot_of(repositories.shared(RICH, Layout("sqlite"))) as snapshot:
+        types = await _types(snapshot)
+        everything = await collections.find(snapshot, ["*"])
+        calexp = await dataset_types.find(snapshot, "calexp")
+        with plans_of(snapshot) as plans:
+            await types_held(snapshot, everything, types)
+            await holder_pages(snapshot, types, set(CollectionType), PageRequest(5))
+            await candidates(snapshot, everything, types, {"instrument": "HSC"})
+            await collections_of(snapshot, [("00000000-0000-0000-0000-000000000000", calexp)], chains=True)
+            await chains.ancestors(snapshot, everything)
+            await chains.flatten(snapshot, everything)
+    assert any("USING COVERING INDEX" in line for line in plans)
+    assert [line for line in plans if re.match(r"SCAN (dataset|collection_)", line)] == []
