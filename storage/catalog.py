@@ -17,7 +17,7 @@ __all__ = ["Catalog", "read_catalog"]
 
 _DATABASE = sa.text(
     """
-    SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS role,
+    SELECT current_setting('server_version') AS version, current_database() AS database,
         coalesce(:namespace, current_schema()) AS namespace,
         to_regnamespace(quote_ident(coalesce(:namespace, current_schema()))) AS found,
         EXISTS (SELECT FROM pg_extension WHERE extname = 'btree_gist') AS has_btree_gist,
@@ -50,8 +50,16 @@ class Catalog:
     unreadable: frozenset[str]
     """Tables that we may not read."""
 
-    write_obstacles: tuple[str, ...]
-    """Why we could not write to it, each a part of a sentence."""
+    unwritable: frozenset[str]
+    """Tables that we may not write to."""
+
+    obstacles: tuple[str, ...]
+    """Why we could not write to any, each a part of a sentence."""
+
+    def write_obstacles(self, tables: Iterable[str]) -> tuple[str, ...]:
+        """Why we could not write to these tables, each a part of a sentence; there may be others beside them."""
+        refused = sorted(self.unwritable.intersection(tables))
+        return (*self.obstacles, f"its user may not write to {_named(refused)}") if refused else self.obstacles
 
     def require(self, tables: Iterable[str]) -> None:
         """Make sure that tables are there and may be read.
@@ -99,7 +107,8 @@ async def _read_sqlite(snapshot: Snapshot, path: str) -> Catalog:
     found = await snapshot.rows(sa.text("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"))
     refused = [place for place in (path, os.path.dirname(path)) if not has_right(place, os.W_OK)]
     obstacles = tuple(f"this user may not write to {place}" for place in refused)
-    return Catalog(f"SQLite {version}", None, frozenset(name for (name,) in found), frozenset(), obstacles)
+    tables = frozenset(name for (name,) in found)
+    return Catalog(f"SQLite {version}", None, tables, frozenset(), frozenset(), obstacles)
 
 
 async def _read_postgresql(snapshot: Snapshot, namespace: str | None) -> Catalog:
@@ -116,15 +125,13 @@ async def _read_postgresql(snapshot: Snapshot, namespace: str | None) -> Catalog
             "Have its administrator run CREATE EXTENSION btree_gist."
         )
     found = await snapshot.rows(_TABLES, {"namespace": database.namespace})
-    obstacles = ["the PostgreSQL server is a standby"] if database.is_standby else []
-    if refused := sorted(name for name, _, may_write in found if not may_write):
-        obstacles.append(f"the role '{database.role}' may not write to {_named(refused)}")
     return Catalog(
         f"PostgreSQL {database.version}",
         database.namespace,
         frozenset(name for name, *_ in found),
         frozenset(name for name, may_read, _ in found if not may_read),
-        tuple(obstacles),
+        frozenset(name for name, _, may_write in found if not may_write),
+        ("the PostgreSQL server is a standby",) if database.is_standby else (),
     )
 
 

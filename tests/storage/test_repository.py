@@ -307,8 +307,9 @@ async def test_what_a_role_may_do(on_postgresql: RealRepository, postgres: Serve
         async with opened(on_postgresql) as repository:
             assert await count(repository) == DATASETS
             [obstacle] = repository.write_obstacles
-            assert obstacle.startswith("the role 'reader' may not write to the table 'butler_attributes' and ")
-        execute(on_postgresql, "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader")
+            assert obstacle.startswith("its user may not write to the table 'collection' and ")
+        grant = "GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO reader"
+        execute(on_postgresql, grant, "CREATE TABLE somebody_elses (a INT)")
         async with opened(on_postgresql) as repository:
             assert repository.write_obstacles == ()
         execute(on_postgresql, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")

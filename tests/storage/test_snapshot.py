@@ -116,10 +116,12 @@ async def test_a_hundred_statements_are_stopped(small: RealRepository) -> None:
             async with repository.snapshot() as snapshot:
                 await endless(snapshot)
 
-    async with nothing_left_behind(small), opened(small, seconds=0.3) as repository:
-        for _ in range(10):
+    async with nothing_left_behind(small), opened(small) as repository:
+        repository._snapshot_seconds = 0.05
+        for _ in range(100):
             await ask(repository)
-        await asyncio.gather(*(ask(repository) for _ in range(90)))
+        repository._snapshot_seconds = 0.3
+        await asyncio.gather(*(ask(repository) for _ in range(50)))
         if small.database is not None:
             await asyncio.sleep(0.2)
             assert all(state != "active" for state, _ in connections_of(small))
