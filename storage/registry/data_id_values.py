@@ -44,11 +44,6 @@ class DataId(NamedTuple):
         names = self.dimensions.names
         return tuple(self.values[names.index(name)] for name in element.required)
 
-    def subset(self, dimensions: DimensionGroup) -> DataId:
-        """The part of it that belongs to some of its dimensions."""
-        known = dict(zip(self.dimensions.names, self.values, strict=True))
-        return DataId(dimensions, tuple(known[name] for name in dimensions.names))
-
 
 async def resolve(
     snapshot: Snapshot, values: Mapping[str, Any], dimensions: DimensionGroup | None = None
