@@ -144,7 +144,7 @@ def _reached(
     end: sa.Column[CollectionKey],
     *,
     deep: bool,
-) -> sa.Select[tuple[CollectionKey]]:
+) -> sa.Select[CollectionKey]:
     """Select the keys, and if ``deep`` all that going from ``start`` to ``end`` along chains reaches from them."""
     repository = snapshot.repository
     given = repository.dialect.rows("given", {"key": repository.tables.collection_type}, [(key,) for key in seeds])

@@ -77,7 +77,7 @@ def wanted_collections(snapshot: Snapshot, collections: Iterable[Collection]) ->
     return snapshot.repository.dialect.rows("wanted_collections", kinds, rows)
 
 
-def positions_by_key(key: sa.ColumnElement[int], wanted: sa.FromClause) -> sa.Select[tuple[int, str]]:
+def positions_by_key(key: sa.ColumnElement[int], wanted: sa.FromClause) -> sa.Select[int, str]:
     """Begin a selection that lists the positions of `wanted_collections` in one row a key.
 
     One row each would take most of the time where many collections hold many dataset types. Read the rows of it with
@@ -87,7 +87,7 @@ def positions_by_key(key: sa.ColumnElement[int], wanted: sa.FromClause) -> sa.Se
     return sa.select(key, sa.func.aggregate_strings(text, ",")).group_by(key)
 
 
-async def read_positions(snapshot: Snapshot, statement: sa.Select[tuple[int, str]]) -> dict[int, list[int]]:
+async def read_positions(snapshot: Snapshot, statement: sa.Select[int, str]) -> dict[int, list[int]]:
     """Read what `positions_by_key` began to select: positions, in no order, by key."""
     return {key: list(map(int, text.split(","))) for key, text in await snapshot.rows(statement)}
 

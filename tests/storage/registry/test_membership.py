@@ -141,7 +141,7 @@ async def test_collections_are_ruled_out_where_the_butler_rules_them_out(
 
 
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=str)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(spec=specs(), governors=st.sampled_from(_GOVERNORS))
 async def test_so_it_is_in_whatever_repository(
     repositories: Repositories, layout: Layout, spec: Spec, governors: Mapping[str, str]
