@@ -110,6 +110,7 @@ async def test_a_statement_is_stopped_in_time(small: RealRepository) -> None:
             assert await count(snapshot) == DATASETS
 
 
+@pytest.mark.slow
 async def test_a_hundred_statements_are_stopped(small: RealRepository) -> None:
     async def ask(repository: Repository) -> None:
         with pytest.raises((TimedOutError, BusyError)):
