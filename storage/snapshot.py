@@ -71,7 +71,7 @@ class Snapshot:
             if (error := running.exception()) is None:
                 return running.result()
             known = self._translated(error)
-            if known is None:
+            if known is None or known is error:
                 raise error
             if self._ending is not None:
                 self._failure = known
