@@ -58,7 +58,10 @@ async def _find(context: RequestContext, ids: Sequence[str]) -> list[Any]:
             kinds.setdefault(kind, {})[text] = key
     for kind, keys in kinds.items():
         rows = await _FINDERS.get(kind, _datastores)(context, keys.values())
-        found |= zip(keys, rows, strict=True)
+        # A name may have gone to something of another kind since.
+        found |= {
+            text: row if row is None or _type_of(row) == kind else None for text, row in zip(keys, rows, strict=True)
+        }
     missing = InvalidArgumentError("Nothing has this id. It may have been removed; take ids from a field id.")
     return [missing if found[text] is None else found[text] for text in ids]
 

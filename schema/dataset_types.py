@@ -77,7 +77,7 @@ class DatasetType(Node):
         Parameters
         ----------
         types
-            Only collections of these types; null for all.
+            Only collections of these types. Null: all that hold datasets themselves, so no chains.
         """
 
     @loaded

@@ -137,7 +137,8 @@ async def test_ids_lead_back(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "identifier", ["", "nope", "RGF0YXNldDpub3Bl", "RGF0YUlkOnt9Og", "UnVuOm5vcGU", "w6k6eA", "a" * 10_000]
+    "identifier",
+    ["", "nope", "RGF0YXNldDpub3Bl", "RGF0YUlkOnt9Og", "UnVuOm5vcGU", "UnVuOmNoYWluL2FsbA", "w6k6eA", "a" * 10_000],
 )
 async def test_ids_of_nothing(service: Service, identifier: str) -> None:
     result = await service.execute(
