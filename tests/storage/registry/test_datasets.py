@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.daf.butler import Butler, CalibrationLookupError, DatasetRef
 from lsst.daf.butler.time_utils import TimeConverter
@@ -115,6 +115,8 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return chosen
 
 
+# Each example is a repository of its own, in four layouts.
+@settings(max_examples=settings.default.max_examples // 5)
 @given(data=st.data(), spec=specs())
 async def test_generated_repositories(
     data: st.DataObject, spec: Spec, layout: Layout, repositories: Repositories
