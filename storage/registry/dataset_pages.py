@@ -35,6 +35,10 @@ _Row = sa.Row[*tuple[Any, ...]]
 """Parent, place and rank of a dataset, its UUID, and the required values of its data ID."""
 
 
+_SPARE = 32
+"""Rows that are read beyond a page at least, where some may be there twice."""
+
+
 class DatasetKeys(Sequence[Key]):
     """Keys of datasets in a page: name of the type, required values, UUID. They are made when a cursor is."""
 
@@ -196,7 +200,7 @@ async def _distinct(
     group = sources[0][0].group
     once = ask.wanted is Wanted.DATASETS and group.disjoint
     # Runs that shadow each other seldom have more than a tenth in common.
-    limit = (ask.rows if once else ask.rows + ask.rows // 8) if single else None
+    limit = (ask.rows if once else ask.rows + max(_SPARE, ask.rows // 8)) if single else None
     while True:
         rows = await _fetch(snapshot, sources, ask, limit)
         kept = _deduplicated(rows, group, ask)

@@ -189,7 +189,7 @@ def test_loaded_fields_are_recognised_everywhere(core: GraphQLSchema) -> None:
         "DatasetType.dimensions",
     ):
         assert is_loaded(path), path
-    for path in ("Collection.name", "Run.id", "DatasetConnection.nodes", "DatasetType.name", "Dataset.ingestDate"):
+    for path in ("Collection.name", "Run.id", "DatasetConnection.nodes", "DatasetType.name", "Dataset.uuid"):
         assert not is_loaded(path), path
 
 

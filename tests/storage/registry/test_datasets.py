@@ -193,11 +193,12 @@ async def test_by_uuid(rich_in_every_layout: RealRepository) -> None:
         assert runs == [dataset.run_key for dataset in known]
         dates = await ingest_dates(snapshot, known)
     converter = TimeConverter()
-    for kind in {ref.datasetType for ref in refs}:
+    # The Butler's general queries do not take pixels.
+    for kind in {ref.datasetType for ref in refs if not ref.datasetType.dimensions.skypix}:
         with butler.query() as query:
-            rows = query.general(
-                kind.dimensions, dataset_fields={kind.name: {"dataset_id", "ingest_date"}}, find_first=False
-            )
+            joined = query.join_dataset_search(kind, butler.collections.query("*"))
+            fields = {kind.name: {"dataset_id", "ingest_date"}}
+            rows = joined.general(kind.dimensions, dataset_fields=fields, find_first=False)
             expected = {str(row[f"{kind.name}.dataset_id"]): row[f"{kind.name}.ingest_date"] for row in rows}
         for dataset, date in zip(known, dates, strict=True):
             if dataset.uuid in expected:
@@ -300,6 +301,6 @@ async def test_statements_do_not_grow(snapshot: Snapshot) -> None:
         return len(seen)
 
     await statements(["*"], ["*"], 1)
-    assert await statements(["calexp"], ["*"], 1) == await statements(["calexp"], ["*"], 1000)
+    assert await statements(["calexp"], ["*"], 1000) <= await statements(["calexp"], ["*"], 1)
     tables = {part.dataset_type.tags_table for part in (await select(snapshot, DatasetSelection())).parts}
     assert await statements(["*"], ["*"], 1000) <= 4 + len(tables)
