@@ -16,34 +16,29 @@ import sqlalchemy as sa
 
 from benchmarks.measure import race, report
 from benchmarks.repositories import CHAIN
-from butlerql.storage.registry.pages import Key, PageRequest
-from butlerql.storage.registry.selection import DatasetSelection, DatasetSets, select
+from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.pages import Key, Page, PageRequest
+from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.repository import Repository
 
 _SIZE = 100
 _THOUSANDTH = 999
 
 
-async def _key_of_page(repository: Repository, sets: DatasetSets, number: int) -> Key:
-    """Key that page ``number`` begins behind."""
+async def _page(repository: Repository, request: PageRequest, *, find_first: bool) -> Page[Dataset]:
+    """Read a page as a request does: what is selected, and then the page, in one snapshot."""
+    selection = DatasetSelection(dataset_types=["calexp"], collections=[CHAIN], find_first=find_first)
     async with repository.snapshot() as snapshot:
-        (page,) = await sets.pages(snapshot, PageRequest(number * _SIZE))
-    return page.keys[-1]
+        (page,) = await (await select(snapshot, selection)).pages(snapshot, request)
+    return page
 
 
-def _reader(repository: Repository, sets: DatasetSets, after: Key | None) -> Callable[[], Awaitable[Any]]:
+def _reader(repository: Repository, after: Key | None, *, find_first: bool) -> Callable[[], Awaitable[Any]]:
     async def read() -> None:
-        async with repository.snapshot() as snapshot:
-            (page,) = await sets.pages(snapshot, PageRequest(_SIZE, after=after))
+        page = await _page(repository, PageRequest(_SIZE, after=after), find_first=find_first)
         assert len(page.rows) == _SIZE
 
     return read
-
-
-async def _sets(repository: Repository, *, find_first: bool) -> DatasetSets:
-    async with repository.snapshot() as snapshot:
-        selection = DatasetSelection(dataset_types=["calexp"], collections=[CHAIN], find_first=find_first)
-        return await select(snapshot, selection)
 
 
 async def _sql_of(repository: Repository, read: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
@@ -75,14 +70,13 @@ async def main(small: Path, large: Path, many: Path) -> None:
     for find_first in (False, True):
         readers: dict[str, Callable[[], Awaitable[Any]]] = {}
         for path in (small, large):
-            sets = await _sets(opened[path], find_first=find_first)
-            readers[f"{path.name}: first page"] = _reader(opened[path], sets, None)
-            after = await _key_of_page(opened[path], sets, _THOUSANDTH)
-            readers[f"{path.name}: thousandth page"] = _reader(opened[path], sets, after)
+            readers[f"{path.name}: first page"] = _reader(opened[path], None, find_first=find_first)
+            before = await _page(opened[path], PageRequest(_THOUSANDTH * _SIZE), find_first=find_first)
+            after = before.keys[-1]
+            readers[f"{path.name}: thousandth page"] = _reader(opened[path], after, find_first=find_first)
         title = f"Pages of {_SIZE} calexp in a chain, {'find-first' if find_first else 'each dataset once'}"
         report(title, await race(readers, 30), f"{small.name}: first page")
-        sets = await _sets(opened[many], find_first=find_first)
-        seconds, statements = await _sql_of(opened[many], _reader(opened[many], sets, None))
+        seconds, statements = await _sql_of(opened[many], _reader(opened[many], None, find_first=find_first))
         print(f"  {many.name}: {seconds * 1e3:.1f} ms of SQL in {statements} statements")
     for repository in opened.values():
         await repository.close()

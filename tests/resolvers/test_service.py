@@ -114,7 +114,8 @@ async def test_statements_do_not_grow_with_rows(service: Service) -> None:
         return len(seen)
 
     await statements(2)
-    assert await statements(1000) <= await statements(2)
+    # Two rows are of one instrument; what is looked up by instrument takes a statement in another form with more.
+    assert await statements(1000) <= await statements(2) + 2
 
 
 async def test_ids_lead_back(service: Service) -> None:

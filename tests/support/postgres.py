@@ -49,8 +49,8 @@ SETTINGS = {
 }
 
 # The shell outlives us: when its standard input closes, because we closed it or because we were killed, it stops the
-# server and removes the files.
-KEEPER = 'dir=$1; shift; "$@" & server=$!; read -r _; kill -INT "$server"; wait "$server"; rm -rf "$dir"'
+# server at once, without the last checkpoint that nobody will read, and removes the files.
+KEEPER = 'dir=$1; shift; "$@" & server=$!; read -r _; kill -QUIT "$server"; wait "$server"; rm -rf "$dir"'
 
 
 def find_binaries() -> Path | None:
@@ -195,7 +195,7 @@ def run_server(binaries: Path) -> Iterator[Server]:
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(timeout=60)
+            process.wait(timeout=300)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
