@@ -19,6 +19,7 @@
     ├── InvalidInputError            what was asked makes no sense
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
+    │   ├── InvalidExpressionError       INVALID_EXPRESSION
     │   ├── UnsupportedJoinError         UNSUPPORTED_JOIN
     │   └── BadCursorError               BAD_CURSOR
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
@@ -41,6 +42,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidConfigError",
     "InvalidDataIdError",
+    "InvalidExpressionError",
     "InvalidInputError",
     "LimitExceededError",
     "NeedsRecoveryError",
@@ -152,6 +154,24 @@ class InvalidDataIdError(InvalidInputError):
     """A data ID with unknown keys, missing values, or values that contradict the records."""
 
     code = "INVALID_DATA_ID"
+
+
+class InvalidExpressionError(InvalidInputError):
+    """A condition that cannot be parsed, names what is not there, or compares what cannot be compared.
+
+    Parameters
+    ----------
+    message
+        What is wrong, where, and what is allowed there.
+    position
+        Where in the text it is, in characters from 0; None where there is no text, as in a typed filter.
+    """
+
+    code = "INVALID_EXPRESSION"
+
+    def __init__(self, message: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.position = position
 
 
 class UnsupportedJoinError(InvalidInputError):
