@@ -12,7 +12,14 @@ from bisect import bisect_right
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
-__all__ = ["iso_to_tai_ns", "tai_ns_to_iso", "tai_ns_to_utc_iso", "utc_datetime_to_tai_ns", "utc_iso_to_tai_ns"]
+__all__ = [
+    "iso_to_tai_ns",
+    "tai_ns_to_iso",
+    "tai_ns_to_utc_datetime",
+    "tai_ns_to_utc_iso",
+    "utc_datetime_to_tai_ns",
+    "utc_iso_to_tai_ns",
+]
 
 # When a new count of leap seconds began: TAI - UTC is 10 s from the first day on, and a second more from each of the
 # others (IERS Bulletin C; none was announced after 2017).
@@ -127,6 +134,13 @@ def utc_datetime_to_tai_ns(instant: datetime) -> int:
     else:
         offset = _FIRST_OFFSET + bisect_right(_CHANGE_DAYS, since.days)
     return (since // _MICROSECOND) * 1000 + offset * _SECOND
+
+
+def tai_ns_to_utc_datetime(ns: int) -> datetime:
+    """Convert an instant to a datetime in UTC without a zone; what is finer than a microsecond is cut off."""
+    second, fraction = divmod(ns, _SECOND)
+    offset = _FIRST_OFFSET + bisect_right(_LEAP_SECONDS, second)
+    return _EPOCH_INSTANT + timedelta(seconds=second - offset, microseconds=fraction // 1000)
 
 
 @lru_cache(maxsize=4096)

@@ -11,10 +11,11 @@ from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.data_id_values import DataId, expand
+from butlerql.storage.registry.dataset_counts import existing
 from butlerql.storage.registry.dataset_types import DatasetType, pages
 from butlerql.storage.registry.matching import DataIdMatch, matching_parts
 from butlerql.storage.registry.pages import Page
-from butlerql.storage.registry.ranges import Wanted, existing
+from butlerql.storage.registry.ranges import Wanted
 from butlerql.storage.registry.selection import (
     DatasetSelection,
     DatasetSets,

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.drivers import refuse_unstorable
 from butlerql.storage.errors import InvalidArgumentError
-from butlerql.storage.globs import postgresql_regex, python_regex
+from butlerql.storage.globs import pattern_parts, postgresql_regex, python_regex
 from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
 
 __all__ = ["Dialect", "PostgresqlDialect", "SqliteDialect", "UuidText", "dialect_of"]
@@ -83,6 +83,14 @@ class Dialect(ABC):
         """Condition that a text fits one of some globs (at least one), by the rules of `butlerql.storage.globs`."""
 
     @abstractmethod
+    def matches_pattern(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        r"""Condition that a text fits a pattern: ``*`` any run, ``?`` one character, ``\\`` takes a meaning away."""
+
+    @abstractmethod
+    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Remainder of a division of floating-point numbers, with the sign of the dividend."""
+
+    @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         """Columns that hold a timespan in a table."""
 
@@ -144,6 +152,13 @@ class SqliteDialect(Dialect):
         # SQLAlchemy gives each connection a REGEXP that is Python's own search.
         return column.regexp_match(python_regex(globs))
 
+    def matches_pattern(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        glob = "".join(f"[{text}]" if is_text and text in "*?[" else text for text, is_text in pattern_parts(pattern))
+        return column.op("GLOB", is_comparison=True)(sa.literal(glob, sa.Text()))
+
+    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return dividend - divisor * sa.cast(dividend / divisor, sa.Integer)
+
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
 
@@ -179,6 +194,17 @@ class PostgresqlDialect(Dialect):
 
     def matches_globs(self, column: sa.ColumnElement[str], globs: Sequence[str]) -> sa.ColumnElement[bool]:
         return column.regexp_match(postgresql_regex(globs))
+
+    def matches_pattern(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
+        wild = {"*": "%", "?": "_"}
+        like = "".join(
+            wild[text] if not is_text else f"\\{text}" if text in "%_\\" else text
+            for text, is_text in pattern_parts(pattern)
+        )
+        return column.like(sa.literal(like, sa.Text()))
+
+    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return dividend - divisor * sa.func.trunc(dividend / divisor, type_=sa.Double())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from butlerql.storage.errors import InvalidArgumentError
 
-__all__ = ["EVERYTHING", "check_text", "is_glob", "postgresql_regex", "python_regex", "split_names"]
+__all__ = ["EVERYTHING", "check_text", "is_glob", "pattern_parts", "postgresql_regex", "python_regex", "split_names"]
 
 EVERYTHING = "*"
 """The glob that matches every name."""
@@ -65,6 +65,19 @@ def python_regex(globs: Sequence[str]) -> str:
 def postgresql_regex(globs: Sequence[str]) -> str:
     """Write the same in PostgreSQL's syntax."""
     return f"^(?:{'|'.join(''.join(_parts(glob)) for glob in globs)})$"
+
+
+def pattern_parts(pattern: str) -> Iterator[tuple[str, bool]]:
+    r"""Take a pattern of the expression language apart: each character, and whether it stands for itself.
+
+    Only ``*`` and ``?`` do not; behind a ``\\`` they do.
+    """
+    characters = iter(pattern)
+    for character in characters:
+        if character == "\\":
+            yield next(characters, character), True
+        else:
+            yield character, character not in "*?"
 
 
 def _parts(glob: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.universe import Column, DimensionGroup, Element, Universe
-from butlerql.time_scales import utc_datetime_to_tai_ns
+from butlerql.time_scales import tai_ns_to_utc_datetime, utc_datetime_to_tai_ns
 
 __all__ = ["Layout", "Tables", "ingest_date"]
 
@@ -59,6 +59,14 @@ class _IngestTimestamp(TypeDecorator[int]):
 
     impl = sa.DateTime
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[int]:
+        """What its values are in Python."""
+        return int
+
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else tai_ns_to_utc_datetime(value)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
         return None if value is None else ingest_date(value)

@@ -9,9 +9,21 @@ import sqlalchemy as sa
 
 from butlerql.storage.registry.combinations import Combinations
 from butlerql.storage.registry.dataset_searches import Lead
-from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
-from butlerql.storage.registry.pages import Page, PageRequest, bounds, check_key, cut, ordered, page_of, pages_of
+from butlerql.storage.registry.looking import elements_of, holding
+from butlerql.storage.registry.pages import (
+    OrderBy,
+    Ordering,
+    Page,
+    PageRequest,
+    bounds,
+    check_key,
+    columns_of,
+    cut,
+    ordered,
+    page_of,
+    pages_of,
+)
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["Leading", "Wanted", "count", "count_each", "page", "page_each"]
@@ -46,6 +58,8 @@ class Wanted:
         Values of dimensions.
     leading
         Given if each collection can be searched on its own.
+    descending
+        For each of the combinations' fields, by which they are ordered before all else, whether it descends.
     """
 
     def __init__(
@@ -54,6 +68,7 @@ class Wanted:
         names: Sequence[str],
         constraint: Mapping[str, Any],
         leading: Leading | None = None,
+        descending: Sequence[bool] = (),
     ) -> None:
         self.combinations = combinations
         self.leading = leading
@@ -61,15 +76,19 @@ class Wanted:
         self.names = names
         self.free = [name for name in names if name not in constraint]
         self.columns = [combinations.columns[name][0] for name in self.free]
+        by: list[OrderBy] = (
+            [Ordering(*term) for term in zip(combinations.fields, descending, strict=True)] if self.free else []
+        )
+        self.order: list[OrderBy] = [*by, *self.columns]
 
     @property
     def can_share(self) -> bool:
         """Whether one statement can read the combinations of several parents."""
-        return bool(self.free) and self.combinations.overlap is None
+        return bool(self.free) and not self.combinations.looks
 
     def complete(self, key: Key) -> Key:
-        """Put the values that are given back in."""
-        known = dict(zip(self.free, key, strict=True))
+        """Make a combination of the key of a page."""
+        known = dict(zip(self.free, key[len(self.order) - len(self.free) :], strict=True))
         return tuple(self.constraint[name] if name in self.constraint else known[name] for name in self.names)
 
     def select(self) -> sa.Select[Any]:
@@ -79,7 +98,7 @@ class Wanted:
 
 
 async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page[Key]:
-    """Read a page of combinations; each key is that of the dimensions that are not given.
+    """Read a page of combinations; a key has what they are ordered by, and the dimensions that are not given.
 
     Raises
     ------
@@ -88,17 +107,19 @@ async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page
     """
     for key in (request.after, request.before):
         if key is not None:
-            check_key(key, [column.type for column in wanted.columns])
+            check_key(key, wanted.order)
     if not wanted.free:
         return await _page_of_one(snapshot, wanted, request)
-    if wanted.combinations.overlap is not None:
+    if wanted.combinations.looks:
         rows = [(key, key) async for key in _overlapping(snapshot, wanted, request, request.limit + 1)]
         found: Page[Any] = cut(rows, request)
     elif wanted.leading is not None:
         found = await _page_of_collections(snapshot, wanted, wanted.leading, request)
     else:
-        statement = wanted.select().where(*_first_table_bounds(wanted.columns, request))
-        found = await page_of(snapshot, statement, wanted.columns, request)
+        statement = wanted.select()
+        if len(wanted.order) == len(wanted.free):
+            statement = statement.where(*_first_table_bounds(wanted.columns, request))
+        found = await page_of(snapshot, statement, wanted.order, request)
     return _completed(wanted, found)
 
 
@@ -124,10 +145,13 @@ async def page_each(snapshot: Snapshot, wanted: Wanted, parents: int, request: P
 
     Not for combinations whose regions have to be looked at.
     """
-    named = [column.label(name) for name, column in zip(wanted.free, wanted.columns, strict=True)]
+    named = [column.label(f"_{place}") for place, column in enumerate(columns_of(wanted.order))]
     each = wanted.select().add_columns(wanted.combinations.parent.label("_parent"), *named).subquery()
-    columns = [each.c[name] for name in wanted.free]
-    pages = await pages_of(snapshot, sa.select(), each.c["_parent"], columns, parents, request)
+    order = [
+        Ordering(each.c[f"_{place}"], term.is_descending) if isinstance(term, Ordering) else each.c[f"_{place}"]
+        for place, term in enumerate(wanted.order)
+    ]
+    pages = await pages_of(snapshot, sa.select(), each.c["_parent"], order, parents, request)
     return [_completed(wanted, found) for found in pages]
 
 
@@ -135,7 +159,7 @@ async def count(snapshot: Snapshot, wanted: Wanted) -> int:
     """Count all combinations."""
     if not wanted.free:
         return len((await _page_of_one(snapshot, wanted, PageRequest(1))).rows)
-    if wanted.combinations.overlap is not None:
+    if wanted.combinations.looks:
         return len([None async for _ in _overlapping(snapshot, wanted, PageRequest(0), None)])
     if wanted.combinations.is_unique:
         statement = wanted.select().add_columns(sa.func.count())
@@ -162,7 +186,7 @@ async def _page_of_one(snapshot: Snapshot, wanted: Wanted, request: PageRequest)
     """Read the page of the one combination that there can be if every dimension is given."""
     if request.after is not None or request.before is not None:
         return Page([], [], has_next=request.before is not None, has_previous=request.after is not None)
-    if wanted.combinations.overlap is not None:
+    if wanted.combinations.looks:
         exists = bool([None async for _ in _overlapping(snapshot, wanted, request, 1)])
     else:
         exists = bool(await snapshot.rows(wanted.combinations.select().add_columns(sa.literal(1)).limit(1)))
@@ -196,38 +220,26 @@ def _first_table_bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageR
 async def _overlapping(
     snapshot: Snapshot, wanted: Wanted, request: PageRequest, limit: int | None
 ) -> AsyncIterator[Key]:
-    """Go through the combinations for which a pair of regions overlaps, in the order of the request."""
-    overlap = wanted.combinations.overlap
-    assert overlap is not None
-    names = list(dict.fromkeys([*wanted.free, *overlap[0].required, *overlap[1].required]))
-    names = [name for name in names if name not in wanted.constraint]
+    """Go through the keys of combinations whose regions overlap as they have to, in the order of the request."""
+    looks = wanted.combinations.looks
+    size = len(wanted.order)
+    more = [name for element in elements_of(looks) for name in element.required]
+    names = [name for name in dict.fromkeys(more) if name not in wanted.constraint and name not in wanted.free]
+    order = [*wanted.order, *(wanted.combinations.columns[name][0] for name in names)]
     # Where everything is given, a row is all that is asked for.
-    columns = [wanted.combinations.columns[name][0] for name in names]
-    size = len(wanted.free)
-    statement = (
-        wanted.combinations.select()
-        .distinct()
-        .add_columns(*columns or [sa.literal(1)])
-        .where(*bounds(wanted.columns, request))
-    )
-    order = [column.desc() if request.backward else column.asc() for column in columns]
+    columns = columns_of(order) or [sa.literal(1)]
+    statement = wanted.combinations.select().distinct().add_columns(*columns).where(*bounds(wanted.order, request))
     number = _LOOKED_AT
     last: Key | None = None
     found: Key | None = None
     while True:
         rest = PageRequest(0, before=last) if request.backward else PageRequest(0, after=last)
-        rows = await snapshot.rows(statement.where(*bounds(columns, rest)).order_by(*order).limit(number))
-        pairs = _pairs(wanted, names, rows)
-        regions = [
-            await regions_of(snapshot, element, (pair[side] for pair in pairs)) for side, element in enumerate(overlap)
-        ]
-        for row, (first, second) in zip(rows, pairs, strict=True):
+        page = statement.where(*bounds(order, rest)).order_by(*ordered(order, request)).limit(number)
+        rows = await snapshot.rows(page)
+        known = [_known(wanted, names, row) for row in rows]
+        for row, holds in zip(rows, await holding(snapshot, looks, known), strict=True):
             key = tuple(row[:size])
-            if key == found:
-                continue
-            a, b = regions[0][first], regions[1][second]
-            # What cannot be told counts, as with the Butler.
-            if a is not None and b is not None and a.overlaps(b) is not False:
+            if holds and key != found:
                 found = key
                 yield key
                 if limit is not None:
@@ -240,13 +252,8 @@ async def _overlapping(
         number = min(2 * number, _MOST_LOOKED_AT)
 
 
-def _pairs(wanted: Wanted, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[tuple[Key, Key]]:
-    """Take the keys of both elements out of rows."""
-    overlap = wanted.combinations.overlap
-    assert overlap is not None
-    pairs = []
-    for row in rows:
-        known = {**wanted.constraint, **dict(zip(names, row, strict=bool(names)))}
-        first, second = (tuple(known[name] for name in element.required) for element in overlap)
-        pairs.append((first, second))
-    return pairs
+def _known(wanted: Wanted, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """Values of the dimensions of a row."""
+    free = [*wanted.free, *names]
+    begin = len(wanted.order) - len(wanted.free)
+    return {**wanted.constraint, **dict(zip(free, row[begin : begin + len(free)], strict=True))}

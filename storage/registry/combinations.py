@@ -7,24 +7,32 @@ combined freely.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
+from lsst import sphgeom
+from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import UnsupportedJoinError
+from butlerql.storage.registry.conditions import Condition, Look
 from butlerql.storage.registry.dataset_searches import (
+    EVER,
     PARENT,
     Columns,
     DatasetSearch,
+    Given,
     Lead,
     Validity,
     overlaps,
     searched_tables,
 )
+from butlerql.storage.registry.expressions.compiler import operand_column
+from butlerql.storage.registry.expressions.tree import Column, DatasetField, DimensionKey, Kind, Operand, elements_of
 from butlerql.storage.registry.implied_values import implied_value
+from butlerql.storage.registry.spatial import pixelization
 from butlerql.storage.registry.topology import chosen_elements, overlap_to_join, split_skypix
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
@@ -32,7 +40,7 @@ from butlerql.storage.universe import DimensionGroup, Element
 __all__ = ["Combinations", "check_relations", "combine", "lead_of"]
 
 _PIXEL = "#pixel"
-"""Name of what tables of overlaps share beside dimensions; no dimension can have such a name."""
+"""How what tables of overlaps share beside dimensions is named; no dimension can have such a name."""
 
 
 @dataclass
@@ -50,8 +58,11 @@ class Combinations:
 
     conditions: list[sa.ColumnElement[bool]] = field(default_factory=list)
 
-    overlap: tuple[Element, Element] | None = None
-    """Elements whose regions may overlap; only a look at the regions tells whether they do."""
+    looks: list[Look] = field(default_factory=list)
+    """Regions that may overlap; only a look at them tells whether they do."""
+
+    fields: list[sa.ColumnElement[Any]] = field(default_factory=list)
+    """Columns of the fields that were asked for."""
 
     is_unique: bool = True
     """Whether each combination of the required dimensions is one row."""
@@ -77,6 +88,7 @@ class Combinations:
         same = [self.columns[name][0] == column for name, column in provided.items() if name in self.columns]
         if self.source is None:
             self.source = table
+            self.conditions += same
         elif self.in_order is None:
             self.source = self.source.join(table, sa.and_(sa.true(), *same))
         else:
@@ -92,8 +104,11 @@ def combine(
     *,
     searches: Sequence[DatasetSearch] = (),
     constraint: Mapping[str, Any] | None = None,
+    condition: Condition | None = None,
+    fields: Sequence[Operand] = (),
     element: Element | None = None,
     lead: Lead | None = None,
+    given: Given | None = None,
 ) -> Combinations:
     """Join the tables that say which combinations of some dimensions exist.
 
@@ -106,11 +121,17 @@ def combine(
     searches
         What there has to be a dataset of.
     constraint
-        Values of dimensions; they need not be among those asked for.
+        Values of dimensions, or columns that have them; they need not be among those asked for.
+    condition
+        What has to hold of the combinations.
+    fields
+        What to select of records of elements of the group.
     element
         An element of which there has to be a record.
     lead
         How the datasets that lead are found, if not all at once.
+    given
+        A row that is there, which the combinations have to agree with.
 
     Raises
     ------
@@ -118,38 +139,54 @@ def combine(
         Raised if some of the dimensions cannot be related, or in more than one way.
     """
     constraint = constraint or {}
-    full, overlap = _related(repository, group, searches, constraint, element)
+    joined = [search.dimensions for search in searches] + ([] if given is None else [given.dimensions])
+    full, overlap = _related(repository, group, joined, constraint, element, condition)
     made = Combinations(full, in_order=None if lead is None else repository.dialect)
     calibrations = [search for search in searches if search.is_calibration]
-    times = list(chosen_elements(full, "temporal").values()) if calibrations else []
+    is_timed = bool(calibrations) or (given is not None and given.validity is not None)
+    times = list(chosen_elements(full, "temporal").values()) if is_timed else []
     if not times and len(calibrations) > 2:
         raise UnsupportedJoinError(
             "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
         )
     waiting = _in_order(searches)
     validities: list[Validity] = []
+    if given is not None:
+        made.columns |= {name: [column] for name, column in given.columns.items()}
+        validities += [] if given.validity is None else [given.validity]
     if waiting:
         _join_datasets(repository, made, waiting.pop(0), validities, lead)
     if overlap is not None:
         _join_overlap(repository, made, *overlap)
+    for look in [] if condition is None else condition.looks:
+        if isinstance(look.other, Element):
+            _join_overlap(repository, made, look.element, look.other)
     # Where datasets are read in the order of an index, what they imply is looked up for each: a join might go astray.
     looked_up = set(full.implied).intersection(constraint) if lead is not None else set()
     needed = {*full.required, *group.required, *constraint} - looked_up
     needed.update(*(repository.universe.dimensions[name].required for name in full.required))
     tables = {}
-    forced = {*times, *(() if element is None else (element,))}
-    for related in _relations(full, needed, searches, forced):
-        tables[related.name] = table = repository.tables.element(related)
+    forced = {*times, *elements_of(fields), *(() if condition is None else condition.elements)}
+    forced |= set() if element is None else {element}
+    for related in _relations(full, needed, joined, forced):
+        tables[related.name] = table = _records(repository, related, given)
         made.add(table, _keys(related, table))
     for search in list(waiting):
         if not made.columns.keys() >= set(search.dimensions.required):
             waiting.remove(search)
             _join_datasets(repository, made, search, validities)
-    _join_missing(repository, made, needed)
+    _join_missing(repository, made, needed, given)
     known = {name: columns[0] for name, columns in made.columns.items()}
     for name, value in constraint.items():
         columns = made.columns.get(name) or [implied_value(repository.tables, full, known, name)]
         made.conditions += [column == value for column in columns]
+    resolver = _resolver(repository, made, tables, given)
+    made.fields = [operand_column(repository.dialect, operand, resolver) for operand in fields]
+    if condition is not None:
+        made.conditions += condition.terms(resolver)
+        for look in condition.looks:
+            if not isinstance(look.other, Element):
+                _constrain_region(repository, made, look.element, look.other)
     for time in times:
         when = repository.dialect.timespan(tables[time.name], "timespan")
         made.conditions += [overlaps(validity, when) for validity in validities]
@@ -173,7 +210,7 @@ def lead_of(
     leading = next(iter(_in_order(searches)), None)
     if leading is None or leading.is_calibration or len(leading.collections) > 1 or len(leading.collections[0]) < 2:
         return None
-    if made.overlap is not None or not made.is_complete or set(leading.dimensions.required) != set(names):
+    if made.looks or not made.is_complete or set(leading.dimensions.required) != set(names):
         return None
     kinds = {"key": repository.tables.collection_type}
     collections = repository.dialect.rows("leading", kinds, [(one.key,) for one in leading.collections[0]])
@@ -184,34 +221,46 @@ def lead_of(
 def check_relations(
     repository: Repository,
     group: DimensionGroup,
-    searches: Sequence[DatasetSearch],
-    constraint: Mapping[str, Any],
+    joined: Sequence[DimensionGroup],
+    constraint: Iterable[str],
     element: Element | None = None,
+    condition: Condition | None = None,
 ) -> None:
-    """Find out whether dimensions can be related, where nothing has to be read because there are no datasets.
+    """Find out whether dimensions can be related, without reading anything.
+
+    Parameters
+    ----------
+    repository, group, element, condition
+        As for `combine`.
+    joined
+        Dimensions of the dataset types that take part.
+    constraint
+        Dimensions that have values.
 
     Raises
     ------
     UnsupportedJoinError
         Raised as by `combine`.
     """
-    _related(repository, group, searches, constraint, element)
+    _related(repository, group, joined, constraint, element, condition)
 
 
 def _related(
     repository: Repository,
     group: DimensionGroup,
-    searches: Sequence[DatasetSearch],
-    constraint: Mapping[str, Any],
+    joined: Sequence[DimensionGroup],
+    constraint: Iterable[str],
     element: Element | None,
+    condition: Condition | None,
 ) -> tuple[DimensionGroup, tuple[Element, Element] | None]:
     """Tell which dimensions take part, and which regions have to overlap."""
     own = () if element is None else (*element.required, *element.implied)
-    joined = [search.dimensions for search in searches]
-    names = {*group.names, *constraint, *own}
+    names = {*group.names, *constraint, *own, *(() if condition is None else condition.dimensions)}
     full = repository.universe.group(names.union(*(dimensions.names for dimensions in joined)))
-    overlap = overlap_to_join(full, joined)
-    listed = {name for dimensions in joined for name in dimensions.required} | {one.name for one in overlap or ()}
+    named = [] if condition is None else [look.elements for look in condition.looks if len(look.elements) > 1]
+    overlap = overlap_to_join(full, joined, named)
+    listed = {name for dimensions in joined for name in dimensions.required}
+    listed.update(one.name for pair in (*named, overlap or ()) for one in pair)
     for name in full.required:
         if repository.universe.dimensions[name].is_skypix and name not in listed:
             raise UnsupportedJoinError(
@@ -277,23 +326,69 @@ def _join_overlap(repository: Repository, made: Combinations, first: Element, se
     for element in (first, second):
         if not element.is_skypix:
             table = repository.tables.overlap(element).alias()
-            pixel = common if second.is_skypix else _PIXEL
+            pixel = common if second.is_skypix else f"{_PIXEL}{len(made.looks)}"
             made.conditions += [table.c.skypix_system == system, table.c.skypix_level == level]
             made.add(table, {**{name: table.c[name] for name in element.required}, pixel: table.c.skypix_index})
     if not second.is_skypix:
-        made.overlap = first, second
+        made.looks.append(Look(first, second))
         made.is_unique = False
 
 
+def _constrain_region(repository: Repository, made: Combinations, element: Element, region: sphgeom.Region) -> None:
+    """Keep what touches the pixels of a region; only a look tells whether it overlaps the region itself."""
+    common = repository.universe.skypix_common
+    system, level = split_skypix(common)
+    kinds: dict[str, TypeEngine[Any]] = {"begin": sa.BigInteger(), "end": sa.BigInteger()}
+    envelope = pixelization(common).envelope(region).ranges()
+    pixels = repository.dialect.rows(
+        f"pixels_{len(made.looks)}", kinds, [tuple(map(int, bounds)) for bounds in envelope]
+    )
+    made.looks.append(Look(element, region))
+    if element.is_skypix:
+        pixel = made.columns[element.name][0]
+        made.conditions.append(sa.exists().where(pixels.c.begin <= pixel, pixel < pixels.c.end))
+        return
+    table = repository.tables.overlap(element).alias()
+    touching = (
+        sa.select(*(table.c[name] for name in element.required))
+        .select_from(repository.dialect.each(pixels, table))
+        .where(
+            table.c.skypix_system == system,
+            table.c.skypix_level == level,
+            table.c.skypix_index >= pixels.c.begin,
+            table.c.skypix_index < pixels.c.end,
+        )
+    )
+    made.conditions.append(sa.tuple_(*(made.columns[name][0] for name in element.required)).in_(touching))
+
+
+def _resolver(
+    repository: Repository, made: Combinations, tables: Mapping[str, sa.FromClause], given: Given | None
+) -> Callable[[Column], Any]:
+    """Find the SQL of what a condition speaks of."""
+    known = {name: columns[0] for name, columns in made.columns.items()}
+
+    def column(one: Column) -> Any:
+        if isinstance(one, DatasetField):
+            assert given is not None
+            return (given.validity or EVER) if one.kind is Kind.TIMESPAN else given.fields[one.column]
+        if isinstance(one, DimensionKey):
+            return implied_value(repository.tables, made.group, known, one.element.name)
+        table = tables[one.element.name]
+        return repository.dialect.timespan(table, one.column) if one.kind is Kind.TIMESPAN else table.c[one.column]
+
+    return column
+
+
 def _relations(
-    full: DimensionGroup, needed: set[str], searches: Sequence[DatasetSearch], forced: set[Element]
+    full: DimensionGroup, needed: set[str], joined: Sequence[DimensionGroup], forced: set[Element]
 ) -> Iterable[Element]:
     """Choose the elements whose tables are joined for what they relate.
 
     Those that imply dimensions that nobody else speaks of are left out: every record has what it implies, so that they
     would change nothing.
     """
-    datasets = [set(search.dimensions.required) for search in searches]
+    datasets = [set(dimensions.required) for dimensions in joined]
     chosen = []
     for element in full.elements:
         known_by_datasets = any(known.issuperset((*element.required, *element.implied)) for known in datasets)
@@ -313,15 +408,21 @@ def _relations(
     return chosen[::-1]
 
 
-def _join_missing(repository: Repository, made: Combinations, needed: set[str]) -> None:
+def _join_missing(repository: Repository, made: Combinations, needed: set[str], given: Given | None) -> None:
     """Join tables of dimensions that no other table has, those first that have several of them."""
     universe = repository.universe
     while missing := needed - made.columns.keys():
         groups = {name: universe.group([name]) for name in universe.dimensions if name in missing}
         best = max(groups, key=lambda name: len(missing.intersection(groups[name].names)))
         element = universe.dimensions[best]
-        table = repository.tables.element(element)
+        table = _records(repository, element, given)
         made.add(table, _keys(element, table))
+
+
+def _records(repository: Repository, element: Element, given: Given | None) -> sa.FromClause:
+    """Give the table of an element, apart from one of the same name in the statement around."""
+    table = repository.tables.element(element)
+    return table if given is None else table.alias()
 
 
 def _keys(element: Element, table: sa.FromClause) -> dict[str, sa.ColumnElement[Any]]:

@@ -12,10 +12,13 @@ from butlerql.storage.registry import chains, combination_pages, dataset_types, 
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.combination_pages import Leading, Wanted
 from butlerql.storage.registry.combinations import check_relations, combine, lead_of
+from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
 from butlerql.storage.registry.dataset_searches import DatasetSearch
 from butlerql.storage.registry.keyed_records import Key
+from butlerql.storage.registry.orders import Order
 from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
 
@@ -45,6 +48,23 @@ class DataIdConditions(NamedTuple):
 
     is_impossible: bool = False
     """Whether it is known already that nothing fulfils them."""
+
+    condition: Condition | None = None
+    """What has to hold of what is wanted, or of what is related to it."""
+
+    order: Sequence[Order] = ()
+    """What they are ordered by, before their own order."""
+
+    def check(self, repository: Repository, dimensions: DimensionGroup, element: Element | None = None) -> None:
+        """See that dimensions can be related, where nothing has to be read.
+
+        Raises
+        ------
+        UnsupportedJoinError
+            Raised if they cannot.
+        """
+        joined = [search.dimensions for search in self.searches]
+        check_relations(repository, dimensions, joined, self.constraint, element, self.condition)
 
 
 async def find_conditions(
@@ -111,7 +131,7 @@ async def page(
         Raised if dimensions cannot be related.
     """
     if conditions.is_impossible:
-        check_relations(snapshot.repository, dimensions, conditions.searches, conditions.constraint)
+        conditions.check(snapshot.repository, dimensions)
         return Page([], [], has_next=False, has_previous=False)
     found = await combination_pages.page(snapshot, wanted(snapshot, dimensions, conditions), request)
     return (await _expanded(snapshot, dimensions, [found]))[0]
@@ -130,7 +150,7 @@ async def page_each(
         Raised if dimensions cannot be related.
     """
     if conditions.is_impossible:
-        check_relations(snapshot.repository, dimensions, conditions.searches, conditions.constraint)
+        conditions.check(snapshot.repository, dimensions)
         return [Page([], [], has_next=False, has_previous=False)] * conditions.parents
     together = wanted(snapshot, dimensions, conditions)
     if not together.can_share:
@@ -166,13 +186,16 @@ def wanted(
         dimensions,
         searches=conditions.searches,
         constraint=conditions.constraint,
+        condition=conditions.condition,
+        fields=[order.operand for order in conditions.order],
         element=element,
     )
     combinations = combined()
     names = dimensions.required if element is None else element.required
-    lead = lead_of(snapshot.repository, combinations, names, conditions.searches)
+    lead = None if conditions.order else lead_of(snapshot.repository, combinations, names, conditions.searches)
     leading = None if lead is None else Leading(lead, lambda lead: combined(lead=lead))
-    return Wanted(combinations, names, conditions.constraint, leading)
+    descending = [order.is_descending for order in conditions.order]
+    return Wanted(combinations, names, conditions.constraint, leading, descending)
 
 
 async def _conditions(
@@ -200,7 +223,7 @@ def _each(conditions: DataIdConditions) -> Iterator[DataIdConditions]:
     for parent in range(conditions.parents):
         searches = [DatasetSearch(search.dataset_type, [search.collections[parent]]) for search in conditions.searches]
         impossible = any(not search.collections[0] for search in searches)
-        yield DataIdConditions(searches, conditions.constraint, is_impossible=impossible)
+        yield conditions._replace(searches=searches, parents=1, is_impossible=impossible)
 
 
 async def _expanded(snapshot: Snapshot, dimensions: DimensionGroup, pages: Sequence[Page[Key]]) -> list[Page[DataId]]:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, NamedTuple, overload
+from typing import overload
 
-import sqlalchemy as sa
-
-from butlerql.storage.errors import AmbiguousCalibrationError
 from butlerql.storage.registry.collections import CollectionType
+from butlerql.storage.registry.dataset_rows import Bound, Read, Row, deduplicated, fetch
 from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.looked_rows import looked_rows
 from butlerql.storage.registry.page_filling import fill
-from butlerql.storage.registry.pages import Key, Page, PageRequest, check_key, cut_page
+from butlerql.storage.registry.pages import Key, Page, PageRequest, cut_page
 from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted, groups_of
 from butlerql.storage.snapshot import Snapshot
 
@@ -29,10 +28,6 @@ _ROWS = 4_000
 
 _FEWEST = 4
 """So few ranges are read in full at once, and so few rows of a range are worth a first look."""
-
-
-_Row = sa.Row[*tuple[Any, ...]]
-"""Parent, place and rank of a dataset, its UUID, and the required values of its data ID."""
 
 
 _SPARE = 32
@@ -57,22 +52,6 @@ class DatasetKeys(Sequence[Key]):
             return DatasetKeys(self._datasets[index])
         dataset = self._datasets[index]
         return (dataset.dataset_type.name, *dataset.data_id, dataset.uuid)
-
-
-class _Bound(NamedTuple):
-    """Where a page begins or ends within a dataset type: data ID, and UUID unless only the first found counts."""
-
-    key: Key
-    forward: bool
-
-
-class _Read(NamedTuple):
-    """What a statement must give."""
-
-    rows: int
-    backward: bool
-    wanted: Wanted
-    bounds: Sequence[_Bound]
 
 
 async def dataset_pages(
@@ -116,7 +95,7 @@ async def dataset_pages(
     return [_page(datasets, request) for datasets in await fill(snapshot, parts, parents, request, read)]
 
 
-def _datasets(part: Part, rows: Sequence[_Row]) -> list[Dataset]:
+def _datasets(part: Part, rows: Sequence[Row]) -> list[Dataset]:
     runs = [collection.key if collection.type is CollectionType.RUN else None for collection in part.collections]
     kind = part.dataset_type
     # Tens of thousands at a time: this makes the named tuples without a call of Python each.
@@ -133,20 +112,23 @@ def _page(found: list[Dataset], request: PageRequest) -> Page[Dataset]:
 
 async def _read(
     snapshot: Snapshot, batch: Sequence[Part], request: PageRequest, *, wanted: Wanted, filters: Sequence[Filter]
-) -> dict[tuple[int, int], Sequence[_Row]]:
+) -> dict[tuple[int, int], Sequence[Row]]:
     """Read up to a page's worth of rows of each part, by parent and place, in the order of the request."""
-    bounded: dict[str, list[_Bound]] = {}
+    bounded: dict[str, list[Bound]] = {}
     for key, forward in ((request.after, True), (request.before, False)):
         if key is not None:
-            bounded.setdefault(key[0], []).append(_Bound(key[1:], forward))
-    result: dict[tuple[int, int], Sequence[_Row]] = {}
+            bounded.setdefault(key[0], []).append(Bound(key[1:], forward))
+    result: dict[tuple[int, int], Sequence[Row]] = {}
     for name in (*bounded, None):
         bounds = bounded[name] if name is not None else ()
-        ask = _Read(request.limit + 1, request.backward, wanted, bounds)
+        ask = Read(request.limit + 1, request.backward, wanted, bounds)
         chosen = [
             part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name
         ]
         for group in groups_of(snapshot.repository, chosen, filters):
+            if group.looks:
+                result |= {part[:2]: await _looked(snapshot, group, part, ask) for part in group.parts}
+                continue
             rows = await _rows(snapshot, group, ask)
             if len(group.parts) == 1:
                 result[group.parts[0][:2]] = rows
@@ -155,23 +137,33 @@ async def _read(
     return result
 
 
-async def _rows(snapshot: Snapshot, group: TableGroup, ask: _Read) -> Sequence[_Row]:
+async def _looked(snapshot: Snapshot, group: TableGroup, part: Part, ask: Read) -> Sequence[Row]:
+    """Read a page's worth of rows of a part whose regions have to be looked at."""
+    found: list[Row] = []
+    async for rows in looked_rows(snapshot, group, part, ask):
+        found += rows
+        if len(found) >= ask.rows:
+            break
+    return found[: ask.rows]
+
+
+async def _rows(snapshot: Snapshot, group: TableGroup, ask: Read) -> Sequence[Row]:
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
     few = max(_FEWEST, _ROWS // group.size)
     if group.size <= _FEWEST or few >= ask.rows:
         return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
-    seen = await _fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
+    seen = await fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
     exhausted = _exhausted(seen, few, ask)
     if not exhausted:
-        return _deduplicated(seen, group, ask)
+        return deduplicated(seen, group, ask)
     full = group.sources("long_ranges", lambda part, rank: (part.parent, part.place, rank) in exhausted)
     rest = group.sources("ranges", lambda part, rank: (part.parent, part.place, rank) not in exhausted)
     sources = [(source, ask.rows) for source in full] + [(source, few) for source in rest]
     return await _distinct(snapshot, sources, ask, single=single)
 
 
-def _exhausted(seen: Sequence[_Row], few: int, ask: _Read) -> set[tuple[int, int, int]]:
+def _exhausted(seen: Sequence[Row], few: int, ask: Read) -> set[tuple[int, int, int]]:
     """Collections of which more rows may lie before the end of their parent's page than were read."""
     found: set[tuple[int, int, int]] = set()
     read: dict[tuple[int, int, int], int] = {}
@@ -192,8 +184,8 @@ def _exhausted(seen: Sequence[_Row], few: int, ask: _Read) -> set[tuple[int, int
 
 
 async def _distinct(
-    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: _Read, *, single: bool
-) -> Sequence[_Row]:
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: Read, *, single: bool
+) -> Sequence[Row]:
     """Read rows and drop what is there twice; where that leaves too little, read more at once."""
     if not sources:
         return []
@@ -202,101 +194,8 @@ async def _distinct(
     # Runs that shadow each other seldom have more than a tenth in common.
     limit = (ask.rows if once else ask.rows + max(_SPARE, ask.rows // 8)) if single else None
     while True:
-        rows = await _fetch(snapshot, sources, ask, limit)
-        kept = _deduplicated(rows, group, ask)
+        rows = await fetch(snapshot, sources, ask, limit)
+        kept = deduplicated(rows, group, ask)
         if limit is None or len(rows) < limit or len(kept) >= ask.rows:
             return kept
         limit *= 4
-
-
-async def _fetch(
-    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: _Read, limit: int | None
-) -> Sequence[_Row]:
-    """Run the statement: the first rows of each range, merged in the order of the request."""
-    selects = [_selected(source, most, ask) for source, most in sources]
-    merged = sa.union_all(*selects).subquery() if len(selects) > 1 else selects[0].subquery()
-    columns = list(merged.c)
-    parent, place, rank, uuid, *values = columns
-    down = sa.desc if ask.backward else sa.asc
-    order = [
-        parent,
-        down(place),
-        *(down(value) for value in values),
-        down(uuid) if ask.wanted is Wanted.DATASETS else rank,
-    ]
-    statement = sa.select(*columns).order_by(*order)
-    return await snapshot.rows(statement if limit is None else statement.limit(limit))
-
-
-def _selected(source: Source, most: int, ask: _Read) -> sa.Select[Any]:
-    """Select at most so many rows of each range of a source."""
-    names = source.group.dimensions.required
-
-    def first_rows(table: sa.FromClause) -> sa.Select[Any]:
-        values = [table.c[name] for name in names]
-        rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
-        if source.certified and ask.wanted is not Wanted.FIRST:
-            rows = rows.where(source.first_certification(table, ask.wanted))
-        order = [*values, table.c.dataset_id] if source.certified else values
-        return rows.order_by(*(column.desc() if ask.backward else column.asc() for column in order)).limit(most)
-
-    joined, table, conditions = source.dialect.top_rows(source.ranges, source.table, first_rows)
-    ranges = source.ranges.c
-    columns = [ranges.parent, ranges.place, ranges.rank, table.c.dataset_id, *(table.c[name] for name in names)]
-    return sa.select(*columns).select_from(joined).where(*conditions)
-
-
-def _between(
-    values: Sequence[sa.ColumnElement[Any]], uuid: sa.ColumnElement[str], ask: _Read
-) -> list[sa.ColumnElement[bool]]:
-    """Conditions of the bounds, in a form that an index on the values serves."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    for bound, forward in ask.bounds:
-        check_key(bound, [*(value.type for value in values), uuid.type])
-        *key, last = bound
-        beyond = ">" if forward else "<"
-        if not values:
-            conditions.append(
-                sa.false() if ask.wanted is not Wanted.DATASETS else uuid.op(beyond, is_comparison=True)(last)
-            )
-            continue
-        columns = sa.tuple_(*values)
-        limit = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
-        if ask.wanted is not Wanted.DATASETS:
-            conditions.append(columns.op(beyond, is_comparison=True)(limit))
-        else:
-            conditions.append(columns.op(f"{beyond}=", is_comparison=True)(limit))
-            inside = uuid > last if forward else uuid < last
-            conditions.append(sa.or_(*(column != value for column, value in zip(values, key, strict=True)), inside))
-    return conditions
-
-
-def _deduplicated(rows: Sequence[_Row], group: TableGroup, ask: _Read) -> Sequence[_Row]:
-    """Keep each dataset once, or the first found of each data ID."""
-    if ask.wanted is Wanted.DATASETS and group.disjoint:
-        return rows
-    kept: list[_Row] = []
-    part: tuple[int, int] | None = None
-    for row in rows:
-        if (row[0], row[1]) != part:
-            part, last = (row[0], row[1]), None
-        values = row[4:]
-        if last is None or values != last[4:]:
-            last = row
-            kept.append(row)
-        elif ask.wanted is Wanted.DATASETS:
-            if row[3] != last[3]:
-                last = row
-                kept.append(row)
-        elif ask.wanted is Wanted.FIRST and row[2] == last[2]:
-            raise _ambiguous(group, row)
-    return kept
-
-
-def _ambiguous(group: TableGroup, row: _Row) -> AmbiguousCalibrationError:
-    part = next(part for part in group.parts if (part.parent, part.place) == (row[0], row[1]))
-    data_id = dict(zip(group.dimensions.required, row[4:], strict=True))
-    return AmbiguousCalibrationError(
-        f"Collection '{part.collections[row[2]].name}' has several certified datasets of type "
-        f"'{part.dataset_type.name}' for {data_id}. Give a timespan (findDataset), or do not ask for the first only."
-    )

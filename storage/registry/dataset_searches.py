@@ -13,7 +13,18 @@ from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup
 
-__all__ = ["PARENT", "Columns", "DatasetSearch", "Lead", "SearchedTable", "Validity", "overlaps", "searched_tables"]
+__all__ = [
+    "EVER",
+    "PARENT",
+    "Columns",
+    "DatasetSearch",
+    "Given",
+    "Lead",
+    "SearchedTable",
+    "Validity",
+    "overlaps",
+    "searched_tables",
+]
 
 PARENT = "#parent"
 """Name of the column that tells which parent a row belongs to; no dimension can have such a name."""
@@ -22,6 +33,10 @@ Columns = Mapping[str, sa.ColumnElement[Any]]
 
 Validity = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
 """Begin and end of a timespan."""
+
+
+EVER: Validity = sa.literal(MINIMUM, sa.BigInteger), sa.literal(MAXIMUM, sa.BigInteger)
+"""All of time."""
 
 
 class DatasetSearch(NamedTuple):
@@ -52,6 +67,20 @@ class Lead(NamedTuple):
 
     table: sa.FromClause
     """The tags table, or an alias of it."""
+
+
+class Given(NamedTuple):
+    """A dataset that is there already: a row of what combinations are looked for beside."""
+
+    dimensions: DimensionGroup
+    columns: Columns
+    """Of its required dimensions."""
+
+    validity: Validity | None
+    """When it has to be valid; None if it is no calibration."""
+
+    fields: Columns
+    """What conditions may say of it: ``dataset_id``, ``run``, ``collection``, ``ingest_date``."""
 
 
 class SearchedTable(NamedTuple):
@@ -97,8 +126,7 @@ def searched_tables(repository: Repository, search: DatasetSearch, lead: Lead | 
             conditions.append(alias.c.collection.in_(sa.select(wanted.c["key"])))
         else:
             conditions.append(alias.c.collection == found[0][1])
-        always = sa.literal(MINIMUM, sa.BigInteger), sa.literal(MAXIMUM, sa.BigInteger)
-        validity = repository.dialect.timespan(alias, "timespan") if certified else always
+        validity = repository.dialect.timespan(alias, "timespan") if certified else EVER
         parts.append(SearchedTable(source, columns, conditions, validity))
     return parts
 

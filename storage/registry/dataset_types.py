@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _CACHE = "dataset types"
+_COMPONENTS = 1_000
+"""Places that are left for the components of each dataset type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,12 @@ async def find_or_none(snapshot: Snapshot, name: str) -> DatasetType | None:
 
 
 async def position(snapshot: Snapshot, dataset_type: DatasetType) -> int:
-    """Tell the place of a dataset type in the order of names; a component has its parent's."""
-    return (await _known(snapshot)).positions[dataset_type.parent_name]
+    """Tell the place of a dataset type in the order of names; components follow their parent."""
+    place = (await _known(snapshot)).positions[dataset_type.parent_name] * _COMPONENTS
+    if dataset_type.component is None:
+        return place
+    kept = await parent(snapshot, dataset_type)
+    return place + 1 + list(_component_classes(snapshot, kept)).index(dataset_type.component)
 
 
 async def parent(snapshot: Snapshot, dataset_type: DatasetType) -> DatasetType:

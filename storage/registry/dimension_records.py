@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from butlerql.storage.errors import UnsupportedJoinError
 from butlerql.storage.registry import combination_pages
-from butlerql.storage.registry.combinations import check_relations
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.data_ids import DataIdConditions, wanted
 from butlerql.storage.registry.keyed_records import Key, select_records
@@ -71,7 +70,7 @@ async def page(
             f"The registry does not list the pixels of {element.name}: it has no records of them."
         )
     if conditions.is_impossible:
-        check_relations(snapshot.repository, group, conditions.searches, conditions.constraint, element)
+        conditions.check(snapshot.repository, group, element)
         return Page([], [], has_next=False, has_previous=False)
     found = await combination_pages.page(snapshot, wanted(snapshot, group, conditions, element), request)
     records = await by_keys(snapshot, element, found.rows)

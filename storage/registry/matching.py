@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from butlerql.storage.errors import UnsupportedJoinError
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.chains import search_path
+from butlerql.storage.registry.combinations import check_relations
 from butlerql.storage.registry.data_id_values import DataId
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.extents import timespans
-from butlerql.storage.registry.ranges import Part
-from butlerql.storage.registry.selection import whole_types
+from butlerql.storage.registry.ranges import Part, Wanted
+from butlerql.storage.registry.selection import DatasetSets
 from butlerql.storage.registry.summaries import candidates
+from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup
 
-__all__ = ["DataIdMatch", "matching_parts"]
+__all__ = ["DataIdMatch", "matching_datasets"]
 
 
 class DataIdMatch(StrEnum):
@@ -35,8 +38,11 @@ class DataIdMatch(StrEnum):
     WITHIN = "WITHIN"
     """Required dimensions among its group."""
 
+    RELATED = "RELATED"
+    """Any, joined as the Butler's ``query_all_datasets`` does: through relationships and overlap on the sky."""
 
-async def matching_parts(
+
+async def matching_datasets(
     snapshot: Snapshot,
     data_ids: Sequence[DataId],
     *,
@@ -44,8 +50,9 @@ async def matching_parts(
     names: Sequence[str],
     match: DataIdMatch,
     include_dimensionless: bool,
-) -> list[Part]:
-    """Find where datasets that match data IDs may be; the parents of the parts are the data IDs.
+    wanted: Wanted = Wanted.DATASETS,
+) -> DatasetSets:
+    """Find where datasets that match data IDs may be; the parents are the data IDs.
 
     Parameters
     ----------
@@ -61,36 +68,45 @@ async def matching_parts(
         How data IDs may relate.
     include_dimensionless
         Whether dataset types without dimensions, which every data ID has, count too.
+    wanted
+        What of the datasets that are found counts.
 
     Raises
     ------
-    UnknownDatasetTypeError, UnknownCollectionError
+    UnknownDatasetTypeError, UnknownComponentError, UnknownCollectionError
         Raised if something is named in full and is not there.
-    InvalidArgumentError
-        Raised if a component is named.
     """
     path = await search_path(snapshot, collections)
-    kinds = await whole_types(snapshot, names)
-    wanted: list[tuple[int, DatasetType, Mapping[str, Any]]] = []
+    kinds = await dataset_types.match(snapshot, names)
+    asked: list[tuple[int, DatasetType, Mapping[str, Any]]] = []
+    unrelated: dict[str, None] = {}
     for parent, data_id in enumerate(data_ids):
         for kind in kinds:
             values = _values(kind.dimensions, data_id, match, include_dimensionless=include_dimensionless)
-            if values is not None:
-                wanted.append((parent, kind, values))
-    where = await candidates(snapshot, path, {kind for _, kind, _ in wanted})
-    periods = await timespans(snapshot, data_ids) if any(kind.is_calibration for _, kind, _ in wanted) else None
-    return [
-        Part(
-            parent,
-            await dataset_types.position(snapshot, kind),
-            kind,
-            where[kind],
-            [values],
-            None if periods is None else periods[parent],
-        )
-        for parent, kind, values in wanted
+            if values is None:
+                continue
+            if _is_related(snapshot.repository, kind.dimensions, values):
+                asked.append((parent, kind, values))
+            else:
+                unrelated[kind.name] = None
+    where = await candidates(snapshot, path, {kind for _, kind, _ in asked})
+    # What is related says by itself when calibrations have to be valid.
+    is_timed = match is not DataIdMatch.RELATED and any(kind.is_calibration for _, kind, _ in asked)
+    periods = await timespans(snapshot, data_ids) if is_timed else [None] * len(data_ids)
+    parts = [
+        Part(parent, await dataset_types.position(snapshot, kind), kind, where[kind], [values], periods[parent])
+        for parent, kind, values in asked
         if where[kind]
     ]
+    return DatasetSets(parts, len(data_ids), wanted, unrelated=list(unrelated))
+
+
+def _is_related(repository: Repository, dimensions: DimensionGroup, values: Mapping[str, Any]) -> bool:
+    try:
+        check_relations(repository, dimensions, [dimensions], values)
+    except UnsupportedJoinError:
+        return False
+    return True
 
 
 def _values(
@@ -104,6 +120,8 @@ def _values(
         fits = dimensions is own
     elif match is DataIdMatch.CONTAINING:
         fits = set(own.names).issubset(dimensions.names)
+    elif match is DataIdMatch.RELATED:
+        fits = True
     else:
         fits = set(dimensions.required).issubset(own.names)
     if not fits:

@@ -6,12 +6,25 @@ from collections.abc import Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.errors import BadCursorError
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Key", "Page", "PageRequest", "bounds", "check_key", "cut", "cut_page", "ordered", "page_of", "pages_of"]
+__all__ = [
+    "Key",
+    "OrderBy",
+    "Ordering",
+    "Page",
+    "PageRequest",
+    "bounds",
+    "check_key",
+    "columns_of",
+    "cut",
+    "cut_page",
+    "ordered",
+    "page_of",
+    "pages_of",
+]
 
 Row = TypeVar("Row")
 
@@ -37,7 +50,23 @@ class Page(NamedTuple, Generic[Row]):
     has_previous: bool
 
 
-def check_key(key: Key, types: Sequence[TypeEngine[Any]]) -> None:
+class Ordering(NamedTuple):
+    """A column that orders a set, and may be NULL: NULLs come last, whichever way it goes."""
+
+    column: sa.ColumnElement[Any]
+    is_descending: bool = False
+
+
+OrderBy = sa.ColumnElement[Any] | Ordering
+"""A column that orders a set; one by itself ascends and is never NULL, so that indexes serve."""
+
+
+def columns_of(order: Sequence[OrderBy]) -> list[sa.ColumnElement[Any]]:
+    """List the columns of an order."""
+    return [term.column if isinstance(term, Ordering) else term for term in order]
+
+
+def check_key(key: Key, order: Sequence[OrderBy]) -> None:
     """See that a key has the values that a cursor of this connection would have.
 
     Raises
@@ -45,26 +74,54 @@ def check_key(key: Key, types: Sequence[TypeEngine[Any]]) -> None:
     BadCursorError
         Raised if it has not: somebody made the cursor up.
     """
-    fits = len(key) == len(types) and all(
-        type(value) is kind.python_type and (type(value) is not int or -(2**63) <= value < 2**63)
-        for value, kind in zip(key, types, strict=True)
+    fits = len(key) == len(order) and all(
+        (value is None and isinstance(term, Ordering))
+        or (type(value) is column.type.python_type and (type(value) is not int or -(2**63) <= value < 2**63))
+        for value, term, column in zip(key, order, columns_of(order), strict=True)
     )
     if not fits:
         raise BadCursorError("This is not a cursor of this field. Use one that it gave, as it was given.")
 
 
-def bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[bool]]:
+def bounds(order: Sequence[OrderBy], request: PageRequest) -> list[sa.ColumnElement[bool]]:
     """Conditions that a row is between the keys of a request."""
     conditions: list[sa.ColumnElement[bool]] = []
-    for key, operator in ((request.after, ">"), (request.before, "<")):
-        if key is not None:
-            check_key(key, [column.type for column in columns])
-            values = [
-                sa.bindparam(None, value, type_=column.type, unique=True)
-                for value, column in zip(key, columns, strict=True)
-            ]
+    columns = columns_of(order)
+    for key, is_after in ((request.after, True), (request.before, False)):
+        if key is None:
+            continue
+        check_key(key, order)
+        values = [
+            sa.bindparam(None, value, type_=column.type, unique=True)
+            for value, column in zip(key, columns, strict=True)
+        ]
+        if any(isinstance(term, Ordering) for term in order):
+            conditions.append(_beyond(order, key, values, is_after=is_after))
+        else:
+            operator = ">" if is_after else "<"
             conditions.append(sa.tuple_(*columns).op(operator, is_comparison=True)(sa.tuple_(*values)))
     return conditions
+
+
+def _beyond(
+    order: Sequence[OrderBy], key: Key, values: Sequence[sa.ColumnElement[Any]], *, is_after: bool
+) -> sa.ColumnElement[bool]:
+    """Condition that a row stands behind (or in front of) a key, term by term."""
+    cases: list[sa.ColumnElement[bool]] = []
+    same: list[sa.ColumnElement[bool]] = []
+    for term, content, value in zip(order, key, values, strict=True):
+        column, is_descending = (term.column, term.is_descending) if isinstance(term, Ordering) else (term, False)
+        if content is None:
+            if not is_after:
+                cases.append(sa.and_(*same, column.is_not(None)))
+            same.append(column.is_(None))
+            continue
+        farther: sa.ColumnElement[bool] = column > value if is_after is not is_descending else column < value
+        if isinstance(term, Ordering) and is_after:
+            farther = sa.or_(farther, column.is_(None))
+        cases.append(sa.and_(*same, farther))
+        same.append(column == value)
+    return sa.or_(sa.false(), *cases)
 
 
 def cut(rows: Sequence[tuple[Key, Row]], request: PageRequest) -> Page[Row]:
@@ -86,13 +143,21 @@ def cut_page(rows: list[Row], keys: Sequence[Key], request: PageRequest, *, more
     )
 
 
-def ordered(columns: Sequence[sa.ColumnElement[Any]], request: PageRequest) -> list[sa.ColumnElement[Any]]:
+def ordered(order: Sequence[OrderBy], request: PageRequest) -> list[sa.ColumnElement[Any]]:
     """Columns of an order, in the direction of a request."""
-    return [column.desc() if request.backward else column.asc() for column in columns]
+    result: list[sa.ColumnElement[Any]] = []
+    for term in order:
+        if isinstance(term, Ordering):
+            down = term.is_descending is not request.backward
+            column = term.column.desc() if down else term.column.asc()
+            result.append(column.nulls_first() if request.backward else column.nulls_last())
+        else:
+            result.append(term.desc() if request.backward else term.asc())
+    return result
 
 
 async def page_of(
-    snapshot: Snapshot, statement: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], request: PageRequest
+    snapshot: Snapshot, statement: sa.Select[Any], key: Sequence[OrderBy], request: PageRequest
 ) -> Page[sa.Row[*tuple[Any, ...]]]:
     """Read one page of a statement.
 
@@ -103,12 +168,12 @@ async def page_of(
     statement
         What to page through, without order and limit.
     key
-        Columns of the order; together they are unique and not NULL. They are appended to the rows that come back.
+        Columns of the order; together they are unique. They are appended to the rows that come back.
     request
         Which page.
     """
     found = await snapshot.rows(
-        statement.add_columns(*key)
+        statement.add_columns(*columns_of(key))
         .where(*bounds(key, request))
         .order_by(*ordered(key, request))
         .limit(request.limit + 1)
@@ -121,7 +186,7 @@ async def pages_of(
     snapshot: Snapshot,
     statement: sa.Select[Any],
     parent: sa.ColumnElement[int],
-    key: Sequence[sa.ColumnElement[Any]],
+    key: Sequence[OrderBy],
     parents: int,
     request: PageRequest,
 ) -> list[Page[sa.Row[*tuple[Any, ...]]]]:
@@ -132,7 +197,7 @@ async def pages_of(
     """
     order = ordered(key, request)
     ranked = (
-        statement.add_columns(*key, parent.label("_parent"))
+        statement.add_columns(*columns_of(key), parent.label("_parent"))
         .where(*bounds(key, request))
         .add_columns(sa.func.row_number().over(partition_by=parent, order_by=order).label("_rank"))
         .subquery()

@@ -13,21 +13,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.registry.collections import Collection, CollectionType
+from butlerql.storage.registry.combinations import Combinations, combine
+from butlerql.storage.registry.conditions import Condition, Look
+from butlerql.storage.registry.dataset_fields import dataset_fields
+from butlerql.storage.registry.dataset_searches import EVER, Columns, Given, Validity
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.repository import Repository
-from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "counts", "existing", "groups_of"]
+__all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "groups_of"]
 
 
 class Wanted(StrEnum):
@@ -61,9 +65,12 @@ class Part(NamedTuple):
     collections
         Where to look, in search order, without chains.
     data_ids
-        What their data IDs must hold, any of these. All name the same dimensions, required or implied ones.
+        What their data IDs must hold, any of these, all of the same dimensions; what is not among those of the
+        dataset type is related to it.
     validity
         What the validity of certified ones must overlap; None where any will do.
+    condition
+        What has to hold of them, or of something that is related to them.
     """
 
     parent: int
@@ -72,6 +79,7 @@ class Part(NamedTuple):
     collections: Sequence[Collection]
     data_ids: Sequence[Mapping[str, Any]] = ({},)
     validity: Timespan | None = None
+    condition: Condition | None = None
 
     @property
     def size(self) -> int:
@@ -89,12 +97,61 @@ class TableGroup:
     calibs: sa.Table | None
     constrained: tuple[str, ...]
     filters: Sequence[Filter]
+    condition: Condition | None = None
     parts: list[Part] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Number of ranges."""
         return sum(part.size for part in self.parts)
+
+    @cached_property
+    def foreign(self) -> list[str]:
+        """Constrained dimensions that the dataset types do not have."""
+        return [name for name in self.constrained if name not in self.dimensions.names]
+
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether calibrations have to be valid at the time of what is related to them."""
+        return any(one.type is CollectionType.CALIBRATION for part in self.parts for one in part.collections)
+
+    @cached_property
+    def looks(self) -> Sequence[Look]:
+        """Regions that have to be looked at: the database finds more than there is."""
+        if self.condition is None and not self.foreign:
+            return ()
+        columns = {name: sa.column(name, self.repository.tables.dimension_type(name)) for name in self.constrained}
+        columns |= {name: sa.column(name) for name in self.dimensions.required}
+        return self.related(columns, EVER, self.tags.c, columns).looks
+
+    def related(
+        self,
+        columns: Columns,
+        validity: Validity,
+        row: ReadOnlyColumnCollection[str, Any],
+        values: Columns,
+    ) -> Combinations:
+        """Join what the condition speaks of, and the dimensions that are foreign, to a row.
+
+        Parameters
+        ----------
+        columns
+            Of the row's required dimensions.
+        validity
+            When it is valid.
+        row
+            Its columns, among them ``dataset_id`` and ``collection``.
+        values
+            Columns of the values of the constrained dimensions.
+        """
+        given = Given(
+            self.dimensions,
+            columns,
+            validity if self.is_timed else None,
+            dataset_fields(self.repository, row.dataset_id, row.collection),
+        )
+        constraint = {name: values[name] for name in self.foreign}
+        return combine(self.repository, self.dimensions, constraint=constraint, condition=self.condition, given=given)
 
     @property
     def disjoint(self) -> bool:
@@ -154,6 +211,29 @@ class Source:
 
         It refers to the ranges, or, if asked for, holds them, outermost.
         """
+        related = self._related(table)
+        statement = self._within(table, [self.ranges] if with_ranges else [])
+        if related is None:
+            return statement
+        if related.source is None:
+            return statement.where(*related.conditions)
+        something = related.select().add_columns(sa.literal(1)).correlate(table, self.ranges)
+        return statement.where(something.exists())
+
+    def looked_at(self, table: sa.FromClause, elements: Sequence[Element]) -> sa.Select[Any]:
+        """Select the rows of an alias of the table that are in a range, with what is related to them.
+
+        Columns are the ``dataset_id``, the ``collection``, and the required dimensions of some elements.
+        """
+        related = self._related(table)
+        assert related is not None
+        keys = [related.columns[name][0] for element in elements for name in element.required]
+        joined = [self.ranges] if related.source is None else [self.ranges, related.source]
+        statement = self._within(table, joined).where(*related.conditions)
+        return statement.add_columns(table.c.dataset_id, table.c.collection, *keys).distinct()
+
+    def _within(self, table: sa.FromClause, joined: Sequence[sa.FromClause]) -> sa.Select[Any]:
+        """Select the rows in a range, but for what is related to them, together with other tables."""
         group, ranges = self.group, self.ranges
         tables = group.repository.tables
         values = {name: table.c[name] for name in group.dimensions.required}
@@ -163,12 +243,11 @@ class Source:
             *(
                 implied_value(tables, group.dimensions, values, name) == ranges.c[f"value_{name}"]
                 for name in group.constrained
+                if name not in group.foreign
             ),
-            *(condition(table) for condition in group.filters),
+            *self._own(table),
         ]
-        if self.certified:
-            conditions.append(self._valid(table))
-        sources: list[sa.FromClause] = [ranges] if with_ranges else []
+        sources: list[sa.FromClause] = list(joined[:1])
         known: dict[str, sa.ColumnElement[Any]] = {name: ranges.c[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()
@@ -176,23 +255,32 @@ class Source:
             conditions += [records.c[name] == known[name] for name in element.required if name in known]
             known[element.name] = records.c[element.primary_key.name]
             conditions.append(table.c[element.name] == known[element.name])
-        return sa.select().select_from(reduce(self.dialect.each, [*sources, table])).where(*conditions)
+        return sa.select().select_from(reduce(self.dialect.each, [*sources, table, *joined[1:]])).where(*conditions)
 
     def first_certification(self, table: sa.FromClause, wanted: Wanted) -> sa.ColumnElement[bool]:
         """Condition that what is certified several times in a collection is seen once."""
         other = self.table.alias()
         same = ["dataset_id"] if wanted is Wanted.DATASETS else ["dataset_type_id", *self.group.dimensions.required]
-        earlier = [
-            *(other.c[name] == table.c[name] for name in ("collection", *same)),
-            other.c.id < table.c.id,
-            self._valid(other),
-            *(condition(other) for condition in self.group.filters),
-        ]
-        return ~sa.select(other.c.id).where(*earlier).correlate(table, self.ranges).exists()
+        earlier = [*(other.c[name] == table.c[name] for name in ("collection", *same)), other.c.id < table.c.id]
+        return ~self.rows(other).add_columns(other.c.id).where(*earlier).correlate(table, self.ranges).exists()
 
-    def _valid(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
-        begin, end = self.dialect.timespan(table, "timespan")
-        return sa.and_(begin < self.ranges.c.valid_to, end > self.ranges.c.valid_from)
+    def _own(self, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
+        """Conditions on a row beside those of its range and of what is related to it."""
+        conditions = [condition(table) for condition in self.group.filters]
+        if self.certified:
+            begin, end = self.dialect.timespan(table, "timespan")
+            conditions.append(sa.and_(begin < self.ranges.c.valid_to, end > self.ranges.c.valid_from))
+        return conditions
+
+    def _related(self, table: sa.FromClause) -> Combinations | None:
+        """Join to a row what conditions speak of; None if they speak of nothing."""
+        group = self.group
+        if group.condition is None and not group.foreign:
+            return None
+        columns = {name: table.c[name] for name in group.dimensions.required}
+        values = {name: self.ranges.c[f"value_{name}"] for name in group.constrained}
+        validity = self.dialect.timespan(table, "timespan") if self.certified else EVER
+        return group.related(columns, validity, table.c, values)
 
     def _skipped(self) -> list[Element]:
         """Elements whose values are tried one after another, so that the index can be used behind them.
@@ -209,57 +297,21 @@ class Source:
 
 def groups_of(repository: Repository, parts: Iterable[Part], filters: Sequence[Filter] = ()) -> list[TableGroup]:
     """Put the parts together that one statement can answer; parts that can have nothing are left out."""
-    groups: dict[tuple[str, tuple[str, ...]], TableGroup] = {}
+    groups: dict[tuple[Any, ...], TableGroup] = {}
     for part in parts:
         if not part.collections or not part.data_ids:
             continue
         kind = part.dataset_type
-        constrained = tuple(name for name in kind.dimensions.names if name in part.data_ids[0])
-        group = groups.get((kind.tags_table, constrained))
+        constrained: tuple[str, ...] = ()
+        if part.data_ids[0]:
+            constrained = tuple(name for name in repository.universe.dimensions if name in part.data_ids[0])
+        identity = (kind.tags_table, constrained, part.condition)
+        group = groups.get(identity)
         if group is None:
             tags = repository.tables.tags(kind.tags_table, kind.dimensions)
-            group = TableGroup(repository, kind.dimensions, tags, None, constrained, filters)
-            groups[kind.tags_table, constrained] = group
+            group = TableGroup(repository, kind.dimensions, tags, None, constrained, filters, part.condition)
+            groups[identity] = group
         if kind.calibs_table is not None and group.calibs is None:
             group.calibs = repository.tables.calibs(kind.calibs_table, kind.dimensions)
         group.parts.append(part)
     return list(groups.values())
-
-
-async def existing(snapshot: Snapshot, parts: Iterable[Part]) -> set[tuple[int, int]]:
-    """Tell which parts hold anything, by parent and place."""
-    found: set[tuple[int, int]] = set()
-    for group in groups_of(snapshot.repository, parts):
-        for source in group.sources():
-            rows = source.rows(source.table.alias()).add_columns(sa.literal(1)).correlate(source.ranges)
-            ranges = source.ranges
-            statement = sa.select(ranges.c.parent, ranges.c.place).where(rows.exists()).distinct()
-            found.update((parent, place) for parent, place in await snapshot.rows(statement))
-    return found
-
-
-async def counts(
-    snapshot: Snapshot, parts: Iterable[Part], parents: int, wanted: Wanted, filters: Sequence[Filter] = ()
-) -> list[int]:
-    """Count what is wanted, for each parent."""
-    result = [0] * parents
-    for group in groups_of(snapshot.repository, parts, filters):
-        once = wanted is Wanted.DATASETS and group.disjoint
-        selects = []
-        for source in group.sources():
-            rows, ranges = source.table.alias(), source.ranges
-            dimensions = [rows.c[name] for name in group.dimensions.required]
-            columns = [
-                ranges.c.parent,
-                ranges.c.place,
-                *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
-            ]
-            selects.append(source.rows(rows, with_ranges=True).add_columns(*columns))
-        # A union of one select alone would not drop anything.
-        entries = sa.union_all(*selects).subquery()
-        if not once:
-            entries = sa.select(*entries.c).distinct().subquery()
-        statement = sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
-        for parent, count in await snapshot.rows(statement):
-            result[parent] += count
-    return result

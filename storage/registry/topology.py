@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from butlerql.storage.errors import UnsupportedJoinError
 from butlerql.storage.universe import DimensionGroup, Element
@@ -50,7 +50,9 @@ def chosen_elements(group: DimensionGroup, topology: str) -> dict[str, Element]:
     }
 
 
-def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> tuple[Element, Element] | None:
+def overlap_to_join(
+    group: DimensionGroup, joined: Iterable[DimensionGroup], named: Iterable[Sequence[Element]] = ()
+) -> tuple[Element, Element] | None:
     """Find the two elements whose regions have to overlap for a combination of dimensions to be one that exists.
 
     Parameters
@@ -59,6 +61,8 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
         All dimensions of a query.
     joined
         Dimensions of what is in the query that relates its dimensions by itself: datasets.
+    named
+        Pairs of elements whose overlap a condition asks for: they need no other.
 
     Returns
     -------
@@ -68,7 +72,8 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
     Raises
     ------
     UnsupportedJoinError
-        Raised if it cannot be told which regions have to overlap, or if the registry does not know which do.
+        Raised if it cannot be told which regions have to overlap, if the registry does not know which do, or if the
+        overlap of a pair means nothing: both are of one family, and related by their dimensions.
 
     Notes
     -----
@@ -82,6 +87,14 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
         present = {element.name for element in dimensions.elements}
         together = [family for family, element in chosen.items() if element.name in present]
         merged = set().union(*(connected[family] for family in together))
+        connected |= dict.fromkeys(merged, merged)
+    for pair in named:
+        families = [_family(element) for element in pair]
+        if families[0] == families[1]:
+            raise UnsupportedJoinError(
+                f"{pair[0].name} and {pair[1].name} are related by their dimensions. Leave out that their regions overlap."
+            )
+        merged = set().union(*(connected[family] for family in families))
         connected |= dict.fromkeys(merged, merged)
     parts = list({id(part): part for part in connected.values()}.values())
     if len(parts) < 2:
@@ -98,6 +111,12 @@ def overlap_to_join(group: DimensionGroup, joined: Iterable[DimensionGroup]) -> 
             f"{group.universe.skypix_common} only. Name a dataset type that has both."
         )
     return first, second
+
+
+def _family(element: Element) -> str:
+    family = split_skypix(element.name)[0] if element.is_skypix else element.spatial
+    assert family is not None
+    return family
 
 
 def _listed(chosen: Mapping[str, Element]) -> str:

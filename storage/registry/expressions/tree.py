@@ -19,7 +19,7 @@ both become, and the compiler makes SQL of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -49,6 +49,7 @@ __all__ = [
     "TimespanBound",
     "Truth",
     "columns_of",
+    "elements_of",
 ]
 
 
@@ -244,9 +245,9 @@ class Or:
 Predicate = Constant | Truth | IsNull | Comparison | Overlaps | InValues | InRange | Matches | Not | And | Or
 
 
-def columns_of(predicate: Predicate) -> Iterator[Column]:
-    """Go through the columns that a predicate refers to; the same may come several times."""
-    pending: list[Any] = [predicate]
+def columns_of(node: Predicate | Operand) -> Iterator[Column]:
+    """Go through the columns that a predicate or operand refers to; the same may come several times."""
+    pending: list[Any] = [node]
     while pending:
         node = pending.pop()
         match node:
@@ -260,3 +261,8 @@ def columns_of(predicate: Predicate) -> Iterator[Column]:
                 pass
             case _:
                 pending.append(node.operand)
+
+
+def elements_of(nodes: Iterable[Predicate | Operand]) -> set[Element]:
+    """Find the elements whose records hold what is referred to, beside values of dimensions."""
+    return {column.element for node in nodes for column in columns_of(node) if isinstance(column, ElementField)}

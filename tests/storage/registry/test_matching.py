@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, Timespan
 
 from butlerql.storage.registry.data_id_values import resolve
+from butlerql.storage.registry.dataset_counts import existing
 from butlerql.storage.registry.matching import DataIdMatch, matching_parts
 from butlerql.storage.registry.pages import PageRequest
-from butlerql.storage.registry.ranges import Wanted, existing
+from butlerql.storage.registry.ranges import Wanted
 from butlerql.storage.registry.selection import DatasetSets
 from butlerql.storage.snapshot import Snapshot
 from tests.support.repositories import RealRepository

@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from butlerql.storage.registry.data_id_values import resolve
+from butlerql.storage.registry.dataset_counts import existing
 from butlerql.storage.registry.find_dataset import find_dataset
 from butlerql.storage.registry.matching import DataIdMatch, matching_parts
 from butlerql.storage.registry.pages import PageRequest
-from butlerql.storage.registry.ranges import existing
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.snapshot import Snapshot
 from tests.support.repositories import RealRepository

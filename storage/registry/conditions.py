@@ -1,0 +1,150 @@
+"""Conditions, apart by who can tell whether they hold: the database, or only a look at regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from lsst import sphgeom
+
+from butlerql.storage.registry.expressions.compiler import Compiler
+from butlerql.storage.registry.expressions.tree import (
+    And,
+    Column,
+    Comparison,
+    Constant,
+    DimensionKey,
+    ElementField,
+    InRange,
+    InValues,
+    Kind,
+    Literal,
+    Or,
+    Overlaps,
+    Predicate,
+    columns_of,
+    elements_of,
+)
+from butlerql.storage.repository import Repository
+from butlerql.storage.universe import Element
+
+__all__ = ["Condition", "Look"]
+
+
+_FEW = range(200)
+"""So many values lead by an index faster than a look at every row."""
+
+
+class Look(NamedTuple):
+    """Two regions that have to overlap; pixels tell only which may."""
+
+    element: Element
+    """Whose region is looked at."""
+
+    other: Element | sphgeom.Region
+    """What it has to overlap."""
+
+    @property
+    def elements(self) -> tuple[Element, ...]:
+        """Elements whose regions are looked at."""
+        return (self.element, self.other) if isinstance(self.other, Element) else (self.element,)
+
+
+class Condition:
+    """A predicate, ready to be joined to what it speaks of.
+
+    Parameters
+    ----------
+    repository
+        Whose registry.
+    predicate
+        What has to hold.
+    """
+
+    def __init__(self, repository: Repository, predicate: Predicate) -> None:
+        self.predicate = predicate
+        self._compiler = Compiler(repository.dialect)
+        terms = predicate.operands if isinstance(predicate, And) else (predicate,)
+        self.looks: list[Look] = []
+        self._terms: list[Predicate] = []
+        for term in terms:
+            if isinstance(term, Overlaps) and term.left.kind is Kind.REGION:
+                self._add_overlap(term)
+            else:
+                self._terms.append(term)
+
+    @cached_property
+    def columns(self) -> frozenset[Column]:
+        """Columns that it speaks of."""
+        return frozenset(columns_of(self.predicate))
+
+    @cached_property
+    def dimensions(self) -> frozenset[str]:
+        """Dimensions that it speaks of, by their values or by records that have them."""
+        return frozenset(
+            name
+            for column in self.columns
+            if isinstance(column, DimensionKey | ElementField)
+            for name in column.element.required
+        )
+
+    @cached_property
+    def elements(self) -> set[Element]:
+        """Elements whose records it looks into, other than for regions."""
+        return elements_of(self._terms)
+
+    def terms(self, column: Callable[[Column], Any]) -> list[sa.ColumnElement[bool]]:
+        """Make the conditions that the database can tell, all of which have to hold.
+
+        Parameters
+        ----------
+        column
+            See `Compiler.condition`.
+        """
+        return [self._compiler.condition(term, column) for term in self._terms]
+
+    def fixed(self, names: Iterable[str]) -> dict[str, list[Any]]:
+        """Find the dimensions, among some, that the condition leaves few values, and those values.
+
+        It still has to be asked: these only lead to the rows that may fulfil it.
+        """
+        found: dict[str, list[Any]] = {}
+        for term in self._terms:
+            values = _few_values(term)
+            if values is not None and values[0] in names and len(values[1]) < len(found.get(values[0], _FEW)):
+                found[values[0]] = values[1]
+        return found
+
+    def _add_overlap(self, overlap: Overlaps) -> None:
+        left, right = overlap.left, overlap.right
+        if isinstance(left, Literal):
+            left, right = right, left
+        if isinstance(left, Literal):
+            assert isinstance(right, Literal)
+            self._terms.append(Constant(left.value.overlaps(right.value) is not False))
+            return
+        assert isinstance(left, ElementField)
+        if isinstance(right, Literal):
+            self.looks.append(Look(left.element, right.value))
+        elif isinstance(right, ElementField) and right.element is not left.element:
+            self.looks.append(Look(left.element, right.element))
+
+
+def _few_values(term: Predicate) -> tuple[str, list[Any]] | None:
+    """Read a term that gives a dimension some values."""
+    match term:
+        case Comparison("=", DimensionKey(element) as key, Literal(value, kind)) if kind is key.kind:
+            return element.name, [value]
+        case Comparison("=", Literal(value, kind), DimensionKey(element) as key) if kind is key.kind:
+            return element.name, [value]
+        case InValues(DimensionKey(element) as key, values, kind) if kind is key.kind:
+            return element.name, list(dict.fromkeys(values))
+        case InRange(DimensionKey(element), start, stop, step):
+            return element.name, list(range(start, min(stop, start + len(_FEW) * step) + 1, step))
+        case Or(operands):
+            parts = [part for part in map(_few_values, operands) if part is not None]
+            if len(parts) == len(operands) and len({name for name, _ in parts}) == 1:
+                return parts[0][0], list(dict.fromkeys(value for _, values in parts for value in values))
+    return None

@@ -1,0 +1,127 @@
+"""Rows of datasets: in the order of the data IDs, from as many ranges of an index as there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from butlerql.storage.errors import AmbiguousCalibrationError
+from butlerql.storage.registry.pages import Key, check_key
+from butlerql.storage.registry.ranges import Source, TableGroup, Wanted
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["Bound", "Read", "Row", "deduplicated", "fetch"]
+
+Row = sa.Row[*tuple[Any, ...]]
+"""Parent, place and rank of a dataset, its UUID, and the required values of its data ID."""
+
+
+class Bound(NamedTuple):
+    """Where a page begins or ends within a dataset type: data ID, and UUID unless only the first found counts."""
+
+    key: Key
+    forward: bool
+
+
+class Read(NamedTuple):
+    """What a statement must give."""
+
+    rows: int
+    backward: bool
+    wanted: Wanted
+    bounds: Sequence[Bound]
+
+
+async def fetch(
+    snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: Read, limit: int | None
+) -> Sequence[Row]:
+    """Run the statement: the first rows of each range, merged in the order of the request."""
+    selects = [_selected(source, most, ask) for source, most in sources]
+    merged = sa.union_all(*selects).subquery() if len(selects) > 1 else selects[0].subquery()
+    columns = list(merged.c)
+    parent, place, rank, uuid, *values = columns
+    down = sa.desc if ask.backward else sa.asc
+    order = [
+        parent,
+        down(place),
+        *(down(value) for value in values),
+        down(uuid) if ask.wanted is Wanted.DATASETS else rank,
+    ]
+    statement = sa.select(*columns).order_by(*order)
+    return await snapshot.rows(statement if limit is None else statement.limit(limit))
+
+
+def _selected(source: Source, most: int, ask: Read) -> sa.Select[Any]:
+    """Select at most so many rows of each range of a source."""
+    names = source.group.dimensions.required
+
+    def first_rows(table: sa.FromClause) -> sa.Select[Any]:
+        values = [table.c[name] for name in names]
+        rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
+        if source.certified and ask.wanted is not Wanted.FIRST:
+            rows = rows.where(source.first_certification(table, ask.wanted))
+        order = [*values, table.c.dataset_id] if source.certified else values
+        return rows.order_by(*(column.desc() if ask.backward else column.asc() for column in order)).limit(most)
+
+    joined, table, conditions = source.dialect.top_rows(source.ranges, source.table, first_rows)
+    ranges = source.ranges.c
+    columns = [ranges.parent, ranges.place, ranges.rank, table.c.dataset_id, *(table.c[name] for name in names)]
+    return sa.select(*columns).select_from(joined).where(*conditions)
+
+
+def _between(
+    values: Sequence[sa.ColumnElement[Any]], uuid: sa.ColumnElement[str], ask: Read
+) -> list[sa.ColumnElement[bool]]:
+    """Conditions of the bounds, in a form that an index on the values serves."""
+    conditions: list[sa.ColumnElement[bool]] = []
+    for bound, forward in ask.bounds:
+        check_key(bound, [*values, uuid])
+        *key, last = bound
+        beyond = ">" if forward else "<"
+        if not values:
+            conditions.append(
+                sa.false() if ask.wanted is not Wanted.DATASETS else uuid.op(beyond, is_comparison=True)(last)
+            )
+            continue
+        columns = sa.tuple_(*values)
+        limit = sa.tuple_(*(sa.literal(value, column.type) for value, column in zip(key, values, strict=True)))
+        if ask.wanted is not Wanted.DATASETS:
+            conditions.append(columns.op(beyond, is_comparison=True)(limit))
+        else:
+            conditions.append(columns.op(f"{beyond}=", is_comparison=True)(limit))
+            inside = uuid > last if forward else uuid < last
+            conditions.append(sa.or_(*(column != value for column, value in zip(values, key, strict=True)), inside))
+    return conditions
+
+
+def deduplicated(rows: Sequence[Row], group: TableGroup, ask: Read) -> Sequence[Row]:
+    """Keep each dataset once, or the first found of each data ID."""
+    if ask.wanted is Wanted.DATASETS and group.disjoint:
+        return rows
+    kept: list[Row] = []
+    part: tuple[int, int] | None = None
+    for row in rows:
+        if (row[0], row[1]) != part:
+            part, last = (row[0], row[1]), None
+        values = row[4:]
+        if last is None or values != last[4:]:
+            last = row
+            kept.append(row)
+        elif ask.wanted is Wanted.DATASETS:
+            if row[3] != last[3]:
+                last = row
+                kept.append(row)
+        elif ask.wanted is Wanted.FIRST and row[2] == last[2]:
+            raise _ambiguous(group, row)
+    return kept
+
+
+def _ambiguous(group: TableGroup, row: Row) -> AmbiguousCalibrationError:
+    part = next(part for part in group.parts if (part.parent, part.place) == (row[0], row[1]))
+    data_id = dict(zip(group.dimensions.required, row[4:], strict=True))
+    return AmbiguousCalibrationError(
+        f"Collection '{part.collections[row[2]].name}' has several certified datasets of type "
+        f"'{part.dataset_type.name}' for {data_id}. Give a timespan (findDataset), or do not ask for the first only."
+    )

@@ -1,0 +1,79 @@
+"""Rows of datasets of which the database finds too many: regions are looked at, some at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.registry.dataset_rows import Bound, Read, Row, deduplicated, fetch
+from butlerql.storage.registry.looking import elements_of, holding
+from butlerql.storage.registry.ranges import Part, Source, TableGroup, Wanted
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["looked_rows"]
+
+_FIRST = 500
+"""Rows that are looked at first; twice as many each time that they were not enough."""
+
+_MOST = 20_000
+
+
+async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Read) -> AsyncIterator[Sequence[Row]]:
+    """Go through the rows of a part, in the order that was asked for, nothing twice, some at a time.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    group
+        Has the part, and regions to look at.
+    part
+        Where to look.
+    ask
+        Order and bounds; how many rows are taken is up to the caller.
+    """
+    group = replace(group, parts=[part])
+    sources = group.sources()
+    size = _FIRST
+    bounds = ask.bounds
+    while sources:
+        rows = await fetch(snapshot, [(source, size) for source in sources], ask._replace(rows=size), size)
+        is_last = len(rows) < size
+        whole = rows if is_last else _whole(rows, ask)
+        if whole:
+            found = await _overlapping(snapshot, sources, part, whole)
+            yield deduplicated(found, group, ask)
+            last = whole[-1]
+            ask = ask._replace(bounds=[*bounds, Bound((*last[4:], last[3]), forward=not ask.backward)])
+        if is_last:
+            return
+        size = min(2 * size, _MOST) if whole else 2 * size
+
+
+def _whole(rows: Sequence[Row], ask: Read) -> Sequence[Row]:
+    """Leave out the last data ID, or dataset, of which there may be more rows."""
+    begin = 3 if ask.wanted is Wanted.DATASETS else 4
+    last = rows[-1][begin:]
+    return [row for row in rows if row[begin:] != last]
+
+
+async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part, rows: Sequence[Row]) -> Sequence[Row]:
+    """Keep the rows to which something is related whose regions overlap as they have to."""
+    looks = sources[0].group.looks
+    elements = elements_of(looks)
+    names = [name for element in elements for name in element.required]
+    chosen = [(row[3],) for row in rows]
+    wanted = snapshot.repository.dialect.rows("looked_at", {"id": UuidText()}, chosen)
+    kept: set[tuple[Any, ...]] = set()
+    for source in sources:
+        table = source.table.alias()
+        statement = source.looked_at(table, elements).where(table.c.dataset_id.in_(sa.select(wanted.c.id)))
+        pairs = await snapshot.rows(statement)
+        known = [dict(zip(names, pair[2:], strict=True)) for pair in pairs]
+        held = await holding(snapshot, looks, known)
+        kept.update(tuple(pair[:2]) for pair, holds in zip(pairs, held, strict=True) if holds)
+    return [row for row in rows if (row[3], part.collections[row[2]].key) in kept]

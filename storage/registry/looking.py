@@ -1,0 +1,53 @@
+"""Looking at regions: the last word where pixels only say that two may overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lsst import sphgeom
+
+from butlerql.storage.registry.conditions import Look
+from butlerql.storage.registry.extents import regions_of
+from butlerql.storage.registry.keyed_records import Key
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.universe import Element
+
+__all__ = ["elements_of", "holding"]
+
+
+def elements_of(looks: Iterable[Look]) -> list[Element]:
+    """List the elements whose regions are looked at, each once."""
+    return list(dict.fromkeys(element for look in looks for element in look.elements))
+
+
+async def holding(snapshot: Snapshot, looks: Sequence[Look], rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Tell for which rows all regions overlap that have to.
+
+    One statement an element for the regions that were not read before in the snapshot.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    looks
+        Which regions have to overlap.
+    rows
+        Values of the dimensions of those elements.
+    """
+    regions: dict[Element, list[sphgeom.Region | None]] = {}
+    for element in elements_of(looks):
+        keys: list[Key] = [tuple(row[name] for name in element.required) for row in rows]
+        known = await regions_of(snapshot, element, keys)
+        regions[element] = [known[key] for key in keys]
+    result = [True] * len(rows)
+    for element, other in looks:
+        others = regions[other] if isinstance(other, Element) else [other] * len(rows)
+        for index, pair in enumerate(zip(regions[element], others, strict=True)):
+            result[index] = result[index] and _overlap(*pair)
+    return result
+
+
+def _overlap(first: sphgeom.Region | None, second: sphgeom.Region | None) -> bool:
+    """Whether two regions overlap; what cannot be told counts, as with the Butler."""
+    return first is not None and second is not None and first.overlaps(second) is not False

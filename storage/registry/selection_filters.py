@@ -1,0 +1,83 @@
+"""Conditions of a selection on datasets themselves: their UUIDs, runs, ingest dates, and what datastores record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeEngine
+
+from butlerql.storage.datastores.records import recorded_tables
+from butlerql.storage.datastores.tree import Datastore, FileDatastore
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.ranges import Filter
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["datastore_filter", "ingest_filter", "run_filter", "uuid_filter"]
+
+
+def run_filter(snapshot: Snapshot, runs: Sequence[Collection]) -> Filter:
+    """Only datasets of some runs."""
+    dataset = snapshot.repository.tables.dataset
+    keys = _keys(snapshot, "runs", snapshot.repository.tables.collection_type, [run.key for run in runs])
+
+    def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
+        row = dataset.alias()
+        return sa.select(row.c.id).where(row.c.id == table.c.dataset_id, row.c.run.in_(keys)).correlate(table).exists()
+
+    return condition
+
+
+def ingest_filter(snapshot: Snapshot, after: int | None, before: int | None) -> Filter:
+    """Only datasets that were put in a range of time, in nanoseconds TAI, with its begin and without its end."""
+    dataset = snapshot.repository.tables.dataset
+
+    def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
+        row = dataset.alias()
+        found = sa.select(row.c.id).where(row.c.id == table.c.dataset_id)
+        if after is not None:
+            found = found.where(row.c.ingest_date >= after)
+        if before is not None:
+            found = found.where(row.c.ingest_date < before)
+        return found.correlate(table).exists()
+
+    return condition
+
+
+def uuid_filter(snapshot: Snapshot, uuids: Sequence[str]) -> Filter:
+    """Only some datasets."""
+    keys = _keys(snapshot, "uuids", UuidText(), uuids)
+    return lambda table: table.c.dataset_id.in_(keys)
+
+
+async def datastore_filter(snapshot: Snapshot, datastore: Datastore, *, absent: bool) -> Filter:
+    """Only datasets that a datastore has records of, or only others."""
+    tables = snapshot.repository.tables
+    known = await recorded_tables(snapshot, datastore)
+    everywhere = [
+        leaf.records_table for leaf in snapshot.repository.datastore.leaves if isinstance(leaf, FileDatastore)
+    ]
+    leaves = [leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore) and leaf.records_table in known]
+
+    def recorded(table: sa.FromClause, leaf: FileDatastore) -> sa.ColumnElement[bool]:
+        records = tables.records(leaf.records_table).alias()
+        found = sa.select(records.c.dataset_id).where(records.c.dataset_id == table.c.dataset_id)
+        if everywhere.count(leaf.records_table) > 1:
+            # Datastores that share a table are told apart by the locations alone.
+            location = tables.location.alias()
+            found = found.join(location, location.c.dataset_id == records.c.dataset_id)
+            found = found.where(location.c.datastore_name == leaf.name)
+        return found.correlate(table).exists()
+
+    def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
+        found = sa.or_(sa.false(), *(recorded(table, leaf) for leaf in leaves))
+        return ~found if absent else found
+
+    return condition
+
+
+def _keys(snapshot: Snapshot, name: str, kind: TypeEngine[Any], values: Sequence[Any]) -> sa.Select[Any]:
+    listed = snapshot.repository.dialect.rows(name, {"key": kind}, [(value,) for value in values])
+    return sa.select(listed.c.key)

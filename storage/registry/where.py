@@ -1,0 +1,94 @@
+"""Conditions as clients write them, and what they mean for each kind of thing that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from butlerql.storage.registry.conditions import Condition
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.expressions.filters import predicate_of
+from butlerql.storage.registry.expressions.parser import Scope, check_syntax, mentions, parse
+from butlerql.storage.registry.expressions.tree import And, Predicate
+from butlerql.storage.repository import Repository
+from butlerql.storage.universe import DimensionGroup
+
+__all__ = ["Where"]
+
+
+class Where:
+    """An expression, a typed filter, or both, which then have to hold together.
+
+    Parameters
+    ----------
+    text
+        In the Butler's expression language; None for no such condition.
+    bind
+        Values for its identifiers.
+    given
+        A typed filter; None for no such condition.
+
+    Raises
+    ------
+    InvalidExpressionError
+        Raised if the text is no expression at all.
+    """
+
+    def __init__(
+        self,
+        text: str | None = None,
+        bind: Mapping[str, Any] | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._text = text
+        self._bind = bind or MappingProxyType({})
+        self._given = given
+        self._known: dict[tuple[Any, ...], Condition | None] = {}
+        if text is not None:
+            check_syntax(text)
+
+    def condition(
+        self,
+        repository: Repository,
+        dimensions: DimensionGroup,
+        *,
+        dataset_type: DatasetType | None = None,
+        constrained: Iterable[str] = (),
+    ) -> Condition | None:
+        """Resolve what is named; None if everything holds.
+
+        Parameters
+        ----------
+        repository
+            Whose registry.
+        dimensions
+            Of what is asked for.
+        dataset_type
+            Given if datasets are asked for.
+        constrained
+            Dimensions that have values already.
+
+        Raises
+        ------
+        InvalidExpressionError
+            Raised if something is named that is not there, or compared with what it cannot be compared with.
+        """
+        # Dataset types of the same dimensions have the same condition, unless it names one of them.
+        name = None if dataset_type is None or self._text is None else dataset_type.name
+        own = name if name is not None and mentions(self._text or "", name) else None
+        key = (dimensions, own, dataset_type is None, frozenset(constrained))
+        if key not in self._known:
+            predicates: list[Predicate] = []
+            if self._text is not None:
+                scope = Scope(dimensions, dataset_type=name, constrained=frozenset(constrained))
+                predicates.append(parse(self._text, scope, self._bind))
+            if self._given is not None:
+                predicates.append(predicate_of(dimensions, self._given))
+            self._known[key] = Condition(repository, _all(predicates)) if predicates else None
+        return self._known[key]
+
+
+def _all(predicates: Iterable[Predicate]) -> Predicate:
+    terms = [term for one in predicates for term in (one.operands if isinstance(one, And) else (one,))]
+    return terms[0] if len(terms) == 1 else And(tuple(terms))
