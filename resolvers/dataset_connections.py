@@ -54,6 +54,11 @@ async def _datasets(context: RequestContext, parents: Sequence[Any], **arguments
     return connections * len(parents)
 
 
+@loaders.field("DatasetConnection.groups")
+async def _groups(context: RequestContext, parents: Sequence[Connection], *, by: Sequence[str]) -> list[Any]:
+    raise NotImplementedError
+
+
 @loaders.field("DatasetType.datasets")
 async def _datasets_of_types(
     context: RequestContext, parents: Sequence[DatasetType], **arguments: Any

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -25,12 +24,14 @@ from graphql import (
 )
 from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.schema_converter import CustomGraphQLEnumType
-from strawberry.utils.str_converters import to_camel_case
 
 from butlerql.schema.collections import CalibrationCollection, ChainedCollection, Run, TaggedCollection
 from butlerql.schema.datastores import ChainedDatastore, FileDatastore, InMemoryDatastore
+from butlerql.schema.filters import BigIntFilter, BooleanFilter, FloatFilter, StringFilter, TimespanFilter
+from butlerql.schema.names import free_name, graphql_name
 from butlerql.schema.query import Query
 from butlerql.schema.scalars import SCALARS, BigInt
+from butlerql.schema.universe_filters import add_filters
 
 if TYPE_CHECKING:
     from butlerql.schema.enums import DescribedEnum
@@ -48,7 +49,8 @@ _CONCRETE = (
     Run,
     TaggedCollection,
 )
-_NAME = re.compile(r"(?!__)[_A-Za-z][_0-9A-Za-z]*", re.ASCII)
+# What only the fields that a universe adds refer to.
+_FILTERS = (BigIntFilter, BooleanFilter, FloatFilter, StringFilter, TimespanFilter)
 
 
 def build_schema(universe: Universe) -> GraphQLSchema:
@@ -57,23 +59,25 @@ def build_schema(universe: Universe) -> GraphQLSchema:
     Parameters
     ----------
     universe
-        Its dimensions: data IDs have a field for each that is not a pixelisation of the sky.
+        Its dimensions: data IDs, and conditions on them, have a field for each that is not a pixelisation of the sky.
 
     Returns
     -------
     GraphQLSchema
         Without resolvers: it says what may be asked, and what is asked of it must be installed.
     """
-    declared = strawberry.Schema(query=Query, types=_CONCRETE, config=StrawberryConfig(scalar_map=SCALARS))
+    config = StrawberryConfig(scalar_map=SCALARS)
+    declared = strawberry.Schema(query=Query, types=(*_CONCRETE, *_FILTERS), config=config)
     # Strawberry keeps what it makes for graphql-core to itself; from here on it is all that is needed.
     schema = declared._schema  # noqa: SLF001
-    by_name = sorted(schema.type_map.items())
-    schema.type_map.clear()
-    schema.type_map.update(by_name)
     for named in schema.type_map.values():
         if not named.name.startswith("__"):
             _finish(named)
     _add_dimensions(schema, universe)
+    add_filters(schema, universe)
+    by_name = sorted(schema.type_map.items())
+    schema.type_map.clear()
+    schema.type_map.update(by_name)
     return schema
 
 
@@ -91,7 +95,8 @@ def _finish(named: GraphQLNamedType) -> None:
         # Rows are the storage's own tuples: their type is known from the field, or from a loader's `interface`.
         named.is_type_of = None
     for given in _inputs(named):
-        given.out_name = given.extensions["strawberry-definition"].python_name
+        # What is a keyword of Python's is written with an underscore there.
+        given.out_name = given.extensions["strawberry-definition"].python_name.rstrip("_")
         if given.default_value is None:
             # What is left out stays out: a default of null would be handed to loaders as if the client had said it.
             given.default_value = Undefined
@@ -115,13 +120,11 @@ def _add_dimensions(core: GraphQLSchema, universe: Universe) -> None:
     static = dict(data_id.fields)
     added: dict[str, GraphQLField] = {}
     for name, dimension in universe.dimensions.items():
+        field_name = graphql_name(name)
         # What cannot be named in GraphQL is in `values` all the same.
-        if dimension.is_skypix or not _NAME.fullmatch(name):
+        if dimension.is_skypix or field_name is None:
             continue
-        field_name = to_camel_case(name)
-        while field_name in static or field_name in added:
-            field_name += "Dimension"
-        added[field_name] = GraphQLField(
+        added[free_name(field_name, {**static, **added}, "Dimension")] = GraphQLField(
             scalars.get(dimension.primary_key.type, GraphQLString),
             description=_describe(name, dimension.doc),
             extensions={"dimension": name},

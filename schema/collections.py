@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
 from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.fields import EVERYTHING, loaded
@@ -76,6 +77,10 @@ class Collection:
         self,
         dimensions: list[str],
         dataset_types: list[str],
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -96,7 +101,11 @@ class Collection:
         self,
         dataset_types: list[str] | None = EVERYTHING,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
         find_first: bool | None = False,
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.conditions import OrderBy
 from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.fields import EVERYTHING, loaded
@@ -26,8 +27,8 @@ class DataIdMatch(DescribedEnum):
     """How a dataset type's data IDs may relate to the one asked about.
 
     The dimensions of a data ID are its whole group, required and implied; values agree on what both have, looked up in
-    records where a table lacks them. Skypix dimensions relate by equality. Certified datasets count if their validity
-    overlaps the data ID's timespan; where it has none, any validity counts.
+    records where a table lacks them. Skypix dimensions relate by equality, except in RELATED. Certified datasets count
+    if their validity overlaps the data ID's timespan; where it has none, any validity counts.
     """
 
     EXACT = "EXACT", "The same group."
@@ -35,6 +36,13 @@ class DataIdMatch(DescribedEnum):
     WITHIN = (
         "WITHIN",
         "All that it belongs to: required dimensions among its group (a camera, for an instrument+visit+detector).",
+    )
+    RELATED = (
+        "RELATED",
+        (
+            "As the Butler's query_all_datasets: joined through relationships and spatial overlap (the coadd patches "
+            "under a visit). Types it cannot relate are left out and named in `extensions.unrelated`."
+        ),
     )
 
 
@@ -109,6 +117,7 @@ class DataId(Node):
         match: DataIdMatch = DataIdMatch.CONTAINING,
         include_dimensionless: bool | None = False,
         find_first: bool | None = False,
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

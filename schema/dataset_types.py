@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
 from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
@@ -85,6 +86,10 @@ class DatasetType(Node):
         self,
         collections: list[str] | None = None,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -105,7 +110,11 @@ class DatasetType(Node):
         self,
         collections: list[str] | None = None,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
         find_first: bool | None = False,
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

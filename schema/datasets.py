@@ -11,6 +11,7 @@ from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
 from butlerql.schema.references import Artifact, Collection, DataId, DatasetType, Run
 from butlerql.schema.scalars import UUID, DateTime
+from butlerql.schema.usage import UsageGroup, UsageKey
 
 __all__ = ["Dataset", "DatasetConnection"]
 
@@ -91,3 +92,13 @@ class Dataset(Node):
 @strawberry.type
 class DatasetConnection(Connection[Dataset]):
     """A page of datasets."""
+
+    @loaded
+    def groups(self, by: list[UsageKey]) -> list[UsageGroup] | None:
+        """Counts and recorded bytes of the whole connection, not the page. Null, with an error, if that fails.
+
+        Parameters
+        ----------
+        by
+            What to break them down by: one group for each combination of values.
+        """

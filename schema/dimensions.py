@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
 from butlerql.schema.connections import After, Before, First, Last
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.fields import loaded
@@ -72,6 +73,10 @@ class Dimension:
     def records(
         self,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

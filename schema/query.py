@@ -5,6 +5,7 @@ from __future__ import annotations
 import strawberry
 
 from butlerql.schema.collections import Collection, CollectionConnection, CollectionType, Run, RunConnection
+from butlerql.schema.conditions import Bind, Filter, OrderBy, OrderByFields, Where
 from butlerql.schema.connections import After, Before, First, Last
 from butlerql.schema.data_ids import DataId, DataIdConnection
 from butlerql.schema.dataset_types import DatasetType, DatasetTypeConnection
@@ -71,6 +72,7 @@ class Query:
         storage_classes: list[str] | None = None,
         dimensions: list[str] | None = None,
         components: bool | None = False,
+        order_by: OrderByFields = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -106,6 +108,7 @@ class Query:
         names: list[str] | None = EVERYTHING,
         types: list[CollectionType] | None = None,
         flatten_chains: bool | None = False,
+        order_by: OrderByFields = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -169,6 +172,10 @@ class Query:
         dataset_types: list[str] | None = None,
         collections: list[str] | None = None,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -228,6 +235,7 @@ class Query:
     def datasets(
         self,
         select: DatasetSelection,
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -260,8 +268,12 @@ class Query:
         self,
         element: str,
         data_id: DataIdValues | None = None,
+        where: Where = None,
+        bind: Bind = None,
+        filter: Filter = None,  # noqa: A002 - the contract's name
         dataset_types: list[str] | None = None,
         collections: list[str] | None = None,
+        order_by: OrderBy = None,
         first: First = None,
         after: After = None,
         last: Last = None,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import strawberry
 
-from butlerql.schema.scalars import UUID, DataIdValues
+from butlerql.schema.conditions import BIND, FILTER, WHERE
+from butlerql.schema.filters import DataIdFilter
+from butlerql.schema.scalars import JSON, UUID, DataIdValues, DateTime
 
 __all__ = ["DatasetSelection"]
 
@@ -28,9 +30,21 @@ class DatasetSelection:
     runs: list[str] | None = strawberry.field(
         default=None, description="Only datasets whose RUN matches: names or globs; null for all."
     )
+    related: bool | None = strawberry.field(
+        default=None,
+        description=(
+            "Whether dataset types that lack a dimension that `dataId`, `where` or `filter` constrain are joined to it "
+            "through relationships and spatial overlap, as the Butler always does (with it, `visit = 1` also selects "
+            "the sky map). By default only types named without globs are; of the others only those take part that have "
+            "all the constrained dimensions, required or implied."
+        ),
+    )
     data_id: DataIdValues | None = strawberry.field(
         default=None, description="Only datasets whose data IDs agree with these values; null for all."
     )
+    where: str | None = strawberry.field(default=None, description=WHERE)
+    bind: JSON | None = strawberry.field(default=None, description=BIND)
+    filter: DataIdFilter | None = strawberry.field(default=None, description=FILTER)
     find_first: bool | None = strawberry.field(
         default=False,
         description=(
@@ -45,4 +59,10 @@ class DatasetSelection:
     not_in_datastore: str | None = strawberry.field(
         default=None,
         description="Only datasets that neither this datastore nor any of its children has records of; null for all.",
+    )
+    ingested_after: DateTime | None = strawberry.field(
+        default=None, description="Only datasets that were put into the repository after this instant; null for all."
+    )
+    ingested_before: DateTime | None = strawberry.field(
+        default=None, description="Only datasets that were put into the repository before this instant; null for all."
     )

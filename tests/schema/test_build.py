@@ -21,13 +21,15 @@ from graphql import (
     parse,
     validate,
 )
-from lsst.daf.butler import DimensionUniverse
+from lsst.daf.butler import DimensionConfig, DimensionUniverse
 from strawberry.utils.str_converters import to_camel_case
 
 from butlerql.schema.build import build_schema
 from butlerql.storage.universe import ElementKind, Universe
-from butlerql.time_scales import iso_to_tai_ns
-from tests.schema.print_schema import default_universe
+from butlerql.time_scales import iso_to_tai_ns, utc_iso_to_tai_ns
+from tests.schema.print_schema import default_universe, universe_of
+from tests.support.repositories import UNIVERSES
+from tests.support.universes import UNIVERSE_VERSIONS
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +120,12 @@ def test_a_selection_arrives_as_it_is(core: GraphQLSchema) -> None:
         "findFirst": True,
         "inDatastore": "one",
         "notInDatastore": None,
+        "related": True,
+        "where": "visit > :x",
+        "bind": {"x": [1, {"y": None}]},
+        "filter": {"dayObs": {"gt": "20240101"}, "dayObsRecord": {"timespan": {"isNull": False}}},
+        "ingestedAfter": "2024-01-01T00:00:00.123456",
+        "ingestedBefore": "2024-01-01T02:00:00.123456+02:00",
     }
     arguments, errors = seen(
         core, "query ($s: DatasetSelection!) { datasets(select: $s) { totalCount } }", {"s": select}
@@ -132,11 +140,20 @@ def test_a_selection_arrives_as_it_is(core: GraphQLSchema) -> None:
         "find_first": True,
         "in_datastore": "one",
         "not_in_datastore": None,
+        "related": True,
+        "where": "visit > :x",
+        "bind": {"x": [1, {"y": None}]},
+        "filter": {
+            "dimensions": {"day_obs": {"gt": 20240101}},
+            "records": {"day_obs": {"timespan": {"is_null": False}}},
+        },
+        "ingested_after": utc_iso_to_tai_ns("2024-01-01T00:00:00.123456Z"),
+        "ingested_before": utc_iso_to_tai_ns("2024-01-01T00:00:00.123456Z"),
     }
     assert type(arguments["select"]) is dict
 
 
-@pytest.mark.parametrize("key", ["where", "dataset_types", "datasetType", "filter", "__typename"])
+@pytest.mark.parametrize("key", ["where_", "dataset_types", "datasetType", "filters", "__typename"])
 def test_unknown_keys_of_a_selection_are_refused(core: GraphQLSchema, key: str) -> None:
     literal = f'{{ datasets(select: {{collections: ["c"], {key}: "x"}}) {{ totalCount }} }}'
     by_variable = "query ($s: DatasetSelection!) { datasets(select: $s) { totalCount } }"
@@ -204,11 +221,11 @@ def test_every_loaded_field_is_loaded_in_what_implements_it(core: GraphQLSchema)
                 assert ours == theirs, f"{shape.name}.{name}"
 
 
-@pytest.mark.parametrize("version", range(9))
+@pytest.mark.parametrize("version", UNIVERSE_VERSIONS)
 def test_dimensions_of_every_universe(version: int) -> None:
-    theirs = DimensionUniverse(version=version)
-    universe = Universe.from_json(json.dumps(theirs.dimensionConfig.toDict()))
-    data_id = build_schema(universe).type_map["DataId"]
+    theirs = DimensionUniverse(DimensionConfig(UNIVERSES.format(version)))
+    assert theirs.version == version
+    data_id = build_schema(universe_of(version)).type_map["DataId"]
     assert isinstance(data_id, GraphQLObjectType)
     scalars = {int: "BigInt", str: "String"}
     expected = {

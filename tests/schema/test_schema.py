@@ -45,6 +45,7 @@ WHOLE = {
     "Dataset.collections",
     "Dataset.certifications",
     "Dataset.artifacts",
+    "DatasetConnection.groups",
     "ChainedDatastore.children",
     *(
         f"{name}.parents"
@@ -124,6 +125,7 @@ def test_connections_have_relays_shape(core: GraphQLSchema) -> None:
             "nodes": f"[{item}!]!",
             "pageInfo": "PageInfo!",
             "totalCount": "BigInt",
+            **({"groups": "[UsageGroup!]"} if item == "Dataset" else {}),
         }
         edge = core.type_map[f"{item}Edge"]
         assert isinstance(edge, GraphQLObjectType)

@@ -29,7 +29,7 @@ _COLLECTIONS = {
     "nameKey": _MANAGERS + "collections.nameKey.NameKeyCollectionManager",
 }
 _DATASETS = _MANAGERS + "datasets.byDimensions.ByDimensionsDatasetRecordStorageManagerUUID"
-_UNIVERSES = "resource://lsst.daf.butler/configs/old_dimensions/daf_butler_universe{}.yaml"
+UNIVERSES = "resource://lsst.daf.butler/configs/old_dimensions/daf_butler_universe{}.yaml"
 
 # Of generated ones: each is a database on disk, and is soon built again.
 _KEPT = 32
@@ -252,7 +252,7 @@ class Repositories:
             registry["db"] = server.url(database)
             if layout.namespace is not None:
                 registry["namespace"] = layout.namespace
-        dimensions = None if layout.universe is None else _UNIVERSES.format(layout.universe)
+        dimensions = None if layout.universe is None else UNIVERSES.format(layout.universe)
         Butler.makeRepo(
             directory, config=Config({"registry": registry, **content.config()}), dimensionConfig=dimensions
         )
