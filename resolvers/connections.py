@@ -16,13 +16,15 @@ from butlerql.storage.errors import BadCursorError, InvalidArgumentError, LimitE
 from butlerql.storage.registry.pages import Key, Page, PageRequest
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Connection", "Counter", "Edge", "PageInfo", "Paging", "loaders", "paging"]
+__all__ = ["Connection", "Counter", "Edge", "PageInfo", "Paging", "loaders", "paging", "paging_of"]
 
 loaders = Loaders()
 
 Counter = Callable[[Snapshot, list[int]], Awaitable[Sequence[int]]]
 """Counts the whole sets of several parents at once; parents are told by their index in the call that made the pages."""
 
+_CURSOR_TYPES = frozenset({str, int, float, type(None)})
+_PAGING = ("first", "after", "last", "before")
 _CONNECTIONS = ("Dataset", "DatasetType", "Collection", "Run", "DataId", "DimensionRecord", "Certification")
 
 
@@ -132,6 +134,13 @@ def paging(
     return Paging(request, digest)
 
 
+def paging_of(context: RequestContext, field: str, arguments: Mapping[str, Any], filters: Any = None) -> Paging:
+    """Read the paging arguments among all of a field; the others, and more filters, are what its cursors are for."""
+    others = {name: value for name, value in arguments.items() if name not in _PAGING}
+    pages = {name: arguments[name] for name in _PAGING if name in arguments}
+    return paging(context, field, {"arguments": others, "filters": filters}, **pages)
+
+
 def _cursor(digest: str, key: Key) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([digest, *key])).decode().rstrip("=")
 
@@ -143,7 +152,7 @@ def _key(digest: str, cursor: str | None) -> Key | None:
         content = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
         content = None
-    if not isinstance(content, list) or not content or not all(type(value) in (str, int) for value in content):
+    if not isinstance(content, list) or not content or not all(type(value) in _CURSOR_TYPES for value in content):
         raise BadCursorError("This is not a cursor. Use one that this field gave, as it was given.")
     if content[0] != digest:
         raise BadCursorError(

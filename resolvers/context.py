@@ -24,11 +24,17 @@ class RequestContext:
     """The repository, its limits, and one snapshot that begins when it is first needed.
 
     Use it as an asynchronous context manager: its end is the snapshot's.
+
+    Attributes
+    ----------
+    unrelated
+        Names of dataset types that were left out because nothing relates them to what was asked.
     """
 
     def __init__(self, repository: Repository, limits: Limits) -> None:
         self.repository = repository
         self.limits = limits
+        self.unrelated: set[str] = set()
         self._stack = AsyncExitStack()
         self._opening: asyncio.Task[Snapshot] | None = None
 

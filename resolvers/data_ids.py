@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from graphql import GraphQLObjectType, GraphQLSchema
 
-from butlerql.resolvers.connections import Connection, paging
+from butlerql.resolvers.conditions import where_of
+from butlerql.resolvers.connections import Connection, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
@@ -98,17 +99,21 @@ async def _data_ids(
     dataset_types: Sequence[str] | None = None,
     collections: Sequence[str] | None = None,
     data_id: Mapping[str, Any] | None = None,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    order_by: Sequence[str] | None = None,
+    **arguments: Any,
 ) -> list[Connection]:
     group = context.repository.universe.group(dimensions)
     conditions = await data_ids.find_conditions(
-        context.snapshot, types=dataset_types, where=collections, values=data_id
+        context.snapshot,
+        group,
+        types=dataset_types,
+        collections=collections,
+        values=data_id,
+        where=where_of(arguments),
+        order_by=order_by,
     )
-    filters = {"dimensions": dimensions, "types": dataset_types, "collections": collections, "data_id": data_id}
-    asked = paging(context, "dataIds", filters, first=first, after=after, last=last, before=before)
+    filters = [dimensions, dataset_types, collections, data_id, order_by]
+    asked = paging_of(context, "dataIds", arguments, filters)
     page = await data_ids.page(context.snapshot, group, conditions, asked.request)
 
     async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
@@ -124,15 +129,14 @@ async def _data_ids_of_collections(
     *,
     dimensions: Sequence[str],
     dataset_types: Sequence[str],
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    order_by: Sequence[str] | None = None,
+    **arguments: Any,
 ) -> list[Connection]:
     group = context.repository.universe.group(dimensions)
-    conditions = await data_ids.find_conditions_in(context.snapshot, dataset_types, parents)
-    filters = {"dimensions": dimensions, "types": dataset_types}
-    asked = paging(context, "Collection.dataIds", filters, first=first, after=after, last=last, before=before)
+    conditions = await data_ids.find_conditions_in(
+        context.snapshot, group, dataset_types, parents, where_of(arguments), order_by
+    )
+    asked = paging_of(context, "Collection.dataIds", arguments, [dimensions, dataset_types, order_by])
     pages = await data_ids.page_each(context.snapshot, group, conditions, asked.request)
     return asked.connections(pages, _counter(group, conditions))
 

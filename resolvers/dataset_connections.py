@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from butlerql.resolvers.connections import Connection, Paging, paging
+from butlerql.resolvers.conditions import WHERE, where_of
+from butlerql.resolvers.connections import Connection, Paging, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.datastores.tree import Datastore
@@ -13,7 +14,7 @@ from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.dataset_counts import existing
 from butlerql.storage.registry.dataset_types import DatasetType, pages
-from butlerql.storage.registry.matching import DataIdMatch, matching_parts
+from butlerql.storage.registry.matching import DataIdMatch, matching_datasets
 from butlerql.storage.registry.pages import Page
 from butlerql.storage.registry.ranges import Wanted
 from butlerql.storage.registry.selection import (
@@ -29,29 +30,25 @@ __all__ = ["loaders"]
 
 loaders = Loaders()
 
-_PAGING = ("first", "after", "last", "before")
 
-
-def _paging(context: RequestContext, field: str, arguments: Mapping[str, Any]) -> Paging:
-    """Read the paging arguments; all others are what the cursors are for."""
-    filters = {name: value for name, value in arguments.items() if name not in _PAGING}
-    return paging(context, field, filters, **{name: arguments[name] for name in _PAGING if name in arguments})
-
-
-def _selection(given: Mapping[str, Any], **more: Any) -> DatasetSelection:
+def _selection(given: Mapping[str, Any]) -> DatasetSelection:
     """Make a selection of raw input; what is null is not asked for."""
-    return DatasetSelection(**{name: value for name, value in {**given, **more}.items() if value is not None})
+    plain = {name: value for name, value in given.items() if value is not None and name not in WHERE}
+    return DatasetSelection(**plain, where=where_of(given))
 
 
-async def _connections(context: RequestContext, sets: DatasetSets, page: Paging) -> list[Connection]:
-    return page.connections(await sets.pages(context.snapshot, page.request), sets.counts)
+async def _connections(
+    context: RequestContext, sets: DatasetSets, page: Paging, order_by: Sequence[str] | None = None
+) -> list[Connection]:
+    context.unrelated.update(sets.unrelated)
+    return page.connections(await sets.pages(context.snapshot, page.request, order_by), sets.counts)
 
 
 @loaders.field("Query.datasets")
 async def _datasets(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
-    page = _paging(context, "datasets", arguments)
-    connections = await _connections(context, await select(context.snapshot, _selection(arguments["select"])), page)
-    return connections * len(parents)
+    page = paging_of(context, "datasets", arguments)
+    sets = await select(context.snapshot, _selection(arguments["select"]))
+    return await _connections(context, sets, page, arguments.get("order_by")) * len(parents)
 
 
 @loaders.field("DatasetConnection.groups")
@@ -64,26 +61,36 @@ async def _datasets_of_types(
     context: RequestContext, parents: Sequence[DatasetType], **arguments: Any
 ) -> list[Connection]:
     wanted = Wanted.FIRST if arguments.get("find_first") else Wanted.DATASETS
-    sets = await datasets_of_types(
-        context.snapshot, parents, arguments.get("collections"), arguments.get("data_id"), wanted
-    )
-    return await _connections(context, sets, _paging(context, "DatasetType.datasets", arguments))
+    sets = await _of_types(context, parents, arguments, wanted)
+    page = paging_of(context, "DatasetType.datasets", arguments)
+    return await _connections(context, sets, page, arguments.get("order_by"))
 
 
 @loaders.field("DatasetType.dataIds")
 async def _data_ids_of_types(
     context: RequestContext, parents: Sequence[DatasetType], **arguments: Any
 ) -> list[Connection]:
-    page = _paging(context, "DatasetType.dataIds", arguments)
-    sets = await datasets_of_types(
-        context.snapshot, parents, arguments.get("collections"), arguments.get("data_id"), Wanted.DATA_IDS
-    )
-    found = await sets.pages(context.snapshot, page.request)
+    page = paging_of(context, "DatasetType.dataIds", arguments)
+    sets = await _of_types(context, parents, arguments, Wanted.DATA_IDS)
+    found = await sets.pages(context.snapshot, page.request, arguments.get("order_by"))
     keys = [(dataset.dataset_type.dimensions, dataset.data_id) for some in found for dataset in some.rows]
     data_ids = iter(await expand(context.snapshot, keys))
     return page.connections(
         [Page([next(data_ids) for _ in some.rows], some.keys, some.has_next, some.has_previous) for some in found],
         sets.counts,
+    )
+
+
+async def _of_types(
+    context: RequestContext, parents: Sequence[DatasetType], arguments: Mapping[str, Any], wanted: Wanted
+) -> DatasetSets:
+    return await datasets_of_types(
+        context.snapshot,
+        parents,
+        arguments.get("collections"),
+        arguments.get("data_id"),
+        where_of(arguments),
+        wanted,
     )
 
 
@@ -96,16 +103,18 @@ async def _datasets_of_collections(
         parents,
         _names(arguments, "dataset_types"),
         arguments.get("data_id"),
+        where_of(arguments),
         find_first=bool(arguments.get("find_first")),
     )
-    return await _connections(context, sets, _paging(context, "Collection.datasets", arguments))
+    page = paging_of(context, "Collection.datasets", arguments)
+    return await _connections(context, sets, page, arguments.get("order_by"))
 
 
 @loaders.field("Datastore.datasets")
 async def _datasets_of_datastores(
     context: RequestContext, parents: Sequence[Datastore], **arguments: Any
 ) -> list[Connection]:
-    page = _paging(context, "Datastore.datasets", arguments)
+    page = paging_of(context, "Datastore.datasets", arguments)
     given = arguments.get("select") or {}
     found: list[Connection] = []
     # A repository has few datastores: one selection each.
@@ -119,36 +128,42 @@ async def _datasets_of_datastores(
 async def _datasets_of_data_ids(
     context: RequestContext, parents: Sequence[DataId], **arguments: Any
 ) -> list[Connection]:
-    parts = await _matching(context, parents, arguments, _names(arguments, "dataset_types"))
     wanted = Wanted.FIRST if arguments.get("find_first") else Wanted.DATASETS
-    sets = DatasetSets(parts, len(parents), wanted)
-    return await _connections(context, sets, _paging(context, "DataId.datasets", arguments))
+    sets = await _matching(context, parents, arguments, _names(arguments, "dataset_types"), wanted)
+    page = paging_of(context, "DataId.datasets", arguments)
+    return await _connections(context, sets, page, arguments.get("order_by"))
 
 
 @loaders.field("DataId.datasetTypes")
 async def _dataset_types_of_data_ids(
     context: RequestContext, parents: Sequence[DataId], **arguments: Any
 ) -> list[Connection]:
-    page = _paging(context, "DataId.datasetTypes", arguments)
-    parts = await _matching(context, parents, arguments, ["*"])
-    holding = await existing(context.snapshot, parts)
+    page = paging_of(context, "DataId.datasetTypes", arguments)
+    sets = await _matching(context, parents, arguments, ["*"])
+    context.unrelated.update(sets.unrelated)
+    holding = await existing(context.snapshot, sets.parts)
     found: list[list[DatasetType]] = [[] for _ in parents]
-    for part in parts:
+    for part in sets.parts:
         if part[:2] in holding:
             found[part.parent].append(part.dataset_type)
     return page.connections(await pages(context.snapshot, found, page.request), _lengths(found))
 
 
 async def _matching(
-    context: RequestContext, parents: Sequence[DataId], arguments: Mapping[str, Any], names: Sequence[str]
-) -> list[Any]:
-    return await matching_parts(
+    context: RequestContext,
+    parents: Sequence[DataId],
+    arguments: Mapping[str, Any],
+    names: Sequence[str],
+    wanted: Wanted = Wanted.DATASETS,
+) -> DatasetSets:
+    return await matching_datasets(
         context.snapshot,
         parents,
         collections=arguments["collections"],
         names=names,
         match=DataIdMatch(arguments.get("match", DataIdMatch.CONTAINING)),
         include_dimensionless=bool(arguments.get("include_dimensionless")),
+        wanted=wanted,
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from butlerql.resolvers.connections import Connection, paging
+from butlerql.resolvers.conditions import where_of
+from butlerql.resolvers.connections import Connection, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.extents import region_json, timespan_json
 from butlerql.resolvers.loaders import Loaders
@@ -42,17 +43,21 @@ async def _dimension_records(
     data_id: Mapping[str, Any] | None = None,
     dataset_types: Sequence[str] | None = None,
     collections: Sequence[str] | None = None,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    order_by: Sequence[str] | None = None,
+    **arguments: Any,
 ) -> list[Connection]:
     chosen = context.repository.universe.element(element)
     conditions = await data_ids.find_conditions(
-        context.snapshot, types=dataset_types, where=collections, values=data_id
+        context.snapshot,
+        dimension_records.dimensions_of(chosen, context.repository.universe.group),
+        types=dataset_types,
+        collections=collections,
+        values=data_id,
+        where=where_of(arguments),
+        order_by=order_by,
     )
-    filters = {"element": element, "types": dataset_types, "collections": collections, "data_id": data_id}
-    asked = paging(context, "dimensionRecords", filters, first=first, after=after, last=last, before=before)
+    filters = [element, dataset_types, collections, data_id, order_by]
+    asked = paging_of(context, "dimensionRecords", arguments, filters)
     page = await dimension_records.page(context.snapshot, chosen, conditions, asked.request)
 
     async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
@@ -99,25 +104,28 @@ async def _records(
     parents: Sequence[Element],
     *,
     data_id: Mapping[str, Any] | None = None,
-    first: int | None = None,
-    after: str | None = None,
-    last: int | None = None,
-    before: str | None = None,
+    order_by: Sequence[str] | None = None,
+    **arguments: Any,
 ) -> list[Connection | ButlerQLError]:
     """Read a page for each element: they are in tables of their own, and a universe has few."""
-    conditions = await data_ids.find_conditions(context.snapshot, values=data_id)
-    asked = paging(
-        context, "Dimension.records", {"data_id": data_id}, first=first, after=after, last=last, before=before
-    )
+    where = where_of(arguments)
+    asked = paging_of(context, "Dimension.records", arguments, [data_id, order_by])
+
+    async def conditions(snapshot: Snapshot, element: Element) -> DataIdConditions:
+        group = dimension_records.dimensions_of(element, snapshot.repository.universe.group)
+        return await data_ids.find_conditions(snapshot, group, values=data_id, where=where, order_by=order_by)
 
     async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
         chosen = [parents[index] for index in indexes]
-        return [0 if one.is_skypix else await dimension_records.count(snapshot, one, conditions) for one in chosen]
+        return [
+            0 if one.is_skypix else await dimension_records.count(snapshot, one, await conditions(snapshot, one))
+            for one in chosen
+        ]
 
     result: list[Connection | ButlerQLError] = []
     for index, element in enumerate(parents):
         try:
-            page = await _page(context.snapshot, element, conditions, asked.request)
+            page = await _page(context.snapshot, element, await conditions(context.snapshot, element), asked.request)
         except ButlerQLError as error:
             # What cannot be related to one element may well be to the next.
             result.append(error)

@@ -76,7 +76,10 @@ class Service:
                 operation_name=operation_name,
                 executor_class=BatchExecutionContext,
             )
-            return await result if isawaitable(result) else result
+            result = await result if isawaitable(result) else result
+            if context.unrelated:
+                result.extensions = {**(result.extensions or {}), "unrelated": sorted(context.unrelated)}
+            return result
 
     async def ready(self) -> None:
         """Find out whether the repository can be read now; see `Repository.ready`."""

@@ -94,7 +94,7 @@ async def certification_counts(
     for group in groups_of(snapshot.repository, await _parts(snapshot, collections, kinds, overlaps)):
         for source in group.sources():
             parent = source.ranges.c.parent
-            rows = source.rows(source.table.alias(), with_ranges=True)
+            rows = source.rows(source.table.alias(), [source.ranges])
             for index, count in await snapshot.rows(rows.add_columns(parent, sa.func.count()).group_by(parent)):
                 result[index] += count
     return result

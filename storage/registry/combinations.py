@@ -85,15 +85,15 @@ class Combinations:
 
     def add(self, table: sa.FromClause, provided: Columns) -> None:
         """Join a table on all that it shares with those before it."""
-        same = [self.columns[name][0] == column for name, column in provided.items() if name in self.columns]
+        self.conditions += [
+            self.columns[name][0] == column for name, column in provided.items() if name in self.columns
+        ]
         if self.source is None:
             self.source = table
-            self.conditions += same
         elif self.in_order is None:
-            self.source = self.source.join(table, sa.and_(sa.true(), *same))
+            self.source = self.source.join(table, sa.true())
         else:
             self.source = self.in_order.each(self.source, table)
-            self.conditions += same
         for name, column in provided.items():
             self.columns.setdefault(name, []).append(column)
 

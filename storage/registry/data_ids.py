@@ -16,8 +16,9 @@ from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
 from butlerql.storage.registry.dataset_searches import DatasetSearch
 from butlerql.storage.registry.keyed_records import Key
-from butlerql.storage.registry.orders import Order
+from butlerql.storage.registry.orders import Order, orders_of
 from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
@@ -69,44 +70,63 @@ class DataIdConditions(NamedTuple):
 
 async def find_conditions(
     snapshot: Snapshot,
+    dimensions: DimensionGroup,
     *,
     types: Sequence[str] | None = None,
-    where: Sequence[str] | None = None,
+    collections: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
+    where: Where,
+    order_by: Sequence[str] | None = None,
 ) -> DataIdConditions:
-    """Find what names and values mean.
+    """Find what names, values and expressions mean.
 
     Parameters
     ----------
     snapshot
         What to read from.
+    dimensions
+        What is asked for.
     types
         Names of dataset types; None for no such condition.
-    where
-        Collections that they are looked for in, names and globs; None for all.
+    collections
+        Where they are looked for, names and globs; None for everywhere.
     values
         See `data_id_values.constraint`; None for no such condition.
+    where
+        What else has to hold.
+    order_by
+        What to order by, before the order of the dimensions; see `orders_of`.
 
     Raises
     ------
     UnknownDatasetTypeError, UnknownComponentError, UnknownCollectionError, InvalidDataIdError
         Raised if something is not there.
+    InvalidExpressionError
+        Raised if the condition or the order makes no sense.
     InvalidArgumentError
         Raised if collections are given, but not what to look for in them.
     """
-    if types is None and where is not None:
+    if types is None and collections is not None:
         raise InvalidArgumentError(
             "Collections are given, but no dataset types to look for in them. Give datasetTypes too."
         )
     given = await constraint(snapshot, values or {})
-    searched = [] if types is None else await chains.search_path(snapshot, ["*"] if where is None else where)
-    return await _conditions(snapshot, types or (), [searched], given)
+    searched = []
+    if types is not None:
+        searched = await chains.search_path(snapshot, ["*"] if collections is None else collections)
+    found = await _conditions(snapshot, types or (), [searched], given)
+    return _with(snapshot, dimensions, found, where, order_by)
 
 
 async def find_conditions_in(
-    snapshot: Snapshot, types: Sequence[str], parents: Sequence[Collection]
+    snapshot: Snapshot,
+    dimensions: DimensionGroup,
+    types: Sequence[str],
+    parents: Sequence[Collection],
+    where: Where,
+    order_by: Sequence[str] | None = None,
 ) -> DataIdConditions:
-    """Find what names of dataset types mean, to be looked for in several collections, each for itself.
+    """Find what names and expressions mean, dataset types looked for in several collections, each for itself.
 
     Raises
     ------
@@ -117,7 +137,8 @@ async def find_conditions_in(
     """
     if not types:
         raise InvalidArgumentError("Name at least one dataset type: a collection has data IDs by its datasets only.")
-    return await _conditions(snapshot, types, await chains.flatten(snapshot, parents), {})
+    found = await _conditions(snapshot, types, await chains.flatten(snapshot, parents), {})
+    return _with(snapshot, dimensions, found, where, order_by)
 
 
 async def page(
@@ -216,6 +237,22 @@ async def _conditions(
         searches.append(DatasetSearch(dataset_type, [[one for one in found if one in may_hold] for found in searched]))
     impossible = any(not any(search.collections) for search in searches)
     return DataIdConditions(searches, given, len(searched), impossible)
+
+
+def _with(
+    snapshot: Snapshot,
+    dimensions: DimensionGroup,
+    found: DataIdConditions,
+    where: Where,
+    order_by: Sequence[str] | None,
+) -> DataIdConditions:
+    """Add what expressions say."""
+    repository = snapshot.repository
+    # Names without an element in front may be of what the datasets bring in, too.
+    searched = {name for search in found.searches for name in search.dimensions.names}
+    spoken_of = repository.universe.group(searched.union(dimensions.names))
+    condition = where.condition(repository, spoken_of, constrained=found.constraint)
+    return found._replace(condition=condition, order=orders_of(order_by or (), dimensions))
 
 
 def _each(conditions: DataIdConditions) -> Iterator[DataIdConditions]:

@@ -52,7 +52,7 @@ async def counts(
                 ranges.c.place,
                 *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
             ]
-            selects.append(source.rows(rows, with_ranges=True).add_columns(*columns))
+            selects.append(source.rows(rows, [source.ranges]).add_columns(*columns))
         # A union of one select alone would not drop anything.
         entries = sa.union_all(*selects).subquery()
         if not once:

@@ -79,7 +79,7 @@ async def _matches(snapshot: Snapshot, part: Part) -> list[tuple[int, str]]:
     for group in groups_of(snapshot.repository, [part]):
         for source in group.sources():
             rows = source.table.alias()
-            statement = source.rows(rows, with_ranges=True).add_columns(source.ranges.c.rank, rows.c.dataset_id)
+            statement = source.rows(rows, [source.ranges]).add_columns(source.ranges.c.rank, rows.c.dataset_id)
             found += [(rank, uuid) for rank, uuid in await snapshot.rows(statement)]
     first = min((rank for rank, _ in found), default=None)
     return [entry for entry in found if entry[0] == first]

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry.dataset_rows import Bound, Read, Row, deduplicated, fetch
 from butlerql.storage.registry.looking import elements_of, holding
-from butlerql.storage.registry.ranges import Part, Source, TableGroup, Wanted
+from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted, groups_of
+from butlerql.storage.registry.selection_filters import uuid_filter
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["looked_rows"]
+__all__ = ["looked_rows", "settled"]
 
 _FIRST = 500
 """Rows that are looked at first; twice as many each time that they were not enough."""
@@ -52,6 +53,31 @@ async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Re
         if is_last:
             return
         size = min(2 * size, _MOST) if whole else 2 * size
+
+
+async def settled(snapshot: Snapshot, part: Part, wanted: Wanted, filters: Sequence[Filter]) -> list[TableGroup]:
+    """Find the tables of a part, the regions looked at already: what holds is told by UUIDs then.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    part
+        Where to look.
+    wanted
+        What of the datasets that are found counts.
+    filters
+        More conditions.
+    """
+    groups = groups_of(snapshot.repository, [part], filters)
+    if not groups or not groups[0].looks:
+        return groups
+    ask = Read(0, backward=False, wanted=wanted, bounds=())
+    uuids = [row[3] async for rows in looked_rows(snapshot, groups[0], part, ask) for row in rows]
+    own = part.dataset_type.dimensions.names
+    known = [{name: value for name, value in data_id.items() if name in own} for data_id in part.data_ids]
+    found = part._replace(condition=None, data_ids=known)
+    return groups_of(snapshot.repository, [found], [*filters, uuid_filter(snapshot, uuids)])
 
 
 def _whole(rows: Sequence[Row], ask: Read) -> Sequence[Row]:

@@ -114,8 +114,10 @@ def _values(
 ) -> Mapping[str, Any] | None:
     """What a dataset's data ID must hold to match; None if those of its dimensions cannot."""
     own = data_id.dimensions
-    if not dimensions.names:
-        return {} if include_dimensionless or not own.names else None
+    if not dimensions.names and own.names and not include_dimensionless:
+        return None
+    if not dimensions.names and match is not DataIdMatch.RELATED:
+        return {}
     if match is DataIdMatch.EXACT:
         fits = dimensions is own
     elif match is DataIdMatch.CONTAINING:

@@ -26,6 +26,7 @@ from butlerql.storage.registry.conditions import Condition, Look
 from butlerql.storage.registry.dataset_fields import dataset_fields
 from butlerql.storage.registry.dataset_searches import EVER, Columns, Given, Validity
 from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.expressions.tree import Operand
 from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.repository import Repository
@@ -144,14 +145,14 @@ class TableGroup:
         values
             Columns of the values of the constrained dimensions.
         """
-        given = Given(
-            self.dimensions,
-            columns,
-            validity if self.is_timed else None,
-            dataset_fields(self.repository, row.dataset_id, row.collection),
-        )
+        given = self.given(columns, validity, row)
         constraint = {name: values[name] for name in self.foreign}
         return combine(self.repository, self.dimensions, constraint=constraint, condition=self.condition, given=given)
+
+    def given(self, columns: Columns, validity: Validity, row: ReadOnlyColumnCollection[str, Any]) -> Given:
+        """Say what a row is; see `related`."""
+        fields = dataset_fields(self.repository, row.dataset_id, row.collection)
+        return Given(self.dimensions, columns, validity if self.is_timed else None, fields)
 
     @property
     def disjoint(self) -> bool:
@@ -206,13 +207,16 @@ class Source:
         self.dialect = group.repository.dialect
         self.ranges = self.dialect.rows(name, columns, rows)
 
-    def rows(self, table: sa.FromClause, *, with_ranges: bool = False) -> sa.Select[Any]:
+    def rows(
+        self, table: sa.FromClause, outer: Sequence[sa.FromClause] = (), inner: Sequence[sa.FromClause] = ()
+    ) -> sa.Select[Any]:
         """Select the rows of an alias of the table that are in a range, as conditions without columns.
 
-        It refers to the ranges, or, if asked for, holds them, outermost.
+        It refers to the ranges, or holds them if they are among the tables to combine, which stand around the rows or
+        within.
         """
         related = self._related(table)
-        statement = self._within(table, [self.ranges] if with_ranges else [])
+        statement = self._within(table, outer, inner)
         if related is None:
             return statement
         if related.source is None:
@@ -228,12 +232,25 @@ class Source:
         related = self._related(table)
         assert related is not None
         keys = [related.columns[name][0] for element in elements for name in element.required]
-        joined = [self.ranges] if related.source is None else [self.ranges, related.source]
-        statement = self._within(table, joined).where(*related.conditions)
+        inner = [] if related.source is None else [related.source]
+        statement = self._within(table, [self.ranges], inner).where(*related.conditions)
         return statement.add_columns(table.c.dataset_id, table.c.collection, *keys).distinct()
 
-    def _within(self, table: sa.FromClause, joined: Sequence[sa.FromClause]) -> sa.Select[Any]:
-        """Select the rows in a range, but for what is related to them, together with other tables."""
+    def fields(
+        self, table: sa.FromClause, operands: Sequence[Operand]
+    ) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
+        """Select the rows of an alias of the table that are in a range, and give columns of what is asked of them."""
+        given = self.group.given(
+            {name: table.c[name] for name in self.group.dimensions.required}, self._validity(table), table.c
+        )
+        made = combine(self.group.repository, self.group.dimensions, fields=operands, given=given)
+        statement = self.rows(table, [self.ranges], [] if made.source is None else [made.source])
+        return statement.where(*made.conditions), made.fields
+
+    def _within(
+        self, table: sa.FromClause, outer: Sequence[sa.FromClause], inner: Sequence[sa.FromClause]
+    ) -> sa.Select[Any]:
+        """Select the rows in a range, but for what is related to them, combined with other tables."""
         group, ranges = self.group, self.ranges
         tables = group.repository.tables
         values = {name: table.c[name] for name in group.dimensions.required}
@@ -247,7 +264,7 @@ class Source:
             ),
             *self._own(table),
         ]
-        sources: list[sa.FromClause] = list(joined[:1])
+        sources = list(outer)
         known: dict[str, sa.ColumnElement[Any]] = {name: ranges.c[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()
@@ -255,7 +272,7 @@ class Source:
             conditions += [records.c[name] == known[name] for name in element.required if name in known]
             known[element.name] = records.c[element.primary_key.name]
             conditions.append(table.c[element.name] == known[element.name])
-        return sa.select().select_from(reduce(self.dialect.each, [*sources, table, *joined[1:]])).where(*conditions)
+        return sa.select().select_from(reduce(self.dialect.each, [*sources, table, *inner])).where(*conditions)
 
     def first_certification(self, table: sa.FromClause, wanted: Wanted) -> sa.ColumnElement[bool]:
         """Condition that what is certified several times in a collection is seen once."""
@@ -279,8 +296,10 @@ class Source:
             return None
         columns = {name: table.c[name] for name in group.dimensions.required}
         values = {name: self.ranges.c[f"value_{name}"] for name in group.constrained}
-        validity = self.dialect.timespan(table, "timespan") if self.certified else EVER
-        return group.related(columns, validity, table.c, values)
+        return group.related(columns, self._validity(table), table.c, values)
+
+    def _validity(self, table: sa.FromClause) -> Validity:
+        return self.dialect.timespan(table, "timespan") if self.certified else EVER
 
     def _skipped(self) -> list[Element]:
         """Elements whose values are tried one after another, so that the index can be used behind them.

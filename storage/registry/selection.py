@@ -18,9 +18,11 @@ from butlerql.storage.registry.dataset_counts import counts
 from butlerql.storage.registry.dataset_pages import dataset_pages
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
+from butlerql.storage.registry.orders import DatasetOrder
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.ranges import Filter, Part, Wanted
 from butlerql.storage.registry.selection_filters import datastore_filter, ingest_filter, run_filter, uuid_filter
+from butlerql.storage.registry.sorted_pages import sorted_pages
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.registry.taking_part import TakingPart, taking_part
 from butlerql.storage.registry.where import Where
@@ -63,7 +65,7 @@ class DatasetSelection:
     find_first
         Per dataset type and data ID only the first in search order.
     ingested_after, ingested_before
-        When they were put, in nanoseconds TAI: from the first on, and before the second.
+        When they were put, in nanoseconds TAI: after the first, and before the second.
     in_datastore, not_in_datastore
         Only datasets that this datastore, or any of its children, has records of, or has none of.
     """
@@ -93,10 +95,23 @@ class DatasetSets:
     unrelated: Sequence[str] = ()
     """Names of dataset types that are left out, since nothing relates them to the conditions."""
 
-    async def pages(self, snapshot: Snapshot, request: PageRequest) -> list[Page[Dataset]]:
-        """Read the same page of each; see `dataset_pages`."""
-        return await dataset_pages(
-            snapshot, self.parts, self.parents, request, wanted=self.wanted, filters=self.filters
+    async def pages(
+        self, snapshot: Snapshot, request: PageRequest, order_by: Sequence[str] | None = None
+    ) -> list[Page[Dataset]]:
+        """Read the same page of each; see `dataset_pages`, and `sorted_pages` where there is an order.
+
+        Raises
+        ------
+        InvalidExpressionError
+            Raised if there is nothing of which the datasets could be ordered by a name.
+        """
+        if not order_by:
+            return await dataset_pages(
+                snapshot, self.parts, self.parents, request, wanted=self.wanted, filters=self.filters
+            )
+        order = DatasetOrder(order_by, [part.dataset_type for part in self.parts])
+        return await sorted_pages(
+            snapshot, self.parts, self.parents, request, order, wanted=self.wanted, filters=self.filters
         )
 
     async def counts(self, snapshot: Snapshot, parents: Sequence[int]) -> list[int]:

@@ -31,14 +31,14 @@ def run_filter(snapshot: Snapshot, runs: Sequence[Collection]) -> Filter:
 
 
 def ingest_filter(snapshot: Snapshot, after: int | None, before: int | None) -> Filter:
-    """Only datasets that were put in a range of time, in nanoseconds TAI, with its begin and without its end."""
+    """Only datasets that were put between two instants, in nanoseconds TAI, and at neither."""
     dataset = snapshot.repository.tables.dataset
 
     def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
         row = dataset.alias()
         found = sa.select(row.c.id).where(row.c.id == table.c.dataset_id)
         if after is not None:
-            found = found.where(row.c.ingest_date >= after)
+            found = found.where(row.c.ingest_date > after)
         if before is not None:
             found = found.where(row.c.ingest_date < before)
         return found.correlate(table).exists()

@@ -148,9 +148,7 @@ def _member(
     return Member(kind, condition, _data_ids(kind, values, condition))
 
 
-def _data_ids(
-    kind: DatasetType, values: Mapping[str, Any], condition: Condition | None
-) -> Sequence[Mapping[str, Any]]:
+def _data_ids(kind: DatasetType, values: Mapping[str, Any], condition: Condition | None) -> Sequence[Mapping[str, Any]]:
     """Spell out the data IDs to which a condition confines datasets, so that an index leads to them."""
     if condition is None:
         return [values]

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from butlerql.storage.registry.conditions import Condition
-from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.filters import predicate_of
 from butlerql.storage.registry.expressions.parser import Scope, check_syntax, mentions, parse
+
+from butlerql.storage.registry.conditions import Condition
+from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.tree import And, Predicate
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup

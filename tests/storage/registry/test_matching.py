@@ -11,15 +11,13 @@ from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, Timespan
 
 from butlerql.storage.registry.data_id_values import resolve
 from butlerql.storage.registry.dataset_counts import existing
-from butlerql.storage.registry.matching import DataIdMatch, matching_parts
+from butlerql.storage.registry.matching import DataIdMatch, matching_datasets
 from butlerql.storage.registry.pages import PageRequest
-from butlerql.storage.registry.ranges import Wanted
-from butlerql.storage.registry.selection import DatasetSets
 from butlerql.storage.snapshot import Snapshot
 from tests.support.repositories import RealRepository
 from tests.support.snapshots import snapshot_of, statements_of
 
-_DATA_IDS: list[dict[str, Any]] = [
+DATA_IDS: list[dict[str, Any]] = [
     {},
     {"instrument": "HSC"},
     {"instrument": "HSC", "detector": 0},
@@ -88,9 +86,9 @@ async def test_rich_repository(data: st.DataObject, rich: RealRepository) -> Non
     butler = rich.butler
     async with snapshot_of(rich) as snapshot:
         for _ in range(4):
-            chosen = data.draw(st.lists(st.sampled_from(_DATA_IDS), min_size=1, max_size=3, unique_by=str))
+            chosen = data.draw(st.lists(st.sampled_from(DATA_IDS), min_size=1, max_size=3, unique_by=str))
             collections = data.draw(st.sampled_from(_COLLECTIONS))
-            match = data.draw(st.sampled_from(DataIdMatch))
+            match = data.draw(st.sampled_from([DataIdMatch.EXACT, DataIdMatch.CONTAINING, DataIdMatch.WITHIN]))
             dimensionless = data.draw(st.booleans())
             await _hold(snapshot, butler, chosen, collections, match, dimensionless=dimensionless)
 
@@ -106,7 +104,7 @@ async def _hold(
 ) -> None:
     data_ids = [await resolve(snapshot, values) for values in chosen]
     assert None not in data_ids
-    parts = await matching_parts(
+    sets = await matching_datasets(
         snapshot,
         [data_id for data_id in data_ids if data_id is not None],
         collections=collections,
@@ -114,8 +112,8 @@ async def _hold(
         match=match,
         include_dimensionless=dimensionless,
     )
-    pages = await DatasetSets(parts, len(chosen), Wanted.DATASETS).pages(snapshot, PageRequest(1000))
-    holding = await existing(snapshot, parts)
+    pages = await sets.pages(snapshot, PageRequest(1000))
+    holding = await existing(snapshot, sets.parts)
     members = _members(butler, tuple(collections))
     for parent, (values, page) in enumerate(zip(chosen, pages, strict=True)):
         whole = butler.registry.expandDataId(**values) if values else DataCoordinate.make_empty(butler.dimensions)
@@ -127,17 +125,17 @@ async def _hold(
         found = [(dataset.dataset_type.name, dataset.uuid) for dataset in page.rows]
         assert len(found) == len(set(found))
         assert set(found) == expected
-        types = {part.dataset_type.name for part in parts if part.parent == parent and part[:2] in holding}
+        types = {part.dataset_type.name for part in sets.parts if part.parent == parent and part[:2] in holding}
         assert types == {name for name, _ in expected}
 
 
 async def test_statements_do_not_grow(rich: RealRepository) -> None:
     async with snapshot_of(rich) as snapshot:
-        data_ids = [await resolve(snapshot, values) for values in _DATA_IDS[2:5] * 20]
+        data_ids = [await resolve(snapshot, values) for values in DATA_IDS[2:5] * 20]
 
         async def statements(count: int) -> int:
             with statements_of(snapshot) as seen:
-                parts = await matching_parts(
+                sets = await matching_datasets(
                     snapshot,
                     [data_id for data_id in data_ids[:count] if data_id is not None],
                     collections=["chain/all"],
@@ -145,8 +143,8 @@ async def test_statements_do_not_grow(rich: RealRepository) -> None:
                     match=DataIdMatch.CONTAINING,
                     include_dimensionless=False,
                 )
-                await DatasetSets(parts, count, Wanted.DATASETS).pages(snapshot, PageRequest(5))
-                await existing(snapshot, parts)
+                await sets.pages(snapshot, PageRequest(5))
+                await existing(snapshot, sets.parts)
             return len(seen)
 
         await statements(3)
