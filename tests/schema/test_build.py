@@ -27,9 +27,9 @@ from strawberry.utils.str_converters import to_camel_case
 from butlerql.schema.build import build_schema
 from butlerql.storage.universe import ElementKind, Universe
 from butlerql.time_scales import iso_to_tai_ns, utc_iso_to_tai_ns
-from tests.schema.print_schema import default_universe, universe_of
+from tests.schema.print_schema import default_universe
 from tests.support.repositories import UNIVERSES
-from tests.support.universes import UNIVERSE_VERSIONS
+from tests.support.universes import UNIVERSE_VERSIONS, universe_of
 
 
 @pytest.fixture(scope="module")
