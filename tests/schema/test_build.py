@@ -153,6 +153,16 @@ def test_a_selection_arrives_as_it_is(core: GraphQLSchema) -> None:
     assert type(arguments["select"]) is dict
 
 
+def test_variables_in_json_must_have_values(core: GraphQLSchema) -> None:
+    query = "query ($x: Int) { dataIds(dimensions: [], bind: {a: [$x]}) { totalCount } }"
+    for value in (1, None):
+        assert seen(core, query, {"x": value}) == ({"dimensions": [], "bind": {"a": [value]}}, [])
+    arguments, errors = seen(core, query)
+    assert not arguments
+    assert len(errors) == 1
+    assert "must have a value" in errors[0]
+
+
 @pytest.mark.parametrize("key", ["where_", "dataset_types", "datasetType", "filters", "__typename"])
 def test_unknown_keys_of_a_selection_are_refused(core: GraphQLSchema, key: str) -> None:
     literal = f'{{ datasets(select: {{collections: ["c"], {key}: "x"}}) {{ totalCount }} }}'
