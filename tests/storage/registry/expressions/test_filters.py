@@ -242,15 +242,19 @@ def ordered(values: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]
 
 SPANS = optional({"begin": INSTANTS, "end": INSTANTS})
 PATTERNS = st.sampled_from(["*", "?", "a*", "*b", "\\*", "a\\*", ""])
-TESTS = {
-    Kind.INT: optional(ordered(NUMBERS)),
-    Kind.FLOAT: optional(ordered(FLOATS)),
-    Kind.STRING: optional({**equality(WORDS), "glob": PATTERNS}),
-    Kind.HASH: optional(equality(HASHES.map(bytes.hex))),
-    Kind.BOOL: optional({"eq": st.booleans(), "is_null": st.booleans()}),
-    Kind.TIMESPAN: optional(
-        {"overlaps": SPANS, "contains": INSTANTS, "before": INSTANTS, "after": INSTANTS, "is_null": st.booleans()}
-    ),
+TESTS: Mapping[Kind, Mapping[str, st.SearchStrategy[Any]]] = {
+    Kind.INT: ordered(NUMBERS),
+    Kind.FLOAT: ordered(FLOATS),
+    Kind.STRING: {**equality(WORDS), "glob": PATTERNS},
+    Kind.HASH: equality(HASHES.map(bytes.hex)),
+    Kind.BOOL: {"eq": st.booleans(), "is_null": st.booleans()},
+    Kind.TIMESPAN: {
+        "overlaps": SPANS,
+        "contains": INSTANTS,
+        "before": INSTANTS,
+        "after": INSTANTS,
+        "is_null": st.booleans(),
+    },
 }
 VALUES: Mapping[Kind, st.SearchStrategy[Any]] = {
     Kind.INT: NUMBERS,
@@ -280,10 +284,10 @@ ROWS = st.fixed_dictionaries(
 )
 PLAIN = optional(
     {
-        "dimensions": optional({name: TESTS[kind] for name, kind in DIMENSIONS.items()}),
+        "dimensions": optional({name: optional(TESTS[kind]) for name, kind in DIMENSIONS.items()}),
         "records": optional(
             {
-                element: optional({column: TESTS[kind] for column, kind in columns.items()})
+                element: optional({column: optional(TESTS[kind]) for column, kind in columns.items()})
                 for element, columns in RECORDS.items()
             }
         ),
@@ -307,7 +311,25 @@ def without_nulls(asked: Any) -> Any:
     return [without_nulls(one) for one in asked] if isinstance(asked, list) else asked
 
 
-@settings(max_examples=300)
+PLACES = [(("dimensions", name), kind) for name, kind in DIMENSIONS.items()] + [
+    (("records", element, column), kind) for element, columns in RECORDS.items() for column, kind in columns.items()
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "key"), [(place, kind, key) for place, kind in PLACES for key in TESTS[kind]]
+)
+@settings(max_examples=100)
+@given(data=st.data())
+def test_each_test_means_what_it_says(place: tuple[str, ...], kind: Kind, key: str, data: st.DataObject) -> None:
+    asked: dict[str, Any] = {key: data.draw(TESTS[kind][key])}
+    for name in reversed(place):
+        asked = {name: asked}
+    row = {(place[0], ".".join(place[1:])): data.draw(st.none() | VALUES[kind])}
+    assert says(predicate_of(VISITS, asked), row) is means(without_nulls(asked), row)
+
+
+@settings(max_examples=200)
 @given(asked=FILTERS, rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_a_predicate_means_what_the_filter_says(asked: dict[str, Any], rows: list[Row]) -> None:
     # A null within is the same as nothing, also in what tells the meaning here.
