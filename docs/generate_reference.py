@@ -42,7 +42,8 @@ _HEAD = """\
 <!-- Written by docs/generate_reference.py from the schema's descriptions. Change those, then run it again. -->
 
 Everything that can be asked. This is the schema of repositories with version 8 of the default dimension universe; in
-another one `DataId` has other fields, one a dimension. `butlerql schema REPO` prints the schema of your repository.
+another one `DataId` and `DataIdFilter` have other fields, by its dimensions. `butlerql schema REPO` prints the schema
+of your repository.
 
 `!` marks what is never null. What is not marked can be null: where there is nothing, or with an error beside it.
 """

@@ -94,6 +94,23 @@ def parse_data_id_literal(node: ValueNode, variables: dict[str, Any] | None = No
     return parse_data_id(value)
 
 
+def parse_json_literal(node: ValueNode, variables: dict[str, Any] | None = None) -> object:
+    """Take a JSON value that is written in the query, maybe with variables in it."""
+    value = value_from_ast_untyped(node, variables)
+    # While the query is being validated its variables have no values yet.
+    if variables is not None and not _is_complete(value):
+        raise InvalidValueError("each variable in a JSON value must have a value; null is one")
+    return value
+
+
+def _is_complete(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_complete, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_complete, value))
+    return value is not Undefined
+
+
 def _instant(parse: Callable[[str], int]) -> Callable[[object], int]:
     def parse_instant(value: object) -> int:
         if not isinstance(value, str):
@@ -162,7 +179,12 @@ SCALARS: dict[object, ScalarDefinition] = {
         tai_ns_to_iso,
         _instant(iso_to_tai_ns),
     ),
-    JSON: _scalar("JSON", "Any JSON value.", specified_by_url="https://www.rfc-editor.org/rfc/rfc8259"),
+    JSON: _scalar(
+        "JSON",
+        "Any JSON value.",
+        parse_literal=parse_json_literal,
+        specified_by_url="https://www.rfc-editor.org/rfc/rfc8259",
+    ),
     DataIdValues: _scalar(
         "DataIdValues",
         """A data ID as a JSON object, dimension name to value, the Butler's spelling:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 from graphql import print_schema
-from lsst.daf.butler import DimensionConfig
 
 from butlerql.schema.build import build_schema
 from butlerql.storage.universe import Universe
-from tests.support.repositories import UNIVERSES
+from tests.support.universes import universe_of
 
 
 def default_universe() -> Universe:
     """Take a universe that the Butler gives to new repositories."""
     return universe_of(8)
-
-
-def universe_of(version: int) -> Universe:
-    """Take the universe that the Butler gave to new repositories once."""
-    return Universe.from_json(json.dumps(DimensionConfig(UNIVERSES.format(version)).toDict()))
 
 
 def printed() -> str:

@@ -27,9 +27,9 @@ from strawberry.utils.str_converters import to_camel_case
 from butlerql.schema.build import build_schema
 from butlerql.storage.universe import ElementKind, Universe
 from butlerql.time_scales import iso_to_tai_ns, utc_iso_to_tai_ns
-from tests.schema.print_schema import default_universe, universe_of
+from tests.schema.print_schema import default_universe
 from tests.support.repositories import UNIVERSES
-from tests.support.universes import UNIVERSE_VERSIONS
+from tests.support.universes import UNIVERSE_VERSIONS, universe_of
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +151,16 @@ def test_a_selection_arrives_as_it_is(core: GraphQLSchema) -> None:
         "ingested_before": utc_iso_to_tai_ns("2024-01-01T00:00:00.123456Z"),
     }
     assert type(arguments["select"]) is dict
+
+
+def test_variables_in_json_must_have_values(core: GraphQLSchema) -> None:
+    query = "query ($x: Int) { dataIds(dimensions: [], bind: {a: [$x]}) { totalCount } }"
+    for value in (1, None):
+        assert seen(core, query, {"x": value}) == ({"dimensions": [], "bind": {"a": [value]}}, [])
+    arguments, errors = seen(core, query)
+    assert not arguments
+    assert len(errors) == 1
+    assert "must have a value" in errors[0]
 
 
 @pytest.mark.parametrize("key", ["where_", "dataset_types", "datasetType", "filters", "__typename"])

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from lsst.daf.butler import Butler, DatasetType, Dimension, DimensionElement
+from lsst.daf.butler import Butler, DatasetType, Dimension, DimensionConfig, DimensionElement
 
-from tests.support.repositories import Content
+from butlerql.storage.universe import Universe
+from tests.support.repositories import UNIVERSES, Content
 from tests.support.rich_dimensions import span, square
 
-__all__ = ["ONE_OF_EACH", "UNIVERSE_VERSIONS"]
+__all__ = ["ONE_OF_EACH", "UNIVERSE_VERSIONS", "universe_of"]
 
 UNIVERSE_VERSIONS = range(9)
 """Those that the installed Butler ships."""
+
+
+def universe_of(version: int) -> Universe:
+    """Take the universe that the Butler gave to new repositories once."""
+    return Universe.from_json(json.dumps(DimensionConfig(UNIVERSES.format(version)).toDict()))
 
 
 def _fill(butler: Butler, outside: Path) -> None:
