@@ -142,13 +142,7 @@ def combine(
     joined = [search.dimensions for search in searches] + ([] if given is None else [given.dimensions])
     full, overlap = _related(repository, group, joined, constraint, element, condition)
     made = Combinations(full, in_order=None if lead is None else repository.dialect)
-    calibrations = [search for search in searches if search.is_calibration]
-    is_timed = bool(calibrations) or (given is not None and given.validity is not None)
-    times = list(chosen_elements(full, "temporal").values()) if is_timed else []
-    if not times and len(calibrations) > 2:
-        raise UnsupportedJoinError(
-            "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
-        )
+    times = _times(full, searches, given)
     waiting = _in_order(searches)
     validities: list[Validity] = []
     if given is not None:
@@ -156,18 +150,15 @@ def combine(
         validities += [] if given.validity is None else [given.validity]
     if waiting:
         _join_datasets(repository, made, waiting.pop(0), validities, lead)
-    if overlap is not None:
-        _join_overlap(repository, made, *overlap)
-    for look in [] if condition is None else condition.looks:
-        if isinstance(look.other, Element):
-            _join_overlap(repository, made, look.element, look.other)
+    for pair in (*_named_overlaps(condition), *([] if overlap is None else [overlap])):
+        _join_overlap(repository, made, *pair)
     # Where datasets are read in the order of an index, what they imply is looked up for each: a join might go astray.
     looked_up = set(full.implied).intersection(constraint) if lead is not None else set()
     needed = {*full.required, *group.required, *constraint} - looked_up
     needed.update(*(repository.universe.dimensions[name].required for name in full.required))
     tables = {}
-    forced = {*times, *elements_of(fields), *(() if condition is None else condition.elements)}
-    forced |= set() if element is None else {element}
+    forced = {*times, *elements_of(fields), *([] if element is None else [element])}
+    forced |= set() if condition is None else condition.elements
     for related in _relations(full, needed, joined, forced):
         tables[related.name] = table = _records(repository, related, given)
         made.add(table, _keys(related, table))
@@ -183,16 +174,10 @@ def combine(
     resolver = _resolver(repository, made, tables, given)
     made.fields = [operand_column(repository.dialect, operand, resolver) for operand in fields]
     if condition is not None:
-        made.conditions += condition.terms(resolver)
-        for look in condition.looks:
-            if not isinstance(look.other, Element):
-                _constrain_region(repository, made, look.element, look.other)
-    for time in times:
-        when = repository.dialect.timespan(tables[time.name], "timespan")
-        made.conditions += [overlaps(validity, when) for validity in validities]
-        validities = [when]
-    if not times and len(validities) == 2:
-        made.conditions.append(overlaps(*validities))
+        _add_condition(repository, made, condition, resolver)
+    validities = _join_times(
+        made, [repository.dialect.timespan(tables[time.name], "timespan") for time in times], validities
+    )
     made.conditions += [_has_datasets(repository, made, search, validities) for search in waiting]
     made.is_complete = set(full.required) <= {*group.required, *constraint}
     made.is_unique &= made.is_complete
@@ -257,7 +242,7 @@ def _related(
     own = () if element is None else (*element.required, *element.implied)
     names = {*group.names, *constraint, *own, *(() if condition is None else condition.dimensions)}
     full = repository.universe.group(names.union(*(dimensions.names for dimensions in joined)))
-    named = [] if condition is None else [look.elements for look in condition.looks if len(look.elements) > 1]
+    named = _named_overlaps(condition)
     overlap = overlap_to_join(full, joined, named)
     listed = {name for dimensions in joined for name in dimensions.required}
     listed.update(one.name for pair in (*named, overlap or ()) for one in pair)
@@ -360,6 +345,43 @@ def _constrain_region(repository: Repository, made: Combinations, element: Eleme
         )
     )
     made.conditions.append(sa.tuple_(*(made.columns[name][0] for name in element.required)).in_(touching))
+
+
+def _named_overlaps(condition: Condition | None) -> list[tuple[Element, Element]]:
+    """List the pairs of elements whose overlap a condition asks for."""
+    looks = () if condition is None else condition.looks
+    return [(look.element, look.other) for look in looks if isinstance(look.other, Element)]
+
+
+def _add_condition(
+    repository: Repository, made: Combinations, condition: Condition, resolver: Callable[[Column], Any]
+) -> None:
+    made.conditions += condition.terms(resolver)
+    for look in condition.looks:
+        if not isinstance(look.other, Element):
+            _constrain_region(repository, made, look.element, look.other)
+
+
+def _times(full: DimensionGroup, searches: Sequence[DatasetSearch], given: Given | None) -> list[Element]:
+    """Choose the elements that say at what time calibrations have to be valid."""
+    calibrations = sum(search.is_calibration for search in searches)
+    is_timed = calibrations or (given is not None and given.validity is not None)
+    times = list(chosen_elements(full, "temporal").values()) if is_timed else []
+    if not times and calibrations > 2:
+        raise UnsupportedJoinError(
+            "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
+        )
+    return times
+
+
+def _join_times(made: Combinations, times: Sequence[Validity], validities: list[Validity]) -> list[Validity]:
+    """Let calibrations be valid when they have to be; gives what others have to be valid at."""
+    for when in times:
+        made.conditions += [overlaps(validity, when) for validity in validities]
+        validities = [when]
+    if not times and len(validities) == 2:
+        made.conditions.append(overlaps(*validities))
+    return validities
 
 
 def _resolver(

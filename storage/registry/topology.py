@@ -92,7 +92,8 @@ def overlap_to_join(
         families = [_family(element) for element in pair]
         if families[0] == families[1]:
             raise UnsupportedJoinError(
-                f"{pair[0].name} and {pair[1].name} are related by their dimensions. Leave out that their regions overlap."
+                f"{pair[0].name} and {pair[1].name} are related by their dimensions. "
+                "Leave out that their regions overlap."
             )
         merged = set().union(*(connected[family] for family in families))
         connected |= dict.fromkeys(merged, merged)

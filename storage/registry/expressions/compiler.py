@@ -120,7 +120,7 @@ class _Compilation:
         self._column = column
         self._values = 0
 
-    def of(self, predicate: Predicate) -> sa.ColumnElement[bool]:
+    def of(self, predicate: Predicate) -> sa.ColumnElement[bool]:  # noqa: C901, PLR0911 - a case for each kind
         match predicate:
             case Constant():
                 return sa.true() if predicate.value else sa.false()

@@ -76,4 +76,3 @@ def _asked(butler: Butler, values: dict[str, Any], collections: list[str]) -> tu
             if refs:
                 found[kind.name] = {str(ref.id) for ref in refs}
     return found, unrelated
-
