@@ -87,10 +87,6 @@ class Dialect(ABC):
         r"""Condition that a text fits a pattern: ``*`` any run, ``?`` one character, ``\\`` takes a meaning away."""
 
     @abstractmethod
-    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        """Remainder of a division of floating-point numbers, with the sign of the dividend."""
-
-    @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         """Columns that hold a timespan in a table."""
 
@@ -154,10 +150,7 @@ class SqliteDialect(Dialect):
 
     def matches_pattern(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
         glob = "".join(f"[{text}]" if is_text and text in "*?[" else text for text, is_text in pattern_parts(pattern))
-        return column.op("GLOB", is_comparison=True)(sa.literal(glob, sa.Text()))
-
-    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return dividend - divisor * sa.cast(dividend / divisor, sa.Integer)
+        return column.bool_op("GLOB")(sa.literal(glob, sa.Text()))
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
@@ -202,9 +195,6 @@ class PostgresqlDialect(Dialect):
             for text, is_text in pattern_parts(pattern)
         )
         return column.like(sa.literal(like, sa.Text()))
-
-    def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return dividend - divisor * sa.func.trunc(dividend / divisor, type_=sa.Double())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]

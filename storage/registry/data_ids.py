@@ -15,6 +15,7 @@ from butlerql.storage.registry.combinations import check_relations, combine, lea
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
 from butlerql.storage.registry.dataset_searches import DatasetSearch
+from butlerql.storage.registry.expressions.names import Scope
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.orders import Order, orders_of
 from butlerql.storage.registry.pages import Page, PageRequest
@@ -252,7 +253,7 @@ def _with(
     searched = {name for search in found.searches for name in search.dimensions.names}
     spoken_of = repository.universe.group(searched.union(dimensions.names))
     condition = where.condition(repository, spoken_of, constrained=found.constraint)
-    return found._replace(condition=condition, order=orders_of(order_by or (), dimensions))
+    return found._replace(condition=condition, order=orders_of(order_by or (), Scope(dimensions)))
 
 
 def _each(conditions: DataIdConditions) -> Iterator[DataIdConditions]:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from butlerql.storage.registry.expressions.filters import predicate_of
-from butlerql.storage.registry.expressions.parser import Scope, check_syntax, mentions, parse
-
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.expressions.filters import predicate_of
+from butlerql.storage.registry.expressions.language import parse
+from butlerql.storage.registry.expressions.names import Scope
+from butlerql.storage.registry.expressions.parser import syntax_of
 from butlerql.storage.registry.expressions.tree import And, Predicate
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup
@@ -47,7 +48,7 @@ class Where:
         self._given = given
         self._known: dict[tuple[Any, ...], Condition | None] = {}
         if text is not None:
-            check_syntax(text)
+            syntax_of(text)
 
     def condition(
         self,
@@ -77,7 +78,7 @@ class Where:
         """
         # Dataset types of the same dimensions have the same condition, unless it names one of them.
         name = None if dataset_type is None or self._text is None else dataset_type.name
-        own = name if name is not None and mentions(self._text or "", name) else None
+        own = name if name is not None and f"{name}." in (self._text or "") else None
         key = (dimensions, own, dataset_type is None, frozenset(constrained))
         if key not in self._known:
             predicates: list[Predicate] = []

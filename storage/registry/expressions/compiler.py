@@ -140,7 +140,7 @@ class _Compilation:
             case Matches():
                 return self._dialect.matches_pattern(self.operand(predicate.operand), predicate.pattern)
             case Not():
-                return sa.not_(Grouping(self.of(predicate.operand)))
+                return sa.not_(self.of(predicate.operand))
             case And():
                 return _balanced(sa.and_, [self.of(operand) for operand in predicate.operands])
             case Or():
@@ -151,7 +151,7 @@ class _Compilation:
         if Kind.TIMESPAN in {left.kind, right.kind}:
             same = sa.and_(*(a == b for a, b in zip(self._timespan(left), self._timespan(right), strict=True)))
             return same if operator == "=" else sa.not_(same)
-        result: sa.ColumnElement[bool] = self._pair(left, right, lambda a, b: a.op(operator, is_comparison=True)(b))
+        result: sa.ColumnElement[bool] = self._pair(left, right, lambda a, b: a.bool_op(operator)(b))
         return result
 
     def _pair(self, left: Operand, right: Operand, join: Callable[[Any, Any], Any]) -> Any:
@@ -230,7 +230,7 @@ class _Compilation:
                 return left * right
             case "/":
                 return left / right
-        return left % right if operand.kind is Kind.INT else self._dialect.float_remainder(left, right)
+        return left % right
 
     def _literal(self, literal: Literal, kind: TypeEngine[Any] | None = None) -> sa.ColumnElement[Any]:
         self._values += 1
@@ -238,8 +238,8 @@ class _Compilation:
             raise LimitExceededError(
                 f"A condition has at most {_MOST_VALUES} values one by one. Put them in lists: x IN (1, 2, 3)."
             )
-        if literal.kind is Kind.NULL:
-            return sa.null()
+        if literal.value is None:
+            return sa.cast(sa.null(), _TYPES[literal.kind])
         return sa.literal(_stored(literal.value, literal.kind), kind or _TYPES[literal.kind])
 
 
