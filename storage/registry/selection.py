@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
+from butlerql.plain import plain
 from butlerql.storage.datastores.records import recorded_tables
 from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.dialect import UuidText
@@ -68,6 +69,10 @@ class DatasetSelection:
     find_first: bool = False
     in_datastore: str | None = None
     not_in_datastore: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, plain(value))
 
 
 @dataclass(frozen=True)
