@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["plain"]
 
 _PLAIN = frozenset((bool, float, int, str, type(None)))
+_LISTS = frozenset((list, tuple, set, frozenset))
 
 
 def plain(value: Any) -> Any:
@@ -33,7 +34,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         # What is not UTF-8 is refused where texts are looked at.
         return value.decode(errors="surrogateescape")
-    if isinstance(value, list | tuple | set | frozenset):
+    if type(value) in _LISTS:
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {plain(key): plain(item) for key, item in value.items()}
