@@ -42,7 +42,7 @@ class Kind(NamedTuple, Generic[Row]):
     read: Callable[[dict[str, Any], WholeNumbers], Row]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Values(Mapping[str, Value]):
     mapping: Mapping[str, Value]
 
