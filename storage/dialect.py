@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import orjson
@@ -16,6 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from butlerql.plain import plain
 from butlerql.storage.drivers import refuse_unstorable
 from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.globs import pattern_parts, postgresql_regex, python_regex
@@ -240,26 +242,26 @@ def _checked(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
     if isinstance(kind, UuidText):
         return [None if value is None else _hex(value) for value in values]
     expected = kind.python_type
-    if not _is_plain(values, expected):
-        for value in values:
-            if value is not None:
-                _check(value, expected)
+    # What runs in C finds out whether there is something to look at one by one.
+    if expected is int:
+        with suppress(TypeError, OverflowError):
+            return array("q", values).tolist()
+    elif expected is str and _are_texts(values):
+        return values
+    values = plain(values)
+    for value in values:
+        if value is not None:
+            _check(value, expected)
     return values
 
 
-def _is_plain(values: list[Any], expected: type) -> bool:
-    """Whether there is nothing to look at one by one; found out by what runs in C."""
+def _are_texts(values: list[Any]) -> bool:
     try:
-        if expected is int:
-            array("q", values)
-            return True
-        if expected is str:
-            text = "".join(values)
-            text.encode()
-            return "\0" not in text
-    except (TypeError, OverflowError, UnicodeEncodeError):
-        pass
-    return False
+        text = "".join(values)
+        text.encode()
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return "\0" not in text
 
 
 def _check(value: Any, expected: type) -> None:

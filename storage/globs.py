@@ -10,6 +10,7 @@ import fnmatch
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from butlerql.plain import plain
 from butlerql.storage.errors import InvalidArgumentError
 
 __all__ = ["EVERYTHING", "check_text", "is_glob", "pattern_parts", "postgresql_regex", "python_regex", "split_names"]
@@ -50,7 +51,7 @@ def split_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
     """
     literals: list[str] = []
     globs: list[str] = []
-    for name in dict.fromkeys(map(check_text, names)):
+    for name in dict.fromkeys(map(check_text, plain(list(names)))):
         (globs if is_glob(name) else literals).append(name)
     if sum(map(len, globs)) > _MAXIMUM:
         raise InvalidArgumentError(f"Globs may have {_MAXIMUM} characters altogether. Give fewer or shorter ones.")

@@ -14,6 +14,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from butlerql.plain import plain
 from butlerql.storage.errors import UnknownDimensionError, UnsupportedRepositoryError
 
 __all__ = ["Column", "DimensionGroup", "Element", "ElementKind", "Universe"]
@@ -179,7 +180,7 @@ class Universe:
         UnknownDimensionError
             Raised if the universe has no such element.
         """
-        found = self.elements.get(name)
+        found = self.elements.get(plain(name))
         if found is None:
             known = ", ".join(element for element in self.elements if not self.elements[element].is_skypix)
             raise UnknownDimensionError(f"No dimension element '{name}' in this repository. It has {known}.")
@@ -209,7 +210,7 @@ class Universe:
         closed: set[str] = set()
         pending = list(names)
         while pending:
-            name = pending.pop()
+            name = plain(pending.pop())
             if name not in closed:
                 closed.add(name)
                 dimension = self.dimension(name)

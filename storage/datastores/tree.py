@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from butlerql.plain import plain
 from butlerql.storage.config import BUTLER_ROOT, RepositoryConfig
 from butlerql.storage.errors import InvalidConfigError, UnknownDatastoreError, UnsupportedRepositoryError
 from butlerql.storage.locations import ArtifactRoot, absolute_uri, local_path
@@ -50,6 +51,7 @@ class Datastore:
         UnknownDatastoreError
             Raised if there is none of that name.
         """
+        name = plain(name)
         for datastore in self:
             if datastore.name == name:
                 return datastore

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from butlerql.plain import plain
 from butlerql.storage.errors import InvalidDataIdError
 from butlerql.storage.universe import Column, DimensionGroup, Element, Universe
 
@@ -82,7 +83,7 @@ def parse_keys(universe: Universe, values: Mapping[str, Any], group: DimensionGr
     """
     parsed = ParsedKeys({}, {})
     bare: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in plain(values).items():
         element_name, dot, column_name = key.partition(".")
         element = universe.dimensions.get(element_name)
         if element is None or (dot and element.is_skypix):
@@ -90,18 +91,18 @@ def parse_keys(universe: Universe, values: Mapping[str, Any], group: DimensionGr
                 raise _unknown(universe, key)
             bare[key] = value
         elif not dot or column_name in {element.primary_key.name, element.name}:
-            _add_dimension(parsed, element, key, _plain(key, value))
+            _add_dimension(parsed, element, key, _scalar(key, value))
         elif column_name in element.required:
-            _add_dimension(parsed, universe.dimensions[column_name], key, _plain(key, value))
+            _add_dimension(parsed, universe.dimensions[column_name], key, _scalar(key, value))
         else:
             column = _column(universe, element, column_name)
             if column is None:
                 raise _unknown(universe, key)
-            _add_condition(parsed, element, column, key, _plain(key, value))
+            _add_condition(parsed, element, column, key, _scalar(key, value))
     for key, element in _owners(universe, bare, parsed.dimensions, group):
         column = _column(universe, element, key)
         assert column is not None
-        _add_condition(parsed, element, column, key, _plain(key, bare[key]))
+        _add_condition(parsed, element, column, key, _scalar(key, bare[key]))
     parsed.lookups = {name: parsed.lookups[name] for name in universe.elements if name in parsed.lookups}
     return parsed
 
@@ -183,10 +184,8 @@ def _holders(universe: Universe, key: str, near: Sequence[str], *, guess_time: b
     return found
 
 
-def _plain(key: str, value: object) -> Scalar:
-    """Take a value of a plain Python type; NumPy's scalars give theirs."""
-    if not isinstance(value, (str, int, float)) and callable(getattr(value, "item", None)):
-        value = value.item()  # type: ignore[attr-defined]
+def _scalar(key: str, value: object) -> Scalar:
+    """Take a text or a number."""
     if value is None:
         raise InvalidDataIdError(
             f"'{key}' in the data ID has no value. Give a string or a number, or leave the key out."

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from butlerql.plain import plain
 from butlerql.storage.errors import BadCursorError, UnknownComponentError, UnknownDatasetTypeError
 from butlerql.storage.globs import check_text, python_regex, split_names
 from butlerql.storage.registry.pages import Page, PageRequest, cut
@@ -99,6 +100,7 @@ async def find(snapshot: Snapshot, name: str) -> DatasetType:
         Raised if the dataset type's storage class has no such component.
     """
     known = (await _known(snapshot)).by_name
+    name = plain(name)
     name, dot, component = name.partition(".")
     if name not in known:
         raise UnknownDatasetTypeError(

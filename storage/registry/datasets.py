@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from butlerql.plain import plain
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.dataset_types import DatasetType
@@ -43,6 +44,7 @@ async def by_uuids(snapshot: Snapshot, uuids: Sequence[str]) -> list[Dataset | N
     One statement, and one more for each tags table they are in; by the primary keys.
     """
     tables, dialect = snapshot.repository.tables, snapshot.repository.dialect
+    uuids = plain(uuids)
     wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in set(uuids)])
     dataset = tables.dataset
     statement = sa.select(dataset.c.id, dataset.c.dataset_type_id, dataset.c.run).join_from(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from butlerql.plain import plain
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
 from butlerql.storage.globs import is_glob
@@ -82,6 +83,10 @@ class DatasetSelection:
     ingested_before: int | None = None
     in_datastore: str | None = None
     not_in_datastore: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, plain(value))
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,9 @@ class _Compilation:
                 return values
             case InRange():
                 return self._range(predicate)
+            case Matches(pattern="*"):
+                # As with the Butler, this one alone finds what is NULL, too.
+                return sa.true()
             case Matches():
                 return self._dialect.matches_pattern(self.operand(predicate.operand), predicate.pattern)
             case Not():

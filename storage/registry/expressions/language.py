@@ -330,8 +330,7 @@ class _Reader:
             self._refuse(node.arguments[0], "GLOB looks at an identifier that stands for a text")
         if not isinstance(pattern, Literal) or pattern.kind is not Kind.STRING:
             self._refuse(node.arguments[1], "A pattern is a text")
-        # As with the Butler, this one alone finds what is NULL, too.
-        return Constant(True) if pattern.value == "*" else Matches(operand, pattern.value)
+        return Matches(operand, pattern.value)
 
 
 def _uuid(text: str) -> str:
