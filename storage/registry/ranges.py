@@ -11,6 +11,7 @@ columns of the calibs tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import reduce
@@ -148,28 +149,43 @@ class Source:
         self.certified = certified
         self.dialect = group.repository.dialect
         self.ranges = self.dialect.rows(name, columns, rows)
+        self.size = len(rows)
+        self.values: Mapping[str, sa.ColumnElement[Any]] = dict(self.ranges.c)
+        self._columns = columns
+        self._rows = rows
+
+    def apart(self) -> list[Source]:
+        """Give each range by itself: its values are parameters, and what it selects refers to no other table."""
+        ranges = []
+        for row in self._rows:
+            one = copy(self)
+            one.values = {
+                name: sa.literal(value, kind) for (name, kind), value in zip(self._columns.items(), row, strict=True)
+            }
+            ranges.append(one)
+        return ranges
 
     def rows(self, table: sa.FromClause, *, with_ranges: bool = False) -> sa.Select[Any]:
         """Select the rows of an alias of the table that are in a range, as conditions without columns.
 
         It refers to the ranges, or, if asked for, holds them, outermost.
         """
-        group, ranges = self.group, self.ranges
+        group, of_range = self.group, self.values
         tables = group.repository.tables
         values = {name: table.c[name] for name in group.dimensions.required}
         conditions = [
-            table.c.dataset_type_id == ranges.c.dataset_type_id,
-            table.c.collection == ranges.c.collection,
+            table.c.dataset_type_id == of_range["dataset_type_id"],
+            table.c.collection == of_range["collection"],
             *(
-                implied_value(tables, group.dimensions, values, name) == ranges.c[f"value_{name}"]
+                implied_value(tables, group.dimensions, values, name) == of_range[f"value_{name}"]
                 for name in group.constrained
             ),
             *(condition(table) for condition in group.filters),
         ]
         if self.certified:
             conditions.append(self._valid(table))
-        sources: list[sa.FromClause] = [ranges] if with_ranges else []
-        known: dict[str, sa.ColumnElement[Any]] = {name: ranges.c[f"value_{name}"] for name in group.constrained}
+        sources: list[sa.FromClause] = [self.ranges] if with_ranges else []
+        known: dict[str, sa.ColumnElement[Any]] = {name: of_range[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()
             sources.append(records)
@@ -192,7 +208,7 @@ class Source:
 
     def _valid(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         begin, end = self.dialect.timespan(table, "timespan")
-        return sa.and_(begin < self.ranges.c.valid_to, end > self.ranges.c.valid_from)
+        return sa.and_(begin < self.values["valid_to"], end > self.values["valid_from"])
 
     def _skipped(self) -> list[Element]:
         """Elements whose values are tried one after another, so that the index can be used behind them.
