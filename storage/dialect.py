@@ -64,6 +64,9 @@ class Dialect(ABC):
 
     name: ClassVar[str]
 
+    merges: ClassVar[bool]
+    """Whether it goes through all parts of a union at once, each in the order of an index, no further than it must."""
+
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
         """Make a table of values that travel as one parameter a table or a column, however many they are.
 
@@ -128,6 +131,7 @@ class SqliteDialect(Dialect):
     """SQLite through aiosqlite."""
 
     name = "sqlite"
+    merges = True
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
@@ -177,6 +181,7 @@ class PostgresqlDialect(Dialect):
     """PostgreSQL through asyncpg."""
 
     name = "postgresql"
+    merges = False
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
-from operator import add, itemgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -92,7 +92,7 @@ async def artifacts(
     for leaf, rows_by_id in rows_by_leaf:
         chosen = _chosen(datasets, rows_by_id, derived)
         made = _made(leaf, list(chain.from_iterable(chosen)))
-        result = list(map(add, result, map(list, map(islice, repeat(made), map(len, chosen)))))
+        result = [[*found, *islice(made, len(rows))] for found, rows in zip(result, chosen, strict=True)]
     return result
 
 

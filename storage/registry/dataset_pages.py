@@ -221,8 +221,8 @@ async def _fetch(
 ) -> Sequence[_Row]:
     """Run the statement: the first rows of each range, merged in the order of the request."""
     single = limit is not None and len(sources[0][0].group.parts) == 1
-    if single and sum(source.size for source, _ in sources) <= _FEWEST:
-        # The database goes through all ranges at once, each in the order of its index, until it has enough.
+    few = sum(source.size for source, _ in sources) <= _FEWEST
+    if single and few and snapshot.repository.dialect.merges:
         selects = [_range(one, ask) for source, _ in sources for one in source.apart()]
     else:
         selects = [_first_rows(source, most, ask) for source, most in sources]
