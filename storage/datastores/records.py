@@ -175,7 +175,8 @@ async def _rows_by_leaf(
 ) -> list[tuple[FileDatastore, _Rows]]:
     """Read the records of datasets: of each file datastore in order the rows, by the dataset's UUID."""
     repository = snapshot.repository
-    uuids = list({dataset.uuid: None for dataset in datasets})
+    # In their order, neighbours are found on the same pages of the index.
+    uuids = sorted({dataset.uuid for dataset in datasets})
     wanted = {leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)}
     found: dict[FileDatastore, _Rows] = {}
     for table in await recorded_tables(snapshot, datastore) if uuids else []:
