@@ -15,7 +15,7 @@ from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.registry import data_ids, dimension_records, extents
 from butlerql.storage.registry.collections import Collection
-from butlerql.storage.registry.data_id_values import DataId, existing, resolve
+from butlerql.storage.registry.data_id_values import DataId, existing, mappings, resolve
 from butlerql.storage.registry.data_ids import DataIdConditions
 from butlerql.storage.registry.dimension_records import DimensionRecord
 from butlerql.storage.registry.spatial import Region, describe
@@ -156,7 +156,7 @@ def _ids(parents: Sequence[DataId]) -> list[str]:
 
 @loaders.column("DataId.values")
 def _values(parents: Sequence[DataId]) -> list[dict[str, Any]]:
-    return [data_id.mapping for data_id in parents]
+    return mappings(parents)
 
 
 @loaders.column("DataId.dimensions")

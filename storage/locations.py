@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import ParseResult, quote, unquote, urlparse
 
@@ -24,6 +25,8 @@ _PLAIN = re.compile(rf"([A-Za-z0-9_-][A-Za-z0-9_.~/-]*){_FRAGMENT}").fullmatch
 _QUOTABLE = re.compile(rf"(?!file:)([^%$#/~.][^%$#]*){_FRAGMENT}").fullmatch
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.~/-]+")
 _URI = re.compile(rf"file://(/[A-Za-z0-9_.~/%-]*){_FRAGMENT}").fullmatch
+_ALL_PLAIN = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9_.~/-]*\n)*").fullmatch
+"""Lines, each a plain path without a fragment."""
 
 
 class Place(NamedTuple):
@@ -119,6 +122,15 @@ class ArtifactRoot:
         if not parts.scheme:
             parts = parts._replace(scheme="file", path=quote(parts.path))
         return Place(parts.geturl(), unquote(parts.path) if parts.scheme == "file" else None)
+
+    def places(self, paths: Sequence[str]) -> tuple[Sequence[str], Sequence[str | None]]:
+        """Return the URIs, and the local paths, of many artifacts; see `place`."""
+        text = "\n".join([*paths, ""])
+        if "//" in text or "/." in text or text.count("\n") != len(paths) or not _ALL_PLAIN(text):
+            places = list(map(self.place, paths))
+            return [place.uri for place in places], [place.path for place in places]
+        local = [self._directory + path for path in paths] if self._local else [None] * len(paths)
+        return [self._prefix + path for path in paths], local
 
     def _place(self, path: str, record: ParseResult) -> Place:
         uri = self._root._replace(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.tree import Datastore, FileDatastore
-from butlerql.storage.dialect import UuidText
+from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.registry.dataset_types import DatasetType, by_keys
 
 if TYPE_CHECKING:
@@ -83,23 +86,26 @@ async def artifacts(
         the dataset is split, else the one that it shares. A component that is derived from others has all files of a
         split dataset.
     """
-    datastore = datastore or snapshot.repository.datastore
-    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore, _FILE_COLUMNS)
+    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, _FILE_COLUMNS)
     derived = await _derived_components(snapshot, datasets)
-    result: list[list[Artifact]] = [[] for _ in datasets]
+    result: list[list[Artifact]] = [[]] * len(datasets)
     for leaf, rows_by_id in rows_by_leaf:
-        place = leaf.artifacts.place
-        for found, dataset in zip(result, datasets, strict=True):
-            rows = rows_by_id.get(dataset.uuid.replace("-", ""))
-            if rows is None:
-                continue
-            chosen = _of_component(dataset.dataset_type, rows, derived)
-            for _, path, component, formatter, storage_class, size, checksum in chosen:
-                uri, local = place(path)
-                part = None if component in _WHOLE else component
-                bytes_ = None if size == -1 else size
-                found.append(Artifact(leaf, uri, local, part, formatter, storage_class, bytes_, checksum))
+        chosen = _chosen(datasets, rows_by_id, derived)
+        made = _made(leaf, list(chain.from_iterable(chosen)))
+        result = [[*found, *islice(made, len(rows))] for found, rows in zip(result, chosen, strict=True)]
     return result
+
+
+def _made(leaf: FileDatastore, rows: Sequence[Any]) -> Iterator[Artifact]:
+    """Make artifacts of rows, tens of thousands at a time: by columns, and without a call of Python each."""
+    if not rows:
+        return iter(())
+    _, paths, components, formatters, classes, sizes, checksums = zip(*rows, strict=True)
+    parts = [None if component in _WHOLE else component for component in components]
+    bytes_ = [None if size == -1 else size for size in sizes]
+    places = leaf.artifacts.places(paths)
+    columns = zip(repeat(leaf), *places, parts, formatters, classes, bytes_, checksums)
+    return map(partial(tuple.__new__, Artifact), columns)
 
 
 async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str | None]:
@@ -113,7 +119,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     result: list[str | None] = [None] * len(datasets)
     for index, dataset in enumerate(datasets):
         for leaf, rows_by_id in rows_by_leaf:
-            rows = rows_by_id.get(dataset.uuid.replace("-", ""))
+            rows = rows_by_id.get(dataset.uuid)
             if rows is None:
                 continue
             if len(chosen := _of_component(dataset.dataset_type, rows, derived)) == 1:
@@ -127,7 +133,7 @@ async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Dat
     """Tell of each dataset whether a datastore (by default any) has a record of it; of a component, of its parent."""
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, ())
     recorded = {key for _, rows_by_id in rows_by_leaf for key in rows_by_id}
-    return [dataset.uuid.replace("-", "") in recorded for dataset in datasets]
+    return [dataset.uuid in recorded for dataset in datasets]
 
 
 async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -> frozenset[DatasetType]:
@@ -140,6 +146,17 @@ async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -
         for component, parent in zip(components, parents, strict=True)
         if component.component in classes.get(parent.storage_class).derived
     )
+
+
+def _chosen(datasets: Sequence[Dataset], rows_by_id: _Rows, derived: frozenset[DatasetType]) -> Sequence[Sequence[Any]]:
+    """Choose the rows that each dataset is read from."""
+    found = [rows_by_id.get(dataset.uuid, ()) for dataset in datasets]
+    if max(map(len, found)) == 1 and all(dataset.dataset_type.component is None for dataset in datasets):
+        return found
+    return [
+        _of_component(dataset.dataset_type, rows, derived) if rows else rows
+        for dataset, rows in zip(datasets, found, strict=True)
+    ]
 
 
 def _of_component(dataset_type: DatasetType, rows: Sequence[Any], derived: frozenset[DatasetType]) -> Sequence[Any]:
@@ -156,9 +173,10 @@ _Rows = Mapping[str, Sequence[Any]]
 async def _rows_by_leaf(
     snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore, columns: Sequence[str]
 ) -> list[tuple[FileDatastore, _Rows]]:
-    """Read the records of datasets: of each file datastore in order the rows, by the dataset's UUID without hyphens."""
+    """Read the records of datasets: of each file datastore in order the rows, by the dataset's UUID."""
     repository = snapshot.repository
-    uuids = list({dataset.uuid: None for dataset in datasets})
+    # In their order, neighbours are found on the same pages of the index.
+    uuids = sorted({dataset.uuid for dataset in datasets})
     wanted = {leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)}
     found: dict[FileDatastore, _Rows] = {}
     for table in await recorded_tables(snapshot, datastore) if uuids else []:
@@ -168,7 +186,7 @@ async def _rows_by_leaf(
             if isinstance(leaf, FileDatastore) and leaf.records_table == table
         ]
         rows = await snapshot.rows(_records(repository, table, uuids, columns, sharing))
-        found.update(_shared_out(rows, sharing))
+        found.update(_shared_out(repository.dialect.uuids(map(itemgetter(0), rows)), rows, sharing))
     return [(leaf, found[leaf]) for leaf in datastore.leaves if leaf in wanted and leaf in found]
 
 
@@ -182,9 +200,7 @@ def _records(
     """
     tables = repository.tables
     records = tables.records(table)
-    # UUIDs come as bare hexadecimal digits: the database is quicker than we are at making them alike.
-    key = sa.func.replace(sa.cast(records.c.dataset_id, sa.Text), "-", "")
-    chosen: list[sa.ColumnElement[Any]] = [key, *(records.c[column] for column in columns)]
+    chosen: list[sa.ColumnElement[Any]] = [raw(records.c.dataset_id), *(records.c[column] for column in columns)]
     if len(sharing) > 1:
         location = tables.location
         trash = sa.table(
@@ -206,21 +222,25 @@ def _records(
     return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
 
 
-def _shared_out(rows: Iterable[Any], sharing: Sequence[FileDatastore]) -> dict[FileDatastore, _Rows]:
+def _shared_out(
+    uuids: Sequence[str], rows: Sequence[Any], sharing: Sequence[FileDatastore]
+) -> dict[FileDatastore, _Rows]:
     """Give each row to its datastore; to the first where the registry does not say to which."""
     if len(sharing) == 1:
-        return {sharing[0]: _by_id(rows)}
-    kept: list[list[Any]] = [[] for _ in sharing]
-    for row in rows:
+        return {sharing[0]: _by_id(uuids, rows)}
+    kept: list[tuple[list[str], list[Any]]] = [([], []) for _ in sharing]
+    for uuid, row in zip(uuids, rows, strict=True):
         owners = [index for index, has in enumerate(row[-len(sharing) :]) if has] or [0]
         for index in owners:
-            kept[index].append(row[: -len(sharing)])
-    return {leaf: _by_id(own) for leaf, own in zip(sharing, kept, strict=True)}
+            kept[index][0].append(uuid)
+            kept[index][1].append(row[: -len(sharing)])
+    return {leaf: _by_id(*own) for leaf, own in zip(sharing, kept, strict=True)}
 
 
-def _by_id(rows: Iterable[Any]) -> _Rows:
-    result: dict[str, tuple[Any, ...]] = {}
-    for row in rows:
-        key = row[0]
-        result[key] = (*result[key], row) if key in result else (row,)
+def _by_id(uuids: Sequence[str], rows: Sequence[Any]) -> _Rows:
+    result: dict[str, tuple[Any, ...]] = dict(zip(uuids, zip(rows, strict=True), strict=True))
+    if len(result) < len(rows):
+        result.clear()
+        for uuid, row in zip(uuids, rows, strict=True):
+            result[uuid] = (*result.get(uuid, ()), row)
     return result

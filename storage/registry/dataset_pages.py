@@ -8,12 +8,14 @@ that point are read on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from functools import partial
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import overload
 
+from butlerql.storage.dialect import Dialect
 from butlerql.storage.registry.collections import CollectionType
-from butlerql.storage.registry.dataset_rows import Bound, Read, Row, deduplicated, fetch
+from butlerql.storage.registry.dataset_rows import FEWEST, Bound, Read, Row, deduplicated, fetch
 from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.registry.looked_rows import looked_rows
 from butlerql.storage.registry.page_filling import fill
@@ -25,10 +27,6 @@ __all__ = ["dataset_pages"]
 
 _ROWS = 4_000
 """Rows that may be read beyond what the pages hold."""
-
-_FEWEST = 4
-"""So few ranges are read in full at once, and so few rows of a range are worth a first look."""
-
 
 _SPARE = 32
 """Rows that are read beyond a page at least, where some may be there twice."""
@@ -90,16 +88,21 @@ async def dataset_pages(
 
     async def read(batch: Sequence[Part]) -> dict[tuple[int, int], list[Dataset]]:
         rows = await _read(snapshot, batch, request, wanted=wanted, filters=filters)
-        return {part[:2]: _datasets(part, rows[part[:2]]) for part in batch if part[:2] in rows}
+        dialect = snapshot.repository.dialect
+        return {part[:2]: _datasets(dialect, part, rows[part[:2]]) for part in batch if part[:2] in rows}
 
     return [_page(datasets, request) for datasets in await fill(snapshot, parts, parents, request, read)]
 
 
-def _datasets(part: Part, rows: Sequence[Row]) -> list[Dataset]:
+def _datasets(dialect: Dialect, part: Part, rows: Sequence[Row]) -> list[Dataset]:
+    """Make datasets of rows, tens of thousands at a time: by columns, and without a call of Python each."""
+    if not rows:
+        return []
     runs = [collection.key if collection.type is CollectionType.RUN else None for collection in part.collections]
-    kind = part.dataset_type
-    # Tens of thousands at a time: this makes the named tuples without a call of Python each.
-    return [tuple.__new__(Dataset, (row[3], kind, row[4:], runs[row[2]])) for row in rows]
+    _, _, ranks, uuids, *values = zip(*rows, strict=True)
+    data_ids = zip(*values, strict=True) if values else repeat(())
+    columns = zip(dialect.uuids(uuids), repeat(part.dataset_type), data_ids, map(runs.__getitem__, ranks))
+    return list(map(partial(tuple.__new__, Dataset), columns))
 
 
 def _page(found: list[Dataset], request: PageRequest) -> Page[Dataset]:
@@ -150,8 +153,8 @@ async def _looked(snapshot: Snapshot, group: TableGroup, part: Part, ask: Read) 
 async def _rows(snapshot: Snapshot, group: TableGroup, ask: Read) -> Sequence[Row]:
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
-    few = max(_FEWEST, _ROWS // group.size)
-    if group.size <= _FEWEST or few >= ask.rows:
+    few = max(FEWEST, _ROWS // group.size)
+    if group.size <= FEWEST or few >= ask.rows:
         return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
     seen = await fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
     exhausted = _exhausted(seen, few, ask)

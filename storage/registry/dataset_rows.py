@@ -7,15 +7,19 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from butlerql.storage.dialect import raw
 from butlerql.storage.errors import AmbiguousCalibrationError
 from butlerql.storage.registry.pages import Key, check_key
 from butlerql.storage.registry.ranges import Source, TableGroup, Wanted
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Bound", "Read", "Row", "deduplicated", "fetch"]
+__all__ = ["FEWEST", "Bound", "Read", "Row", "deduplicated", "fetch"]
+
+FEWEST = 4
+"""So few ranges are read in full at once, and so few rows of a range are worth a first look."""
 
 Row = sa.Row[*tuple[Any, ...]]
-"""Parent, place and rank of a dataset, its UUID, and the required values of its data ID."""
+"""Parent, place and rank of a dataset, its UUID as the driver gives it, and the required values of its data ID."""
 
 
 class Bound(NamedTuple):
@@ -38,37 +42,53 @@ async def fetch(
     snapshot: Snapshot, sources: Sequence[tuple[Source, int]], ask: Read, limit: int | None
 ) -> Sequence[Row]:
     """Run the statement: the first rows of each range, merged in the order of the request."""
-    selects = [_selected(source, most, ask) for source, most in sources]
+    single = limit is not None and len(sources[0][0].group.parts) == 1
+    few = sum(source.size for source, _ in sources) <= FEWEST
+    if single and few and snapshot.repository.dialect.merges:
+        selects = [_range(one, ask) for source, _ in sources for one in source.apart()]
+    else:
+        selects = [_first_rows(source, most, ask) for source, most in sources]
     merged = sa.union_all(*selects).subquery() if len(selects) > 1 else selects[0].subquery()
-    columns = list(merged.c)
-    parent, place, rank, uuid, *values = columns
+    parent, place, rank, uuid, *values = merged.c
     down = sa.desc if ask.backward else sa.asc
-    order = [
-        parent,
-        down(place),
-        *(down(value) for value in values),
-        down(uuid) if ask.wanted is Wanted.DATASETS else rank,
-    ]
-    statement = sa.select(*columns).order_by(*order)
+    order = [*map(down, values), down(uuid) if ask.wanted is Wanted.DATASETS else rank]
+    if not single:
+        # SQLite would not see that this is the order of its index.
+        order = [parent, down(place), *order]
+    statement = sa.select(parent, place, rank, raw(uuid), *values).order_by(*order)
     return await snapshot.rows(statement if limit is None else statement.limit(limit))
 
 
-def _selected(source: Source, most: int, ask: Read) -> sa.Select[Any]:
+def _first_rows(source: Source, most: int, ask: Read) -> sa.Select[Any]:
     """Select at most so many rows of each range of a source."""
-    names = source.group.dimensions.required
 
     def first_rows(table: sa.FromClause) -> sa.Select[Any]:
-        values = [table.c[name] for name in names]
-        rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
-        if source.certified and ask.wanted is not Wanted.FIRST:
-            rows = rows.where(source.first_certification(table, ask.wanted))
+        values = [table.c[name] for name in source.group.dimensions.required]
         order = [*values, table.c.dataset_id] if source.certified else values
-        return rows.order_by(*(column.desc() if ask.backward else column.asc() for column in order)).limit(most)
+        ordered = [column.desc() if ask.backward else column.asc() for column in order]
+        return _wanted_rows(source, table, ask).order_by(*ordered).limit(most)
 
     joined, table, conditions = source.dialect.top_rows(source.ranges, source.table, first_rows)
-    ranges = source.ranges.c
-    columns = [ranges.parent, ranges.place, ranges.rank, table.c.dataset_id, *(table.c[name] for name in names)]
-    return sa.select(*columns).select_from(joined).where(*conditions)
+    return sa.select(*_columns(source, table)).select_from(joined).where(*conditions)
+
+
+def _range(source: Source, ask: Read) -> sa.Select[Any]:
+    """Select the rows of a range by itself."""
+    table = source.table.alias()
+    return _wanted_rows(source, table, ask).add_columns(*_columns(source, table))
+
+
+def _wanted_rows(source: Source, table: sa.FromClause, ask: Read) -> sa.Select[Any]:
+    values = [table.c[name] for name in source.group.dimensions.required]
+    rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
+    if source.certified and ask.wanted is not Wanted.FIRST:
+        rows = rows.where(source.first_certification(table, ask.wanted))
+    return rows
+
+
+def _columns(source: Source, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+    of_range = [source.values[name].label(name) for name in ("parent", "place", "rank")]
+    return [*of_range, table.c.dataset_id, *(table.c[name] for name in source.group.dimensions.required)]
 
 
 def _between(

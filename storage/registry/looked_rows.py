@@ -38,7 +38,7 @@ async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Re
         Order and bounds; how many rows are taken is up to the caller.
     """
     group = replace(group, parts=[part])
-    sources = group.sources()
+    sources, dialect = group.sources(), snapshot.repository.dialect
     size = _FIRST
     bounds = ask.bounds
     while sources:
@@ -49,7 +49,8 @@ async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Re
             found = await _overlapping(snapshot, sources, part, whole)
             yield deduplicated(found, group, ask)
             last = whole[-1]
-            ask = ask._replace(bounds=[*bounds, Bound((*last[4:], last[3]), forward=not ask.backward)])
+            [uuid] = dialect.uuids([last[3]])
+            ask = ask._replace(bounds=[*bounds, Bound((*last[4:], uuid), forward=not ask.backward)])
         if is_last:
             return
         size = min(2 * size, _MOST) if whole else 2 * size
@@ -73,7 +74,8 @@ async def settled(snapshot: Snapshot, part: Part, wanted: Wanted, filters: Seque
     if not groups or not groups[0].looks:
         return groups
     ask = Read(0, backward=False, wanted=wanted, bounds=())
-    uuids = [row[3] async for rows in looked_rows(snapshot, groups[0], part, ask) for row in rows]
+    rows = [row[3] async for some in looked_rows(snapshot, groups[0], part, ask) for row in some]
+    uuids = list(snapshot.repository.dialect.uuids(rows))
     own = part.dataset_type.dimensions.names
     known = [{name: value for name, value in data_id.items() if name in own} for data_id in part.data_ids]
     found = part._replace(condition=None, data_ids=known)
@@ -92,8 +94,9 @@ async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part
     looks = sources[0].group.looks
     elements = elements_of(looks)
     names = [name for element in elements for name in element.required]
-    chosen = [(row[3],) for row in rows]
-    wanted = snapshot.repository.dialect.rows("looked_at", {"id": UuidText()}, chosen)
+    dialect = snapshot.repository.dialect
+    uuids = list(dialect.uuids([row[3] for row in rows]))
+    wanted = dialect.rows("looked_at", {"id": UuidText()}, [(uuid,) for uuid in uuids])
     kept: set[tuple[Any, ...]] = set()
     for source in sources:
         table = source.table.alias()
@@ -102,4 +105,5 @@ async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part
         known = [dict(zip(names, pair[2:], strict=True)) for pair in pairs]
         held = await holding(snapshot, looks, known)
         kept.update(tuple(pair[:2]) for pair, holds in zip(pairs, held, strict=True) if holds)
-    return [row for row in rows if (row[3], part.collections[row[2]].key) in kept]
+    places = (part.collections[row[2]].key for row in rows)
+    return [row for row, member in zip(rows, zip(uuids, places, strict=True), strict=True) if member in kept]

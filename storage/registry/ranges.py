@@ -11,6 +11,7 @@ columns of the calibs tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, reduce
@@ -206,6 +207,21 @@ class Source:
         self.certified = certified
         self.dialect = group.repository.dialect
         self.ranges = self.dialect.rows(name, columns, rows)
+        self.size = len(rows)
+        self.values: Mapping[str, sa.ColumnElement[Any]] = dict(self.ranges.c)
+        self._columns = columns
+        self._rows = rows
+
+    def apart(self) -> list[Source]:
+        """Give each range by itself: its values are parameters, and what it selects refers to no other table."""
+        ranges = []
+        for row in self._rows:
+            one = copy(self)
+            one.values = {
+                name: sa.literal(value, kind) for (name, kind), value in zip(self._columns.items(), row, strict=True)
+            }
+            ranges.append(one)
+        return ranges
 
     def rows(
         self, table: sa.FromClause, outer: Sequence[sa.FromClause] = (), inner: Sequence[sa.FromClause] = ()
@@ -251,21 +267,21 @@ class Source:
         self, table: sa.FromClause, outer: Sequence[sa.FromClause], inner: Sequence[sa.FromClause]
     ) -> sa.Select[Any]:
         """Select the rows in a range, but for what is related to them, combined with other tables."""
-        group, ranges = self.group, self.ranges
+        group, of_range = self.group, self.values
         tables = group.repository.tables
         values = {name: table.c[name] for name in group.dimensions.required}
         conditions = [
-            table.c.dataset_type_id == ranges.c.dataset_type_id,
-            table.c.collection == ranges.c.collection,
+            table.c.dataset_type_id == of_range["dataset_type_id"],
+            table.c.collection == of_range["collection"],
             *(
-                implied_value(tables, group.dimensions, values, name) == ranges.c[f"value_{name}"]
+                implied_value(tables, group.dimensions, values, name) == of_range[f"value_{name}"]
                 for name in group.constrained
                 if name not in group.foreign
             ),
             *self._own(table),
         ]
         sources = list(outer)
-        known: dict[str, sa.ColumnElement[Any]] = {name: ranges.c[f"value_{name}"] for name in group.constrained}
+        known: dict[str, sa.ColumnElement[Any]] = {name: of_range[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()
             sources.append(records)
@@ -286,7 +302,7 @@ class Source:
         conditions = [condition(table) for condition in self.group.filters]
         if self.certified:
             begin, end = self.dialect.timespan(table, "timespan")
-            conditions.append(sa.and_(begin < self.ranges.c.valid_to, end > self.ranges.c.valid_from))
+            conditions.append(sa.and_(begin < self.values["valid_to"], end > self.values["valid_from"]))
         return conditions
 
     def _related(self, table: sa.FromClause) -> Combinations | None:
@@ -295,7 +311,7 @@ class Source:
         if group.condition is None and not group.foreign:
             return None
         columns = {name: table.c[name] for name in group.dimensions.required}
-        values = {name: self.ranges.c[f"value_{name}"] for name in group.constrained}
+        values = {name: self.values[f"value_{name}"] for name in group.constrained}
         return group.related(columns, self._validity(table), table.c, values)
 
     def _validity(self, table: sa.FromClause) -> Validity:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from butlerql.plain import plain
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.filters import predicate_of
@@ -45,7 +46,7 @@ class Where:
     ) -> None:
         self._text = text
         self._bind = bind or MappingProxyType({})
-        self._given = given
+        self._given = plain(given)
         self._known: dict[tuple[Any, ...], Condition | None] = {}
         if text is not None:
             syntax_of(text)

@@ -62,6 +62,22 @@ def test_artifacts_are_where_the_butler_looks(root: str, path: str) -> None:
         assert ArtifactRoot(ResourcePath(root, forceDirectory=True).geturl()).place(path) == expected
 
 
+@pytest.mark.parametrize("root", ["file:///data/my%20repo/", "mem://host/a/"])
+@given(paths=st.lists(_PATHS | st.sampled_from(["a/b.fits", "_c/d-e.yaml", "f.json/"])))
+@example([])
+@example(["a/b.fits", "c.yaml"])
+@example(["a/b.fits\nc.yaml", "d.json"])
+@example(["a/b.fits", "", "c.yaml"])
+def test_many_artifacts_are_where_each_is(root: str, paths: list[str]) -> None:
+    artifacts = ArtifactRoot(root)
+    try:
+        expected = [artifacts.place(path) for path in paths]
+    except ValueError:
+        return
+    uris, local = artifacts.places(paths)
+    assert list(zip(uris, local, strict=True)) == expected
+
+
 @given(path=_PATHS)
 @example("file:relative/a.yaml")
 @example("file:///x/../y/a.yaml")

@@ -72,7 +72,9 @@ def conditions(sampled: Sampled, names: Sequence[str]) -> st.SearchStrategy[str]
 
 def orders(names: Sequence[str]) -> st.SearchStrategy[list[str]]:
     """Draw what to order by."""
-    return st.lists(st.builds("{}{}".format, st.sampled_from(["", "-"]), st.sampled_from(names)), min_size=1, max_size=2)
+    return st.lists(
+        st.builds("{}{}".format, st.sampled_from(["", "-"]), st.sampled_from(names)), min_size=1, max_size=2
+    )
 
 
 def _combined(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -144,7 +146,9 @@ def _instants(values: Sequence[Any]) -> st.SearchStrategy[str]:
         if isinstance(value, Timespan):
             times += [bound for bound in (value.begin, value.end) if isinstance(bound, Time)]
     known = [f"T'{time.tai.isot}/tai'" for time in times]
-    return st.sampled_from([*known, *known, "T'2024-01-01T21:00:30'", "T'60311.5'", "T'2024:002'", "T'jd/2460311.0/utc'"])
+    return st.sampled_from(
+        [*known, *known, "T'2024-01-01T21:00:30'", "T'60311.5'", "T'2024:002'", "T'jd/2460311.0/utc'"]
+    )
 
 
 def _timespans(name: str, _kind: str, values: Sequence[Any]) -> st.SearchStrategy[str]:
@@ -173,7 +177,9 @@ def _spatial(sampled: Sampled, name: str) -> st.SearchStrategy[str]:
             ]
         )
 
-    drawn = st.tuples(st.sampled_from(sampled.regions[name]), st.sampled_from([0.0, 0.3, 1.5]), st.sampled_from([0.05, 0.7]))
+    drawn = st.tuples(
+        st.sampled_from(sampled.regions[name]), st.sampled_from([0.0, 0.3, 1.5]), st.sampled_from([0.05, 0.7])
+    )
     return drawn.flatmap(lambda some: literal(*some)).map(lambda region: f"{name} OVERLAPS {region}")
 
 
@@ -183,5 +189,3 @@ def identifiers(butler: Butler, sampled: Sampled, names: Sequence[str]) -> list[
     elements = {element for element in group.elements}
     known: Mapping[str, Any] = {**sampled.kinds, **sampled.regions}
     return [name for name in known if name.partition(".")[0] in elements]
-
-

@@ -24,7 +24,6 @@ from butlerql.storage.registry.expressions.syntax import (
     Node,
     Number,
     Pair,
-    Place,
     Range,
     Text,
     Time,

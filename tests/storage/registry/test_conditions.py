@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lsst.daf.butler import Butler, InvalidQueryError
+from lsst.daf.butler import Butler
 from lsst.daf.butler._exceptions import ButlerUserError
 from lsst.daf.butler.queries import Query
 from sqlalchemy.exc import SADeprecationWarning
@@ -17,7 +17,6 @@ from sqlalchemy.exc import SADeprecationWarning
 from butlerql.storage.errors import ButlerQLError
 from butlerql.storage.registry import data_ids
 from butlerql.storage.registry.pages import PageRequest
-from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.registry.where import Where
 from tests.support.generated_conditions import Sampled, conditions, identifiers, sample
 from tests.support.repositories import RealRepository
@@ -59,7 +58,11 @@ async def test_data_ids(rich: RealRepository, data: st.DataObject) -> None:
             names = data.draw(st.sampled_from(_DIMENSIONS))
             text = data.draw(conditions(sampled, _named(butler, sampled, names)))
             if data.draw(st.booleans()):
-                text = f"instrument IN ('HSC', 'Žofie-Cam') AND skymap != 'no' AND ({text})" if "OVERLAPS" not in text else text
+                text = (
+                    f"instrument IN ('HSC', 'Žofie-Cam') AND skymap != 'no' AND ({text})"
+                    if "OVERLAPS" not in text
+                    else text
+                )
             expected = _asked(butler, lambda query: list(query.where(text).data_ids(names)))
             group = snapshot.repository.universe.group(names)
             try:
