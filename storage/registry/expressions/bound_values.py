@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -40,7 +41,7 @@ def bound_values(value: Any) -> Literal | list[Literal]:
         value = item()
     elif getattr(value, "ndim", None) == 1:
         value = value.tolist()
-    if isinstance(value, list | tuple | Set) and not isinstance(value, Timespan):
+    if isinstance(value, list | tuple | AbstractSet) and not isinstance(value, Timespan):
         members = [bound_values(member) for member in value]
         single = [member for member in members if isinstance(member, Literal)]
         if len(single) < len(members):
@@ -75,7 +76,7 @@ def as_kind(literal: Literal, kind: Kind) -> Literal:
     return literal
 
 
-def _single(value: Any) -> Literal:  # noqa: PLR0911 - a case for each type
+def _single(value: Any) -> Literal:  # noqa: C901, PLR0911, PLR0912 - a case for each type
     match value:
         case bool():
             raise ValueError("a truth value stands for itself: x, or NOT x")
@@ -109,12 +110,12 @@ def _single(value: Any) -> Literal:  # noqa: PLR0911 - a case for each type
 
 
 def _timespan(begin: Any, end: Any) -> Timespan:
-    bounds = []
+    bounds: list[int | None] = []
     for bound in (begin, end):
         if bound is not None and not isinstance(bound, str):
             raise ValueError("begin and end of a timespan are ISO 8601 instants on the TAI scale, or null")
         bounds.append(None if bound is None else iso_to_tai_ns(bound))
-    return Timespan(*bounds)
+    return Timespan(bounds[0], bounds[1])
 
 
 def _instant(text: str) -> int:

@@ -57,6 +57,7 @@ from butlerql.storage.universe import Element
 
 __all__ = ["parse"]
 
+_ALWAYS, _NEVER = Constant(value=True), Constant(value=False)
 _NULL = Literal(None, Kind.NULL)
 _ORDERED = frozenset({Kind.INT, Kind.FLOAT, Kind.STRING, Kind.TIME})
 _NUMBERS = frozenset({Kind.INT, Kind.FLOAT})
@@ -86,7 +87,7 @@ def parse(text: str, scope: Scope, bind: Mapping[str, Any]) -> Predicate:
     """
     node = syntax_of(text)
     if node is None:
-        return Constant(True)
+        return _ALWAYS
     reader = _Reader(text, scope, bind)
     predicate = reader.predicate(node)
     _check_regions(predicate)
@@ -109,7 +110,7 @@ class _Reader:
             return found
         if isinstance(found, _COLUMNS) and found.kind is Kind.BOOL:
             return Truth(found)
-        self._refuse(node, "This is a value, and no condition: compare it with something")
+        return self._refuse(node, "This is a value, and no condition: compare it with something")
 
     def _refuse(self, node: Node, message: str) -> NoReturn:
         raise refuse(self._text, node.place, message)
@@ -121,7 +122,7 @@ class _Reader:
             message = str(error)
             raise refuse(self._text, node.place, f"{message[:1].upper()}{message[1:]}") from None
 
-    def _read(self, node: Node) -> Predicate | Operand | list[Literal]:
+    def _read(self, node: Node) -> Predicate | Operand | list[Literal]:  # noqa: C901, PLR0911 - a case for each kind
         match node:
             case Chain():
                 return self._chain(node)
@@ -146,7 +147,7 @@ class _Reader:
             case Time():
                 return Literal(self._try(node, time_ns, node.value), Kind.TIME)
             case Range():
-                self._refuse(node, "A range stands only in a list: x IN (1..10)")
+                return self._refuse(node, "A range stands only in a list: x IN (1..10)")
 
     def _chain(self, node: Chain) -> Predicate:
         kind = And if node.operator == "AND" else Or
@@ -172,7 +173,7 @@ class _Reader:
         if isinstance(found, _PREDICATES):
             self._refuse(node, "This is a condition, and no value")
         assert not isinstance(found, And | Or)
-        return found  # type: ignore[return-value]
+        return found
 
     def _name(self, node: Name | Bound) -> Operand | list[Literal]:
         if node.name in self._bind:
@@ -229,7 +230,7 @@ class _Reader:
             return Overlaps(left, right)
         if kinds in ({Kind.TIMESPAN}, {Kind.TIMESPAN, Kind.TIME}):
             return Overlaps(left, right)
-        self._refuse(node, f"{_shown(left)} and {_shown(right)} cannot overlap: timespans do, and regions")
+        return self._refuse(node, f"{_shown(left)} and {_shown(right)} cannot overlap: timespans do, and regions")
 
     def _arithmetic(self, node: Binary, left: Operand, right: Operand) -> Operand:
         if left.kind is not right.kind:
@@ -260,7 +261,7 @@ class _Reader:
                 else:
                     terms.append(Comparison("=", operand, value))
         terms += [InValues(operand, tuple(some), kind) for kind, some in values.items()]
-        test: Predicate = Constant(False) if not terms else terms[0] if len(terms) == 1 else Or(tuple(terms))
+        test: Predicate = _NEVER if not terms else terms[0] if len(terms) == 1 else Or(tuple(terms))
         return Not(test) if node.is_negated else test
 
     def _member(self, operand: Operand, node: Node, found: Any, *, exactly: bool) -> Operand:
@@ -393,16 +394,19 @@ def _check_governors(predicate: Predicate, scope: Scope) -> None:
     said = set(scope.constrained)
     needed: dict[str, Element] = {}
     universe = scope.dimensions.universe
+    # A test for NULL says nothing.
+    said.update(column.element.name for column in columns_of(predicate, but=IsNull) if isinstance(column, DimensionKey))
     for column in columns_of(predicate):
-        if isinstance(column, DatasetField):
+        if isinstance(column, DatasetField) or column.element.is_skypix:
             continue
         element = column.element
-        if isinstance(column, DimensionKey):
-            said.add(element.name)
-        if isinstance(column, DimensionKey) or column.column in {key.name for key in element.alternate_keys}:
-            for name in element.required[:1]:
-                if universe.dimensions[name].is_governor and name != element.name:
-                    needed.setdefault(name, element)
+        governor = next((name for name in element.required if universe.dimensions[name].is_governor), element.name)
+        if isinstance(column, ElementField):
+            is_key = any(column.column == key.name for key in element.alternate_keys)
+        else:
+            is_key = element.name != governor
+        if is_key and universe.dimensions[governor].is_governor:
+            needed.setdefault(governor, element)
     for governor, element in needed.items():
         if governor not in said:
             raise InvalidExpressionError(

@@ -91,7 +91,8 @@ def _nanoseconds(time: Any) -> int:
     rest = (time.jd1 - 2_440_587.5 - whole) + time.jd2
     if not math.isfinite(rest):
         raise ValueError
-    return min(max(whole * _DAY_NS + round(rest * _DAY_NS), MINIMUM), MAXIMUM)
+    ns: int = whole * _DAY_NS + round(rest * _DAY_NS)
+    return min(max(ns, MINIMUM), MAXIMUM)
 
 
 def point(ra: float, dec: float) -> sphgeom.Region:

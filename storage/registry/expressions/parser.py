@@ -150,7 +150,7 @@ class _Built:
 
     def __init__(self, node: Node, *below: _Built) -> None:
         self.node = node
-        self.depth = 1 + max((one.depth for one in below), default=0)
+        self.depth: int = 1 + max((one.depth for one in below), default=0)
         if self.depth > _DEEPEST:
             raise InvalidExpressionError(
                 f"The expression is nested deeper than {_DEEPEST} levels. Write it flatter.", node.place.begin
@@ -161,7 +161,8 @@ def _place(*parts: _Built | Token) -> Place:
     first, last = parts[0], parts[-1]
     begin = first.node.place.begin if isinstance(first, _Built) else first.start_pos
     end = last.node.place.end if isinstance(last, _Built) else last.end_pos
-    assert begin is not None and end is not None
+    assert begin is not None
+    assert end is not None
     return Place(begin, end)
 
 
@@ -183,10 +184,14 @@ class _Builder(Transformer[Token, Any]):
         return _Built(node, left, right)
 
     def within(self, operand: _Built, *members: _Built) -> _Built:
-        return _Built(In(operand.node, tuple(one.node for one in members), False, _place(operand, *members)), operand)
+        return self._in(operand, members, is_negated=False)
 
     def not_within(self, operand: _Built, *members: _Built) -> _Built:
-        return _Built(In(operand.node, tuple(one.node for one in members), True, _place(operand, *members)), operand)
+        return self._in(operand, members, is_negated=True)
+
+    def _in(self, operand: _Built, members: tuple[_Built, ...], *, is_negated: bool) -> _Built:
+        nodes = tuple(one.node for one in members)
+        return _Built(In(operand.node, nodes, is_negated, _place(operand, *members)), operand)
 
     def signed(self, operator: Token, operand: _Built) -> _Built:
         place = _place(operator, operand)

@@ -1,5 +1,6 @@
-"""What a condition says, every name resolved and every type checked: what the expression language and typed filters
-both become, and the compiler makes SQL of.
+"""What a condition says, every name resolved and every type checked.
+
+The expression language and typed filters both become this, and the compiler makes SQL of it.
 
 ::
 
@@ -215,7 +216,7 @@ class InRange:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """A text fits a pattern, all of it: ``*`` any run, ``?`` one character, ``\\`` takes a meaning away."""
+    r"""A text fits a pattern, all of it: ``*`` any run, ``?`` one character, ``\`` takes a meaning away."""
 
     operand: Operand
     pattern: str
@@ -245,11 +246,16 @@ class Or:
 Predicate = Constant | Truth | IsNull | Comparison | Overlaps | InValues | InRange | Matches | Not | And | Or
 
 
-def columns_of(node: Predicate | Operand) -> Iterator[Column]:
-    """Go through the columns that a predicate or operand refers to; the same may come several times."""
+def columns_of(node: Predicate | Operand, but: type[Any] | None = None) -> Iterator[Column]:
+    """Go through the columns that a predicate or operand refers to; the same may come several times.
+
+    What stands in nodes of the type ``but`` is passed over.
+    """
     pending: list[Any] = [node]
     while pending:
         node = pending.pop()
+        if but is not None and isinstance(node, but):
+            continue
         match node:
             case DimensionKey() | ElementField() | DatasetField():
                 yield node
