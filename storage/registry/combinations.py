@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from lsst import sphgeom
-from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import UnsupportedJoinError
@@ -29,7 +28,7 @@ from butlerql.storage.registry.dataset_searches import (
     overlaps,
     searched_tables,
 )
-from butlerql.storage.registry.expressions.compiler import operand_column
+from butlerql.storage.registry.expressions.compiler import Compiler, operand_column
 from butlerql.storage.registry.expressions.tree import Column, DatasetField, DimensionKey, Kind, Operand, elements_of
 from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.spatial import pixelization
@@ -319,15 +318,13 @@ def _join_overlap(repository: Repository, made: Combinations, first: Element, se
         made.is_unique = False
 
 
-def _constrain_region(repository: Repository, made: Combinations, element: Element, region: sphgeom.Region) -> None:
+def _constrain_region(
+    repository: Repository, made: Combinations, element: Element, region: sphgeom.Region, compiler: Compiler
+) -> None:
     """Keep what touches the pixels of a region; only a look tells whether it overlaps the region itself."""
     common = repository.universe.skypix_common
     system, level = split_skypix(common)
-    kinds: dict[str, TypeEngine[Any]] = {"begin": sa.BigInteger(), "end": sa.BigInteger()}
-    envelope = pixelization(common).envelope(region).ranges()
-    pixels = repository.dialect.rows(
-        f"pixels_{len(made.looks)}", kinds, [tuple(map(int, bounds)) for bounds in envelope]
-    )
+    pixels = compiler.pixels(region, pixelization(common))
     made.looks.append(Look(element, region))
     if element.is_skypix:
         pixel = made.columns[element.name][0]
@@ -359,7 +356,7 @@ def _add_condition(
     made.conditions += condition.terms(resolver)
     for look in condition.looks:
         if not isinstance(look.other, Element):
-            _constrain_region(repository, made, look.element, look.other)
+            _constrain_region(repository, made, look.element, look.other, condition.compiler)
 
 
 def _times(full: DimensionGroup, searches: Sequence[DatasetSearch], given: Given | None) -> list[Element]:

@@ -27,7 +27,6 @@ from butlerql.storage.registry.expressions.tree import (
     columns_of,
     elements_of,
 )
-from butlerql.storage.repository import Repository
 from butlerql.storage.universe import Element
 
 __all__ = ["Condition", "Look"]
@@ -57,15 +56,15 @@ class Condition:
 
     Parameters
     ----------
-    repository
-        Whose registry.
     predicate
         What has to hold.
+    compiler
+        Makes SQL of it, and of all conditions in the same statement.
     """
 
-    def __init__(self, repository: Repository, predicate: Predicate) -> None:
+    def __init__(self, predicate: Predicate, compiler: Compiler) -> None:
         self.predicate = predicate
-        self._compiler = Compiler(repository.dialect)
+        self.compiler = compiler
         terms = predicate.operands if isinstance(predicate, And) else (predicate,)
         self.looks: list[Look] = []
         self._terms: list[Predicate] = []
@@ -103,7 +102,7 @@ class Condition:
         column
             See `Compiler.condition`.
         """
-        return [self._compiler.condition(term, column) for term in self._terms]
+        return [self.compiler.condition(term, column) for term in self._terms]
 
     def fixed(self, names: Iterable[str]) -> dict[str, list[Any]]:
         """Find the dimensions, among some, that the condition leaves few values, and those values.

@@ -81,7 +81,8 @@ def _range(source: Source, ask: Read) -> sa.Select[Any]:
 def _wanted_rows(source: Source, table: sa.FromClause, ask: Read) -> sa.Select[Any]:
     values = [table.c[name] for name in source.group.dimensions.required]
     rows = source.rows(table).where(*_between(values, table.c.dataset_id, ask))
-    if source.certified and ask.wanted is not Wanted.FIRST:
+    # A certification whose regions turn out not to overlap must not hide the next.
+    if source.certified and ask.wanted is not Wanted.FIRST and not source.group.looks:
         rows = rows.where(source.first_certification(table, ask.wanted))
     return rows
 

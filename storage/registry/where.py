@@ -9,6 +9,7 @@ from typing import Any
 from butlerql.plain import plain
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.registry.expressions.compiler import Compiler
 from butlerql.storage.registry.expressions.filters import predicate_of
 from butlerql.storage.registry.expressions.language import parse
 from butlerql.storage.registry.expressions.names import Scope
@@ -48,6 +49,7 @@ class Where:
         self._bind = bind or MappingProxyType({})
         self._given = plain(given)
         self._known: dict[tuple[Any, ...], Condition | None] = {}
+        self._compiler: Compiler | None = None
         if text is not None:
             syntax_of(text)
 
@@ -88,7 +90,8 @@ class Where:
                 predicates.append(parse(self._text, scope, self._bind))
             if self._given is not None:
                 predicates.append(predicate_of(dimensions, self._given))
-            self._known[key] = Condition(repository, _all(predicates)) if predicates else None
+            self._compiler = self._compiler or Compiler(repository.dialect)
+            self._known[key] = Condition(_all(predicates), self._compiler) if predicates else None
         return self._known[key]
 
 

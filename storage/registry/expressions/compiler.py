@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from lsst import sphgeom
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
@@ -68,12 +69,12 @@ class Compiler:
 
     Notes
     -----
-    One compiler makes all conditions of a statement: equal lists of values then are one table.
+    One compiler makes all conditions of a statement: each list of values is one table then, however often it is used.
     """
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._lists: dict[int, tuple[InValues, sa.Select[Any]]] = {}
+        self._tables: dict[int, tuple[Any, sa.FromClause]] = {}
 
     def condition(self, predicate: Predicate, column: Callable[[Column], Any]) -> sa.ColumnElement[bool]:
         """Make a condition.
@@ -95,14 +96,23 @@ class Compiler:
         return _Compilation(self, self._dialect, column).of(predicate)
 
     def values(self, node: InValues) -> sa.Select[Any]:
-        """Make a table of the values of a list."""
-        known = self._lists.get(id(node))
-        if known is None:
-            name = f"listed_{len(self._lists)}"
-            values = [(_stored(value, node.kind),) for value in node.values]
-            table = self._dialect.rows(name, {"value": _TYPES[node.kind]}, values)
-            known = self._lists[id(node)] = node, sa.select(table.c.value)
-        return known[1]
+        """Make a table of the values of a list, with the column ``value``."""
+        values = [(_stored(value, node.kind),) for value in node.values]
+        table = self._table(node, {"value": _TYPES[node.kind]}, values)
+        return sa.select(table.c.value)
+
+    def pixels(self, region: sphgeom.Region, pixelization: sphgeom.PixelizationABC) -> sa.FromClause:
+        """Make a table of the pixels that a region touches: ranges from ``begin`` to before ``end``."""
+        ranges = [(int(begin), int(end)) for begin, end in pixelization.envelope(region).ranges()]
+        return self._table(region, {"begin": sa.BigInteger(), "end": sa.BigInteger()}, ranges)
+
+    def _table(
+        self, key: Any, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[tuple[Any, ...]]
+    ) -> sa.FromClause:
+        if id(key) not in self._tables:
+            # The key is kept, so that no other is at its place.
+            self._tables[id(key)] = key, self._dialect.rows(f"given_{len(self._tables)}", columns, rows)
+        return self._tables[id(key)][1]
 
 
 def operand_column(dialect: Dialect, operand: Operand, column: Callable[[Column], Any]) -> sa.ColumnElement[Any]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from butlerql.storage.registry.data_id_values import resolve
 from butlerql.storage.registry.dataset_counts import existing
 from butlerql.storage.registry.find_dataset import find_dataset
-from butlerql.storage.registry.matching import DataIdMatch, matching_parts
+from butlerql.storage.registry.matching import DataIdMatch, matching_datasets
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.snapshot import Snapshot
@@ -31,7 +31,7 @@ async def _page(snapshot: Snapshot, request: PageRequest = PageRequest(2), **sel
 async def _match(snapshot: Snapshot) -> None:
     data_id = await resolve(snapshot, {"instrument": "HSC", "visit": 101})
     assert data_id is not None
-    parts = await matching_parts(
+    sets = await matching_datasets(
         snapshot,
         [data_id],
         collections=["chain/all"],
@@ -39,7 +39,7 @@ async def _match(snapshot: Snapshot) -> None:
         match=DataIdMatch.CONTAINING,
         include_dimensionless=False,
     )
-    await existing(snapshot, parts)
+    await existing(snapshot, sets.parts)
 
 
 async def _find(snapshot: Snapshot) -> None:
