@@ -11,7 +11,7 @@ import structlog
 from graphql import ExecutionResult, GraphQLError
 
 from butlerql.request_errors import Code
-from butlerql.storage.errors import ButlerQLError
+from butlerql.storage.errors import ButlerQLError, InvalidExpressionError
 
 __all__ = ["codes_of", "encode", "mask", "present"]
 
@@ -105,7 +105,10 @@ def _present_error(error: GraphQLError, request_id: str) -> dict[str, Any]:
         code = str(Code.INTERNAL)
     elif len(shown["message"]) > LONGEST_MESSAGE:
         shown["message"] = shown["message"][:LONGEST_MESSAGE] + "…"
-    return {**shown, "extensions": {**(shown.get("extensions") or {}), "code": str(code)}}
+    extensions = {**(shown.get("extensions") or {}), "code": str(code)}
+    if isinstance(origin, InvalidExpressionError) and origin.position is not None:
+        extensions["position"] = origin.position
+    return {**shown, "extensions": extensions}
 
 
 def _blames_client(error: GraphQLError, origin: GraphQLError) -> bool:

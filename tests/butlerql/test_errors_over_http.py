@@ -18,6 +18,7 @@ from butlerql.storage.errors import (
     BusyError,
     ConnectionFailedError,
     InvalidArgumentError,
+    InvalidExpressionError,
     LimitExceededError,
     NeedsRecoveryError,
     TimedOutError,
@@ -51,6 +52,12 @@ async def test_an_error_of_a_field_has_its_code_and_path_beside_the_data(client:
         ],
         "data": {"hello": "Hello, world!", "collection": None},
     }
+
+
+def test_an_expression_that_is_wrong_says_where() -> None:
+    located = GraphQLError("x", original_error=InvalidExpressionError("There is no 'vist' here.", 10))
+    shown = present(ExecutionResult(data={"datasets": None}, errors=[located]), "id")["errors"]
+    assert shown[0]["extensions"] == {"code": "INVALID_EXPRESSION", "position": 10}
 
 
 @pytest.mark.parametrize("query", ["{ broken }", "{ brokenItem { id } }", "{ unwritable }"])
