@@ -19,7 +19,7 @@ from butlerql.storage.registry.expressions.names import Scope
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.orders import Order, orders_of
 from butlerql.storage.registry.pages import Page, PageRequest
-from butlerql.storage.registry.where import Where
+from butlerql.storage.registry.where import EVERYTHING, Where
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
@@ -76,7 +76,7 @@ async def find_conditions(
     types: Sequence[str] | None = None,
     collections: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
-    where: Where,
+    where: Where = EVERYTHING,
     order_by: Sequence[str] | None = None,
 ) -> DataIdConditions:
     """Find what names, values and expressions mean.
@@ -124,7 +124,7 @@ async def find_conditions_in(
     dimensions: DimensionGroup,
     types: Sequence[str],
     parents: Sequence[Collection],
-    where: Where,
+    where: Where = EVERYTHING,
     order_by: Sequence[str] | None = None,
 ) -> DataIdConditions:
     """Find what names and expressions mean, dataset types looked for in several collections, each for itself.

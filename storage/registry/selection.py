@@ -26,7 +26,7 @@ from butlerql.storage.registry.selection_filters import datastore_filter, ingest
 from butlerql.storage.registry.sorted_pages import sorted_pages
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.registry.taking_part import TakingPart, taking_part
-from butlerql.storage.registry.where import Where
+from butlerql.storage.registry.where import EVERYTHING, Where
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = [
@@ -37,9 +37,6 @@ __all__ = [
     "governors_of",
     "select",
 ]
-
-
-_EVERYTHING = Where()
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ class DatasetSelection:
     collections: Sequence[str] | None = None
     runs: Sequence[str] | None = None
     data_id: Mapping[str, Any] | None = None
-    where: Where = _EVERYTHING
+    where: Where = EVERYTHING
     related: bool | None = None
     find_first: bool = False
     ingested_after: int | None = None

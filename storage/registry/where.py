@@ -18,7 +18,7 @@ from butlerql.storage.registry.expressions.tree import And, Predicate
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup
 
-__all__ = ["Where"]
+__all__ = ["EVERYTHING", "Where"]
 
 
 class Where:
@@ -98,3 +98,7 @@ class Where:
 def _all(predicates: Iterable[Predicate]) -> Predicate:
     terms = [term for one in predicates for term in (one.operands if isinstance(one, And) else (one,))]
     return terms[0] if len(terms) == 1 else And(tuple(terms))
+
+
+EVERYTHING = Where()
+"""No condition."""

@@ -280,9 +280,7 @@ def test_dimension_records_by_condition(rich: RealRepository, rich_server: str) 
 
 
 @needs("datasets", "orderBy")
-@pytest.mark.parametrize(
-    "order", ["visit", "-visit", ["-detector", "visit"], ("visit.name", "-detector")]
-)
+@pytest.mark.parametrize("order", ["visit", "-visit", ["-detector", "visit"], ("visit.name", "-detector")])
 def test_datasets_in_order(rich: RealRepository, rich_server: str, order: Any) -> None:
     several = order if isinstance(order, str) else list(order)
     theirs = rich.butler.query_datasets("calexp", "chain/outer", instrument="HSC", order_by=several)

@@ -102,10 +102,15 @@ async def test_names(rich: RealRepository, data: st.DataObject) -> None:
         assert universe.element(*forms("visit")) is universe.element("visit")
         datastore = snapshot.repository.datastore
         assert datastore.find(*forms(datastore.name)) is datastore
+        group = universe.group(["visit", "detector"])
         conditions = await data_ids.find_conditions(
-            snapshot, types=forms("calexp"), where=forms("u/alice/run1"), values={"visit": np.int16(101)}
+            snapshot,
+            group,
+            types=forms("calexp"),
+            collections=forms("u/alice/run1"),
+            values={"visit": np.int16(101)},
         )
-        page = await data_ids.page(snapshot, universe.group(["visit", "detector"]), conditions, PageRequest(10))
+        page = await data_ids.page(snapshot, group, conditions, PageRequest(10))
         assert len(page.rows) == 4
 
 

@@ -86,7 +86,8 @@ async def conditions_of(snapshot: Snapshot, question: Question) -> DataIdConditi
     """Ask the same of us."""
     return await find_conditions(
         snapshot,
+        snapshot.repository.universe.group(question.dimensions),
         types=question.types or None,
-        where=question.collections if question.types else None,
+        collections=question.collections if question.types else None,
         values=question.values,
     )

@@ -78,7 +78,7 @@ async def test_a_page_follows_an_index(
         repository = snapshot.repository
         group = repository.universe.group(dimensions)
         where = None if types is None else ["chain/all"]
-        conditions = await data_ids.find_conditions(snapshot, types=types, where=where, values=values)
+        conditions = await data_ids.find_conditions(snapshot, group, types=types, collections=where, values=values)
         statements: list[tuple[str, Any]] = []
 
         @sa.event.listens_for(repository.engine.sync_engine, "before_cursor_execute")

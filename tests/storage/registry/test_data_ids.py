@@ -146,16 +146,17 @@ async def test_what_cannot_be_joined_is_refused(rich: RealRepository) -> None:
         for names in (["htm7"], ["healpix9", "visit"], ["htm7", "htm8"], ["visit", "tract", "htm7"]):
             with pytest.raises(UnsupportedJoinError):
                 await data_ids.page(snapshot, universe.group(names), DataIdConditions(), PageRequest(5))
+        group = universe.group(["visit"])
         with pytest.raises(UnknownDatasetTypeError):
-            await data_ids.find_conditions(snapshot, types=["nope"])
+            await data_ids.find_conditions(snapshot, group, types=["nope"])
         with pytest.raises(UnknownCollectionError):
-            await data_ids.find_conditions(snapshot, types=["calexp"], where=["nope"])
+            await data_ids.find_conditions(snapshot, group, types=["calexp"], collections=["nope"])
         with pytest.raises(InvalidArgumentError, match="datasetTypes"):
-            await data_ids.find_conditions(snapshot, where=["chain/all"])
+            await data_ids.find_conditions(snapshot, group, collections=["chain/all"])
         with pytest.raises(InvalidDataIdError):
-            await data_ids.find_conditions(snapshot, values={"nope": 1})
+            await data_ids.find_conditions(snapshot, group, values={"nope": 1})
         with pytest.raises(InvalidArgumentError, match="at least one"):
-            await data_ids.find_conditions_in(snapshot, [], [])
+            await data_ids.find_conditions_in(snapshot, group, [], [])
         for key in (("HSC",), ("HSC", "x", 1), ("HSC", 1, 2, 3), (1, 2, 3), ("HSC", 2**70, 1)):
             with pytest.raises(BadCursorError):
                 await data_ids.page(
@@ -166,7 +167,7 @@ async def test_what_cannot_be_joined_is_refused(rich: RealRepository) -> None:
 async def test_an_alternate_key_without_a_record_matches_nothing(rich: RealRepository) -> None:
     async with snapshot_of(rich) as snapshot:
         group = snapshot.repository.universe.group(["visit"])
-        conditions = await data_ids.find_conditions(snapshot, values={"instrument": "HSC", "visit": "no such"})
+        conditions = await data_ids.find_conditions(snapshot, group, values={"instrument": "HSC", "visit": "no such"})
         assert (await data_ids.page(snapshot, group, conditions, PageRequest(5))).rows == []
         assert await data_ids.count(snapshot, group, conditions) == 0
 
@@ -176,7 +177,7 @@ async def test_a_page_with_every_dimension_given_is_one_or_none(rich: RealReposi
         group = snapshot.repository.universe.group(["visit", "tract"])
         for tract, there in ((0, 1), (1, 0)):
             values = {"instrument": "HSC", "visit": 101, "skymap": "rings µ", "tract": tract}
-            conditions = await data_ids.find_conditions(snapshot, values=values)
+            conditions = await data_ids.find_conditions(snapshot, group, values=values)
             page = await data_ids.page(snapshot, group, conditions, PageRequest(5))
             assert (len(page.rows), page.keys) == (there, [()] * there)
             assert await data_ids.count(snapshot, group, conditions) == there
@@ -201,11 +202,11 @@ async def test_collections_are_asked_together_as_each_alone(rich: RealRepository
             (["visit"], ["never_made"]),
         ):
             group = universe.group(dimensions)
-            together = await data_ids.find_conditions_in(snapshot, types, parents)
+            together = await data_ids.find_conditions_in(snapshot, group, types, parents)
             pages = await data_ids.page_each(snapshot, group, together, PageRequest(3))
             counts = await data_ids.count_each(snapshot, group, together)
             for parent, page, count in zip(parents, pages, counts, strict=True):
-                alone = await data_ids.find_conditions(snapshot, types=types, where=[parent.name])
+                alone = await data_ids.find_conditions(snapshot, group, types=types, collections=[parent.name])
                 assert page == await data_ids.page(snapshot, group, alone, PageRequest(3))
                 assert count == await data_ids.count(snapshot, group, alone)
 
@@ -224,13 +225,15 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(ci
             ):
                 snapshot.cache.clear()
                 with statements_of(snapshot) as statements:
-                    conditions = await data_ids.find_conditions(snapshot, types=types)
-                    await data_ids.page(snapshot, universe.group(names), conditions, PageRequest(size))
+                    group = universe.group(names)
+                    conditions = await data_ids.find_conditions(snapshot, group, types=types)
+                    await data_ids.page(snapshot, group, conditions, PageRequest(size))
                 counts.append(len(statements))
             snapshot.cache.clear()
             with statements_of(snapshot) as statements:
-                conditions = await data_ids.find_conditions_in(snapshot, ["calexp"], parents * size)
-                await data_ids.page_each(snapshot, universe.group(["visit"]), conditions, PageRequest(size))
+                group = universe.group(["visit"])
+                conditions = await data_ids.find_conditions_in(snapshot, group, ["calexp"], parents * size)
+                await data_ids.page_each(snapshot, group, conditions, PageRequest(size))
             return [*counts, len(statements)]
 
         # What does not change is read once, not once a question.

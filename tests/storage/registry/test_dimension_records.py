@@ -182,8 +182,10 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(ci
             for name in ("visit", "detector", "patch", "visit_detector_region", "physical_filter", "band"):
                 snapshot.cache.clear()
                 with statements_of(snapshot) as statements:
-                    conditions = await find_conditions(snapshot, types=["calexp"], where=["*"])
-                    await dimension_records.page(snapshot, universe.element(name), conditions, PageRequest(size))
+                    element = universe.element(name)
+                    group = dimension_records.dimensions_of(element, universe.group)
+                    conditions = await find_conditions(snapshot, group, types=["calexp"], collections=["*"])
+                    await dimension_records.page(snapshot, element, conditions, PageRequest(size))
                 counts.append(len(statements))
             return counts
 
