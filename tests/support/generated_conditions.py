@@ -186,6 +186,6 @@ def _spatial(sampled: Sampled, name: str) -> st.SearchStrategy[str]:
 def identifiers(butler: Butler, sampled: Sampled, names: Sequence[str]) -> list[str]:
     """List the identifiers of elements whose dimensions are all among some."""
     group = butler.dimensions.conform(names)
-    elements = {element for element in group.elements}
+    elements = set(group.elements)
     known: Mapping[str, Any] = {**sampled.kinds, **sampled.regions}
     return [name for name in known if name.partition(".")[0] in elements]
