@@ -19,6 +19,9 @@ __all__ = ["regions", "regions_of", "timespans", "timespans_of"]
 
 Extent = TypeVar("Extent")
 
+_KEPT = 50_000
+"""Regions that are kept in memory; who goes through more than that does not come back to the first."""
+
 
 async def regions(snapshot: Snapshot, data_ids: Sequence[DataId]) -> list[sphgeom.Region | None]:
     """Find where data IDs are, each by the most precise element that has a region.
@@ -40,7 +43,10 @@ async def regions_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]) 
     One statement for all that was not read before in the snapshot; none for pixels.
     """
     known: dict[Key, sphgeom.Region | None] = snapshot.cache.setdefault(("regions of", element.name), {})
-    missing = list(set(keys).difference(known))
+    wanted = set(keys)
+    if len(known) > _KEPT:
+        known.clear()
+    missing = list(wanted.difference(known))
     if missing and element.is_skypix:
         for key in missing:
             known[key] = pixel_region(element, cast("int", key[0])) if pixel_exists(element, key[0]) else None

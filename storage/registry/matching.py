@@ -79,13 +79,17 @@ async def matching_datasets(
     path = await search_path(snapshot, collections)
     kinds = await dataset_types.match(snapshot, names)
     asked: list[tuple[int, DatasetType, Mapping[str, Any]]] = []
+    related: dict[tuple[Any, ...], bool] = {}
     unrelated: dict[str, None] = {}
     for parent, data_id in enumerate(data_ids):
         for kind in kinds:
             values = _values(kind.dimensions, data_id, match, include_dimensionless=include_dimensionless)
             if values is None:
                 continue
-            if _is_related(snapshot.repository, kind.dimensions, values):
+            question = (kind.dimensions, *values)
+            if question not in related:
+                related[question] = _is_related(snapshot.repository, kind.dimensions, values)
+            if related[question]:
                 asked.append((parent, kind, values))
             else:
                 unrelated[kind.name] = None

@@ -144,7 +144,8 @@ def _member(
             f"Dataset type '{kind.name}' has no dimension {', '.join(foreign)}; it has "
             f"{', '.join(dimensions.names) or 'none'}. Leave it out, or have it related."
         )
-    check_relations(repository, dimensions, [dimensions], values, condition=condition)
+    if foreign or condition is not None:
+        check_relations(repository, dimensions, [dimensions], values, condition=condition)
     return Member(kind, condition, _data_ids(kind, values, condition))
 
 
