@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 
 from butlerql.storage.errors import InvalidExpressionError, UnsupportedJoinError
 from butlerql.storage.registry.expressions.bound_values import as_kind, bound_values
-from butlerql.storage.registry.expressions.literals import box, circle, point, polygon, region_of_pos, time_ns
+from butlerql.storage.registry.expressions.literals import (
+    box,
+    circle,
+    point,
+    polygon,
+    region_of_pos,
+    time_ns,
+    timespan,
+)
 from butlerql.storage.registry.expressions.names import Scope, find
 from butlerql.storage.registry.expressions.parser import refuse, syntax_of
 from butlerql.storage.registry.expressions.syntax import (
@@ -52,7 +60,6 @@ from butlerql.storage.registry.expressions.tree import (
     Truth,
     columns_of,
 )
-from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.universe import Element
 
 __all__ = ["parse"]
@@ -135,7 +142,8 @@ class _Reader:
             case Call():
                 return self._call(node)
             case Pair():
-                return Literal(Timespan(self._instant(node.begin), self._instant(node.end)), Kind.TIMESPAN)
+                begin, end = self._instant(node.begin), self._instant(node.end)
+                return Literal(self._try(node, timespan, begin, end), Kind.TIMESPAN)
             case Name() | Bound():
                 return self._name(node)
             case Number():
