@@ -121,7 +121,7 @@ def _negative(operand: Any) -> Any:
     return ("literal", "number", -operand[2]) if operand[:2] == ("literal", "number") else ("-", operand)
 
 
-def _their_leaf(leaf: Any, *, is_so: bool) -> list[Clause]:  # noqa: C901, PLR0911 - a case for each kind
+def _their_leaf(leaf: Any, *, is_so: bool) -> list[Clause]:  # noqa: PLR0911 - a case for each kind
     match leaf.predicate_type:
         case "not":
             return _their_leaf(leaf.operand, is_so=not is_so)
