@@ -11,7 +11,7 @@ from uuid import UUID
 
 from lsst import sphgeom
 
-from butlerql.storage.registry.expressions.literals import point, region_of_pos, time_ns
+from butlerql.storage.registry.expressions.literals import point, region_of_pos, time_ns, timespan, within_range
 from butlerql.storage.registry.expressions.tree import Kind, Literal
 from butlerql.storage.registry.timespans import Timespan
 from butlerql.time_scales import iso_to_tai_ns, utc_datetime_to_tai_ns, utc_iso_to_tai_ns
@@ -95,11 +95,12 @@ def _single(value: Any) -> Literal:  # noqa: C901, PLR0911, PLR0912 - a case for
         case UUID():
             return Literal(str(value), Kind.UUID)
         case datetime():
-            return Literal(utc_datetime_to_tai_ns(value), Kind.TIME)
+            return Literal(within_range(utc_datetime_to_tai_ns(value)), Kind.TIME)
         case date():
-            return Literal(utc_datetime_to_tai_ns(datetime(value.year, value.month, value.day)), Kind.TIME)  # noqa: DTZ001
+            midnight = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - it is UTC
+            return Literal(within_range(utc_datetime_to_tai_ns(midnight)), Kind.TIME)
         case Timespan():
-            return Literal(value, Kind.TIMESPAN)
+            return Literal(Timespan.from_columns(*value.bounds), Kind.TIMESPAN)
         case sphgeom.Region():
             return Literal(value, Kind.REGION)
         case sphgeom.LonLat():
@@ -115,11 +116,11 @@ def _timespan(begin: Any, end: Any) -> Timespan:
         if bound is not None and not isinstance(bound, str):
             raise ValueError("begin and end of a timespan are ISO 8601 instants on the TAI scale, or null")
         bounds.append(None if bound is None else iso_to_tai_ns(bound))
-    return Timespan(bounds[0], bounds[1])
+    return timespan(bounds[0], bounds[1])
 
 
 def _instant(text: str) -> int:
     try:
-        return utc_iso_to_tai_ns(text)
+        return within_range(utc_iso_to_tai_ns(text))
     except ValueError:
         return time_ns(text)

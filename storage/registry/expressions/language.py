@@ -11,7 +11,15 @@ from typing import Any, NoReturn
 
 from butlerql.storage.errors import InvalidExpressionError, UnsupportedJoinError
 from butlerql.storage.registry.expressions.bound_values import as_kind, bound_values
-from butlerql.storage.registry.expressions.literals import box, circle, point, polygon, region_of_pos, time_ns
+from butlerql.storage.registry.expressions.literals import (
+    box,
+    circle,
+    point,
+    polygon,
+    region_of_pos,
+    time_ns,
+    timespan,
+)
 from butlerql.storage.registry.expressions.names import Scope, find
 from butlerql.storage.registry.expressions.parser import refuse, syntax_of
 from butlerql.storage.registry.expressions.syntax import (
@@ -52,7 +60,6 @@ from butlerql.storage.registry.expressions.tree import (
     Truth,
     columns_of,
 )
-from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.universe import Element
 
 __all__ = ["parse"]
@@ -135,7 +142,8 @@ class _Reader:
             case Call():
                 return self._call(node)
             case Pair():
-                return Literal(Timespan(self._instant(node.begin), self._instant(node.end)), Kind.TIMESPAN)
+                begin, end = self._instant(node.begin), self._instant(node.end)
+                return Literal(self._try(node, timespan, begin, end), Kind.TIMESPAN)
             case Name() | Bound():
                 return self._name(node)
             case Number():
@@ -389,20 +397,26 @@ def _check_regions(predicate: Predicate) -> None:
             pending.append(term.operand)
 
 
+def _is_key(column: ElementField) -> bool:
+    return any(column.column == key.name for key in column.element.alternate_keys)
+
+
 def _check_governors(predicate: Predicate, scope: Scope) -> None:
     """See that it is said of which instrument, or sky map, something is spoken of by its number or name."""
     said = set(scope.constrained)
     needed: dict[str, Element] = {}
     universe = scope.dimensions.universe
     # A test for NULL says nothing.
-    said.update(column.element.name for column in columns_of(predicate, but=IsNull) if isinstance(column, DimensionKey))
+    for column in columns_of(predicate, but=IsNull):
+        if isinstance(column, DimensionKey) or (isinstance(column, ElementField) and _is_key(column)):
+            said.add(column.element.name)
     for column in columns_of(predicate):
         if isinstance(column, DatasetField) or column.element.is_skypix:
             continue
         element = column.element
         governor = next((name for name in element.required if universe.dimensions[name].is_governor), element.name)
         if isinstance(column, ElementField):
-            is_key = any(column.column == key.name for key in element.alternate_keys)
+            is_key = _is_key(column)
         else:
             is_key = element.name != governor
         if is_key and universe.dimensions[governor].is_governor:

@@ -11,9 +11,9 @@ from typing import Any
 
 from lsst import sphgeom
 
-from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM
+from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM, Timespan
 
-__all__ = ["box", "circle", "point", "polygon", "region_of_pos", "time_ns"]
+__all__ = ["box", "circle", "point", "polygon", "region_of_pos", "time_ns", "timespan", "within_range"]
 
 _TIME = re.compile(
     r"""
@@ -60,6 +60,7 @@ def time_ns(text: str) -> int:
         )
     # It takes a while to load, and most expressions have no times.
     from astropy.time import Time
+    from astropy.utils import iers
 
     kind = (match["format"] or _guessed(match)).lower()
     scale = (match["scale"] or ("utc" if kind in _IN_UTC else "tt" if kind == "cxcsec" else "tai")).lower()
@@ -69,7 +70,8 @@ def time_ns(text: str) -> int:
         raise ValueError(f"there is no time scale {scale}")
     value: Any = match["value"] if match["number"] is None else float(match["value"])
     try:
-        with warnings.catch_warnings():
+        # Tables of the Earth's rotation (UT1) are those that astropy brings: nothing is downloaded.
+        with warnings.catch_warnings(), iers.conf.set_temp("auto_download", value=False):
             # Of years that are far away.
             warnings.simplefilter("ignore")
             return _nanoseconds(Time(value, format=kind, scale=scale).tai)
@@ -86,13 +88,38 @@ def _guessed(match: re.Match[str]) -> str:
 
 
 def _nanoseconds(time: Any) -> int:
-    """Convert an astropy time exactly: its two parts are days, and the sum of both in one float is not."""
-    whole = round(time.jd1 - 2_440_587.5)
-    rest = (time.jd1 - 2_440_587.5 - whole) + time.jd2
-    if not math.isfinite(rest):
-        raise ValueError
-    ns: int = whole * _DAY_NS + round(rest * _DAY_NS)
+    """Convert an astropy time, rounded as the Butler rounds it."""
+    from astropy.time import Time
+
+    since = time - Time(2_440_587.5, format="jd", scale="tai")
+    days, rest = divmod(since.jd1, 1)
+    return within_range(int(days) * _DAY_NS + round((since.jd2 + rest) * _DAY_NS))
+
+
+def within_range(ns: int) -> int:
+    """Take the nearest instant that the registry can hold."""
     return min(max(ns, MINIMUM), MAXIMUM)
+
+
+def timespan(begin: int | None, end: int | None) -> Timespan:
+    """Make a timespan of two instants, as the Butler does: None is unbounded.
+
+    One that ends before it begins is empty, one that ends as it begins lasts a nanosecond.
+
+    Raises
+    ------
+    ValueError
+        Raised if it lies wholly where the registry holds no times.
+    """
+    first = MINIMUM if begin is None else within_range(begin)
+    last = MAXIMUM if end is None else within_range(end)
+    if first == last:
+        last += 1
+        if first == MINIMUM or last >= MAXIMUM:
+            raise ValueError("the timespan lies before 1970 or after 2099, where the registry holds no times")
+    made = Timespan.from_columns(first, last)
+    assert made is not None
+    return made
 
 
 def point(ra: float, dec: float) -> sphgeom.Region:
@@ -151,11 +178,16 @@ def region_of_pos(text: str) -> sphgeom.Region:
         Raised if it cannot be read.
     """
     try:
-        return sphgeom.Region.from_ivoa_pos(text)
+        region: sphgeom.Region = sphgeom.Region.from_ivoa_pos(text)
     except Exception:  # noqa: BLE001 - what the library raises
         raise ValueError(
             "it is no region: write 'CIRCLE ra dec radius', 'RANGE ra1 ra2 dec1 dec2' or 'POLYGON ra1 dec1 ...'"
         ) from None
+    bound = region.getBoundingCircle()
+    # What is not a number, or a radius below zero, is let through by the library.
+    if not math.isfinite(bound.getCenter().x() + bound.getOpeningAngle().asRadians()) or bound.isEmpty():
+        raise ValueError("it is no region: nothing lies within")
+    return region
 
 
 def _direction(ra: float, dec: float) -> sphgeom.UnitVector3d:

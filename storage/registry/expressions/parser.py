@@ -191,7 +191,7 @@ class _Builder(Transformer[Token, Any]):
 
     def _in(self, operand: _Built, members: tuple[_Built, ...], *, is_negated: bool) -> _Built:
         nodes = tuple(one.node for one in members)
-        return _Built(In(operand.node, nodes, is_negated, _place(operand, *members)), operand)
+        return _Built(In(operand.node, nodes, is_negated, _place(operand, *members)), operand, *members)
 
     def signed(self, operator: Token, operand: _Built) -> _Built:
         place = _place(operator, operand)
