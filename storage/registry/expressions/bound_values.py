@@ -53,33 +53,35 @@ def bound_values(value: Any) -> Literal | list[Literal]:
 
 
 def as_kind(literal: Literal, kind: Kind) -> Literal:
-    """Read a text as a value of another kind, as what is compared with it demands; JSON has no other way to say it.
+    """Read a value as one of another kind, as what is compared with it demands; JSON has no other way to say some.
 
-    A time is an ISO 8601 instant in UTC or what may stand in ``T'...'``; a hash is hexadecimal; a region is written as
-    the IVOA's POS.
+    From a text: a time is an ISO 8601 instant in UTC or what may stand in ``T'...'``; a hash is hexadecimal; a region
+    is written as the IVOA's POS. A truth value is 0 or 1 where a number is wanted.
 
     Raises
     ------
     ValueError
         Raised if it cannot be read so.
     """
-    text = literal.value
-    match kind:
-        case Kind.TIME:
-            return Literal(_instant(text), kind)
-        case Kind.UUID:
-            return Literal(str(UUID(text)), kind)
-        case Kind.HASH:
-            return Literal(bytes.fromhex(text), kind)
-        case Kind.REGION:
-            return Literal(region_of_pos(text), kind)
+    value = literal.value
+    match literal.kind, kind:
+        case Kind.STRING, Kind.TIME:
+            return Literal(_instant(value), kind)
+        case Kind.STRING, Kind.UUID:
+            return Literal(str(UUID(value)), kind)
+        case Kind.STRING, Kind.HASH:
+            return Literal(bytes.fromhex(value), kind)
+        case Kind.STRING, Kind.REGION:
+            return Literal(region_of_pos(value), kind)
+        case Kind.BOOL, (Kind.INT | Kind.FLOAT):
+            return Literal(int(value), Kind.INT)
     return literal
 
 
 def _single(value: Any) -> Literal:  # noqa: C901, PLR0911, PLR0912 - a case for each type
     match value:
         case bool():
-            raise ValueError("a truth value stands for itself: x, or NOT x")
+            return Literal(value, Kind.BOOL)
         case int():
             if not -(2**63) <= value < 2**63:
                 raise ValueError("a whole number is out of range: registries hold -2^63 to 2^63 - 1")

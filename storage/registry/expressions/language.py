@@ -117,6 +117,8 @@ class _Reader:
             return found
         if isinstance(found, _COLUMNS) and found.kind is Kind.BOOL:
             return Truth(found)
+        if isinstance(found, Literal) and found.kind is Kind.BOOL:
+            return Constant(found.value)
         return self._refuse(node, "This is a value, and no condition: compare it with something")
 
     def _refuse(self, node: Node, message: str) -> NoReturn:
@@ -207,10 +209,18 @@ class _Reader:
         if not ({left.kind, right.kind} <= _NUMBERS or left.kind is right.kind):
             self._refuse(node, f"{_shown(left)} and {_shown(right)} cannot be compared")
         if Kind.BOOL in {left.kind, right.kind}:
-            self._refuse(node, "A truth value stands for itself: x, NOT x, x = NULL")
+            return self._truth(node, left, right)
         if Kind.REGION is left.kind or (node.operator not in {"=", "!="} and left.kind not in _ORDERED):
             self._refuse(node, f"'{node.operator}' cannot compare values of type {left.kind}")
         return Comparison(node.operator, left, right)
+
+    def _truth(self, node: Binary, left: Operand, right: Operand) -> Predicate:
+        """Compare a column with a bound truth value."""
+        column, value = (right, left) if isinstance(left, Literal) else (left, right)
+        if node.operator not in {"=", "!="} or not isinstance(value, Literal) or isinstance(column, Literal):
+            self._refuse(node, "A truth value stands for itself: x, NOT x, x = NULL")
+        holds = Truth(column)
+        return holds if value.value is (node.operator == "=") else Not(holds)
 
     def _null_test(self, node: Binary, left: Operand, right: Operand) -> Predicate:
         operand = right if left == _NULL else left
@@ -220,10 +230,10 @@ class _Reader:
         return test if node.operator == "=" else Not(test)
 
     def _alike(self, node: Binary, left: Operand, right: Operand) -> tuple[Operand, Operand]:
-        """Read a bound text as what it is compared with."""
-        if left.kind is Kind.STRING and self._is_bound(node.left) and isinstance(left, Literal):
+        """Read a bound value as what it is compared with."""
+        if self._is_bound(node.left) and isinstance(left, Literal):
             left = self._try(node.left, as_kind, left, _wanted(node, right))
-        elif right.kind is Kind.STRING and self._is_bound(node.right) and isinstance(right, Literal):
+        elif self._is_bound(node.right) and isinstance(right, Literal):
             right = self._try(node.right, as_kind, right, _wanted(node, left))
         return left, right
 
@@ -276,7 +286,7 @@ class _Reader:
         if isinstance(found, _PREDICATES) or not hasattr(found, "kind"):
             self._refuse(node, "This is a condition, and no value")
         value: Operand = found
-        if isinstance(value, Literal) and value.kind is Kind.STRING and self._is_bound(node):
+        if isinstance(value, Literal) and self._is_bound(node):
             value = self._try(node, as_kind, value, operand.kind)
         numbers = {operand.kind, value.kind} <= _NUMBERS and not exactly
         if value.kind is not operand.kind and not numbers:

@@ -80,7 +80,6 @@ DIFFERENCES = [
     ("visit.region IN (NULL)", {}, "likewise"),
     ("visit = 9223372036854775808", {}, "no database holds it"),
     ("visit.exposure_time < 1e999", {}, "no number"),
-    ("visit = :x", {"x": True}, "a truth value is no number"),
     ("visit.region OVERLAPS CIRCLE(1, 2, -1)", {}, "nothing lies within"),
     ("visit.region OVERLAPS BOX(1, 2, -1, 1)", {}, "likewise"),
     ("visit.region OVERLAPS REGION('CIRCLE nan 0 1')", {}, "no number"),
@@ -96,6 +95,8 @@ ALLOWANCES = [
     ("dataset_id = :x", {"x": "e15ab039-bc8b-4135-87c5-90902a7c0b22"}, "JSON has no UUIDs"),
     ("visit.timespan OVERLAPS :x", {"x": {"begin": None, "end": "2024-01-01T00:00:00"}}, "JSON has no timespans"),
     ("visit.region OVERLAPS :x", {"x": "CIRCLE 1 2 3"}, "JSON has no regions"),
+    ("exposure.can_see_sky = :x", {"x": True}, "a truth value is a truth value"),
+    ("exposure.can_see_sky != :x", {"x": False}, "likewise"),
     ("visit.region OVERLAPS CIRCLE((1), 2, 3)", {}, "POINT takes such numbers, too"),
     (
         "instrument IN (:x) AND visit = 1",
@@ -116,6 +117,17 @@ def _check(text: str, group: DimensionGroup, dataset_type: str | None, data_id: 
         assert isinstance(expected, Exception), (text, group, found)
     else:
         assert canonical(found) == canonical(expected), (text, group)
+
+
+def test_a_bound_truth_value_is_a_number_where_one_is_wanted() -> None:
+    group = _group(UNIVERSE_VERSIONS[-1], ("visit", "exposure"))
+    for text in ("instrument = 'HSC' AND visit = :x", "instrument = 'HSC' AND visit IN (:x, 3)"):
+        found = _ours(text, group, bind={"x": True})
+        expected = butler_predicate(text, group, bind={"x": True})
+        assert canonical(found) == canonical(expected)
+    seen = "exposure.can_see_sky"
+    for text, same in ((f"{seen} = :x", seen), (f":x != {seen}", f"NOT {seen}")):
+        assert _ours(text, group, bind={"x": True}) == _ours(same, group)
 
 
 _group_drawn = st.builds(_group, st.sampled_from(UNIVERSE_VERSIONS), st.sampled_from(_GROUPS))
