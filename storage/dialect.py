@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import _anonymous_label
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.drivers import refuse_unstorable
@@ -91,6 +92,10 @@ class Dialect(ABC):
         """Remainder of a division of floating-point numbers, with the sign of the dividend."""
 
     @abstractmethod
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        """What of a text stands in front of a mark; all of it if the mark is not in it."""
+
+    @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         """Columns that hold a timespan in a table."""
 
@@ -144,7 +149,8 @@ class SqliteDialect(Dialect):
                 )
             )
             .select_from(each)
-            .cte(name)
+            # Statements are put together of parts that know nothing of each other: a number makes the name unique.
+            .cte(_anonymous_label.safe_construct(id(each), name))
             .prefix_with("MATERIALIZED")
         )
 
@@ -158,6 +164,9 @@ class SqliteDialect(Dialect):
 
     def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return dividend - divisor * sa.cast(dividend / divisor, sa.Integer)
+
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        return sa.func.substr(text, 1, sa.func.instr(text + mark, mark) - 1, type_=sa.Text())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
@@ -205,6 +214,9 @@ class PostgresqlDialect(Dialect):
 
     def float_remainder(self, dividend: sa.ColumnElement[Any], divisor: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return dividend - divisor * sa.func.trunc(dividend / divisor, type_=sa.Double())
+
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        return sa.func.split_part(text, mark, 1, type_=sa.Text())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]
