@@ -47,7 +47,7 @@ class DatasetGroup(NamedTuple):
     """Recorded sizes of the files, or of the members of a zip file, each once."""
 
 
-_OF_RECORDS = (GroupKey.STORAGE_CLASS, GroupKey.FORMATTER)
+_OF_RECORDS = frozenset({GroupKey.STORAGE_CLASS, GroupKey.FORMATTER})
 # The Butler's own mark of a member of a zip file, and that of older ones.
 _MEMBER_MARKS = ("#zip-path=", "#unzip=")
 _ANYWHERE = -1
@@ -169,18 +169,18 @@ def _figures(
 ) -> sa.Select[Any]:
     """Select of each parent and key how many datasets and artifacts there are, and their bytes."""
     grouped = ["parent", *keys]
-    files = _files(repository, datasets, keys, sources)
+    records = _records(repository, datasets, keys, sources)
     counted: sa.FromClause = datasets
-    if any(key in _OF_RECORDS for key in keys):
-        counted = _each(files, [*grouped, "place", "uuid"]).subquery()
+    if not _OF_RECORDS.isdisjoint(keys):
+        counted = _each(records, [*grouped, "place", "uuid"]).subquery()
     none = sa.literal(0, sa.BigInteger)
-    # Members of a zip file have a path and a size each, and are in one file.
-    kept = files.select().where(files.c.path.is_not(None)).subquery()
-    members = _each(kept, [*grouped, "root", "file", "path"], size=sa.func.max(kept.c.size)).subquery()
-    whole = _each(members, [*grouped, "root", "file"], size=sa.func.sum(members.c.size)).subquery()
+    paths = records.select().where(records.c.path.is_not(None)).subquery()
+    members = _each(paths, [*grouped, "root", "path"], size=sa.func.max(paths.c.size)).subquery()
     both = sa.union_all(
         _each(counted, grouped, datasets=sa.func.count(), artifacts=none, bytes=none),
-        _each(whole, grouped, datasets=none, artifacts=sa.func.count(), bytes=sa.func.sum(whole.c.size)),
+        _each(
+            members, grouped, datasets=none, artifacts=_files(repository, members), bytes=sa.func.sum(members.c.size)
+        ),
     ).subquery()
     sums = {name: sa.cast(sa.func.sum(both.c[name]), sa.BigInteger) for name in ("datasets", "artifacts", "bytes")}
     figures = _each(both, grouped, **sums).subquery()
@@ -195,10 +195,20 @@ def _each(table: sa.FromClause, names: Sequence[str], **figures: sa.ColumnElemen
     return sa.select(*columns, *(figure.label(name) for name, figure in figures.items())).group_by(*columns)
 
 
-def _files(
+def _files(repository: Repository, members: sa.FromClause) -> sa.ColumnElement[int]:
+    """Count files: each path is one, but that the members of a zip file, which have one each, are together one."""
+    is_member = sa.or_(*(members.c.path.contains(mark) for mark in _MEMBER_MARKS))
+    file: sa.ColumnElement[str] = members.c.path
+    for mark in _MEMBER_MARKS:
+        file = repository.dialect.text_before(file, mark)
+    zips = sa.case((is_member, sa.cast(members.c.root, sa.Text) + " " + file))
+    return sa.func.count(zips.distinct()) + sa.func.sum(sa.case((is_member, 0), else_=1))
+
+
+def _records(
     repository: Repository, datasets: sa.CTE, keys: Sequence[GroupKey], sources: Sequence[RecordSource]
 ) -> sa.FromClause:
-    """Select the records of datasets, and the datasets without any, with all keys."""
+    """Select the records of datasets, with all keys; if there are keys of records, datasets without any as well."""
     roots = list(dict.fromkeys(source.datastore.root_uri for source in sources))
     selects = []
     unrecorded = []
@@ -213,25 +223,25 @@ def _files(
                 records.component == datasets.c.component,
             ),
         ]
-        file: sa.ColumnElement[str] = records.path
-        for mark in _MEMBER_MARKS:
-            file = repository.dialect.text_before(file, mark)
+        root: sa.ColumnElement[int] = sa.literal(roots.index(source.datastore.root_uri), sa.BigInteger)
+        if len(roots) > 1:
+            root = sa.case((records.path.contains("://"), _ANYWHERE), else_=root)
         selects.append(
             sa.select(
                 *_dataset(datasets, keys, {key: records[key.lower()] for key in _OF_RECORDS}),
-                sa.case((records.path.contains("://"), _ANYWHERE), else_=roots.index(source.datastore.root_uri)),
-                file,
+                root.label("root"),
                 records.path,
-                sa.case((records.file_size > 0, records.file_size), else_=0),
+                sa.case((records.file_size > 0, records.file_size), else_=0).label("size"),
             )
             .select_from(repository.dialect.each(datasets, source.table))
             .where(*own)
         )
         unrecorded.append(~sa.select(records.dataset_id).where(*own).correlate(datasets).exists())
-    text, number = sa.cast(sa.null(), sa.Text), sa.cast(sa.null(), sa.BigInteger)
-    nothing = [number.label("root"), text.label("file"), text.label("path"), number.label("size")]
-    without = sa.select(*_dataset(datasets, keys, dict.fromkeys(_OF_RECORDS, text)), *nothing).where(*unrecorded)
-    return sa.union_all(without, *selects).cte("files")
+    if not selects or not _OF_RECORDS.isdisjoint(keys):
+        text, number = sa.cast(sa.null(), sa.Text), sa.cast(sa.null(), sa.BigInteger)
+        none = [number.label("root"), text.label("path"), number.label("size")]
+        selects.append(sa.select(*_dataset(datasets, keys, dict.fromkeys(_OF_RECORDS, text)), *none).where(*unrecorded))
+    return sa.union_all(*selects).cte("records")
 
 
 def _dataset(

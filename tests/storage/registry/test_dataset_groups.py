@@ -45,13 +45,21 @@ KEYS = st.lists(st.sampled_from(GroupKey), max_size=6)
 def listed(
     butler: Butler, names: Iterable[str], collections: Sequence[str], data_id: Mapping[str, Any], *, find_first: bool
 ) -> set[DatasetRef]:
-    """List what a selection is, components as such."""
+    """List what a selection is, components as such.
+
+    Raises
+    ------
+    CalibrationLookupError
+        Raised if several are found first, which the Butler itself notices if it happens to see one after the other.
+    """
     found: set[DatasetRef] = set()
     for name in names:
         whole, component = DatasetType.splitDatasetTypeName(name)
         kind = butler.get_dataset_type(whole)
         with butler.query() as query:
             refs = set(query.datasets(kind, collections, find_first=find_first).where(data_id))
+        if find_first and len({ref.dataId for ref in refs}) < len(refs):
+            raise CalibrationLookupError(name)
         found |= refs if component is None else {ref.makeComponentRef(component) for ref in refs}
     return found
 
