@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 __all__ = [
+    "UTC_OFFSETS",
+    "day_to_iso",
     "iso_to_tai_ns",
     "tai_ns_to_iso",
     "tai_ns_to_utc_datetime",
@@ -42,6 +44,13 @@ _LEAP_SECONDS = [day * _DAY + _FIRST_OFFSET + index for index, day in enumerate(
 _LAST_LEAP_SECOND = _LEAP_SECONDS[-1]
 _LAST_CHANGE_DAY = _CHANGE_DAYS[-1]
 _LAST_OFFSET = _FIRST_OFFSET + len(_CHANGE_DAYS)
+
+UTC_OFFSETS = [
+    (second * _SECOND, (_FIRST_OFFSET + index) * _SECOND)
+    for index, second in reversed(list(enumerate(_LEAP_SECONDS, start=1)))
+]
+"""From which instant on which number of nanoseconds has to be subtracted to count days of UTC, the latest first, down
+to 1972, before which it is 10 seconds. A leap second belongs to the day that it ends."""
 
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?(Z|[+-]\d\d:?\d\d)?", re.ASCII | re.IGNORECASE
@@ -141,6 +150,11 @@ def tai_ns_to_utc_datetime(ns: int) -> datetime:
     second, fraction = divmod(ns, _SECOND)
     offset = _FIRST_OFFSET + bisect_right(_LEAP_SECONDS, second)
     return _EPOCH_INSTANT + timedelta(seconds=second - offset, microseconds=fraction // 1000)
+
+
+def day_to_iso(day: int) -> str:
+    """Write a day, counted from 1970-01-01."""
+    return _date_text(day)
 
 
 @lru_cache(maxsize=4096)

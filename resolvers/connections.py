@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,15 +14,30 @@ import orjson
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.errors import BadCursorError, InvalidArgumentError, LimitExceededError
+from butlerql.storage.registry.dataset_groups import DatasetGroup, GroupKey
 from butlerql.storage.registry.pages import Key, Page, PageRequest
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Connection", "Counter", "Edge", "PageInfo", "Paging", "loaders", "paging", "paging_of"]
+__all__ = [
+    "Connection",
+    "Counter",
+    "Edge",
+    "Grouper",
+    "PageInfo",
+    "Paging",
+    "loaders",
+    "of_whole_sets",
+    "paging",
+    "paging_of",
+]
 
 loaders = Loaders()
 
 Counter = Callable[[Snapshot, list[int]], Awaitable[Sequence[int]]]
 """Counts the whole sets of several parents at once; parents are told by their index in the call that made the pages."""
+
+Grouper = Callable[[Snapshot, list[int], Sequence[GroupKey]], Awaitable[Sequence[list[DatasetGroup]]]]
+"""Breaks down the whole sets of several parents at once."""
 
 _CURSOR_TYPES = frozenset({str, int, float, type(None)})
 _PAGING = ("first", "after", "last", "before")
@@ -38,9 +54,11 @@ class Paging(NamedTuple):
         """Wrap a page."""
         return Connection(page, self.digest, counter, parent)
 
-    def connections(self, pages: Sequence[Page[Any]], counter: Counter) -> list[Connection]:
+    def connections(
+        self, pages: Sequence[Page[Any]], counter: Counter, grouper: Grouper | None = None
+    ) -> list[Connection]:
         """Wrap the pages of several parents."""
-        return [Connection(page, self.digest, counter, index) for index, page in enumerate(pages)]
+        return [Connection(page, self.digest, counter, index, grouper) for index, page in enumerate(pages)]
 
 
 class Edge(NamedTuple):
@@ -60,12 +78,13 @@ class PageInfo(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """One page of a set, with what is needed to count the whole."""
+    """One page of a set, with what is needed to count the whole, and of datasets to break it down."""
 
     page: Page[Any]
     digest: str
     counter: Counter
     parent: int
+    grouper: Grouper | None = None
 
     @property
     def nodes(self) -> list[Any]:
@@ -161,18 +180,36 @@ def _key(digest: str, cursor: str | None) -> Key | None:
     return tuple(content[1:])
 
 
-async def _total_count(context: RequestContext, parents: Sequence[Connection]) -> list[int]:
-    """Count the sets of connections, in one go for those that were made together."""
+async def of_whole_sets(
+    context: RequestContext, parents: Sequence[Connection], asked: Callable[[Connection], Any], *arguments: Any
+) -> list[Any]:
+    """Ask something of the sets of connections, in one go for those that were made together.
+
+    Parameters
+    ----------
+    context
+        Holds the snapshot.
+    parents
+        The connections.
+    asked
+        Gives what answers for all connections that were made together: their `Counter` or `Grouper`.
+    arguments
+        What else it takes.
+    """
     together: dict[int, list[int]] = {}
     for position, connection in enumerate(parents):
-        together.setdefault(id(connection.counter), []).append(position)
-    counts = [0] * len(parents)
+        together.setdefault(id(asked(connection)), []).append(position)
+    answers: list[Any] = [None] * len(parents)
     for positions in together.values():
         indexes = [parents[position].parent for position in positions]
-        found = await parents[positions[0]].counter(context.snapshot, indexes)
-        for position, count in zip(positions, found, strict=True):
-            counts[position] = count
-    return counts
+        found = await asked(parents[positions[0]])(context.snapshot, indexes, *arguments)
+        for position, answer in zip(positions, found, strict=True):
+            answers[position] = answer
+    return answers
+
+
+async def _total_count(context: RequestContext, parents: Sequence[Connection]) -> list[int]:
+    return await of_whole_sets(context, parents, attrgetter("counter"))
 
 
 for _name in _CONNECTIONS:

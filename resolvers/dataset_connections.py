@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from butlerql.resolvers.conditions import WHERE, where_of
-from butlerql.resolvers.connections import Connection, Paging, paging_of
+from butlerql.resolvers.connections import Connection, Paging, of_whole_sets, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.dataset_counts import existing
+from butlerql.storage.registry.dataset_groups import GroupKey
 from butlerql.storage.registry.dataset_types import DatasetType, pages
 from butlerql.storage.registry.matching import DataIdMatch, matching_datasets
 from butlerql.storage.registry.pages import Page
@@ -41,7 +43,7 @@ async def _connections(
     context: RequestContext, sets: DatasetSets, page: Paging, order_by: Sequence[str] | None = None
 ) -> list[Connection]:
     context.unrelated.update(sets.unrelated)
-    return page.connections(await sets.pages(context.snapshot, page.request, order_by), sets.counts)
+    return page.connections(await sets.pages(context.snapshot, page.request, order_by), sets.counts, sets.groups)
 
 
 @loaders.field("Query.datasets")
@@ -53,7 +55,7 @@ async def _datasets(context: RequestContext, parents: Sequence[Any], **arguments
 
 @loaders.field("DatasetConnection.groups")
 async def _groups(context: RequestContext, parents: Sequence[Connection], *, by: Sequence[str]) -> list[Any]:
-    raise NotImplementedError
+    return await of_whole_sets(context, parents, attrgetter("grouper"), [GroupKey(key) for key in by])
 
 
 @loaders.field("DatasetType.datasets")

@@ -100,5 +100,7 @@ class DatasetConnection(Connection[Dataset]):
         Parameters
         ----------
         by
-            What to break them down by: one group for each combination of values.
+            What to break them down by: one group for each combination of values, by these values in the order of the
+            keys, null last. A key that is repeated counts once. Of no keys comes one group, of all datasets, even if
+            there are none.
         """

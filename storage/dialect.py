@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import _anonymous_label
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.plain import plain
@@ -100,6 +101,10 @@ class Dialect(ABC):
         r"""Condition that a text fits a pattern: ``*`` any run, ``?`` one character, ``\\`` takes a meaning away."""
 
     @abstractmethod
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        """What of a text stands in front of a mark; all of it if the mark is not in it."""
+
+    @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         """Columns that hold a timespan in a table."""
 
@@ -154,7 +159,8 @@ class SqliteDialect(Dialect):
                 )
             )
             .select_from(each)
-            .cte(name)
+            # Statements are put together of parts that know nothing of each other: a number makes the name unique.
+            .cte(_anonymous_label.safe_construct(id(each), name))
             .prefix_with("MATERIALIZED")
         )
 
@@ -168,6 +174,9 @@ class SqliteDialect(Dialect):
     def matches_pattern(self, column: sa.ColumnElement[str], pattern: str) -> sa.ColumnElement[bool]:
         glob = "".join(f"[{text}]" if is_text and text in "*?[" else text for text, is_text in pattern_parts(pattern))
         return column.bool_op("GLOB")(sa.literal(glob, sa.Text()))
+
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        return sa.func.substr(text, 1, sa.func.instr(text + mark, mark) - 1, type_=sa.Text())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
@@ -216,6 +225,9 @@ class PostgresqlDialect(Dialect):
             for text, is_text in pattern_parts(pattern)
         )
         return column.like(sa.literal(like, sa.Text()))
+
+    def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
+        return sa.func.split_part(text, mark, 1, type_=sa.Text())
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]

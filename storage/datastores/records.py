@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from butlerql.storage.repository import Repository
     from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Artifact", "artifacts", "filenames", "record_tables", "recorded_tables", "stored"]
+__all__ = [
+    "Artifact",
+    "RecordSource",
+    "artifacts",
+    "derived_components",
+    "filenames",
+    "is_whole",
+    "record_sources",
+    "record_tables",
+    "recorded_tables",
+    "stored",
+]
 
 # How the Butler writes "the whole dataset" where a component is part of a primary key; others have been seen.
 _WHOLE = frozenset({"__NULL_STRING__", "", None})
@@ -51,6 +62,17 @@ class Artifact(NamedTuple):
     checksum: str | None
 
 
+class RecordSource(NamedTuple):
+    """The records of a datastore, in SQL."""
+
+    datastore: FileDatastore
+    table: sa.FromClause
+    """Alias of its table."""
+
+    own: sa.ColumnElement[bool]
+    """Condition that a row is of this datastore, where several share the table; see `_shared_out`."""
+
+
 def record_tables(datastore: Datastore) -> list[str]:
     """Return the tables that hold the records of a datastore and of all below it, each once, in order."""
     return list(dict.fromkeys(leaf.records_table for leaf in datastore.leaves if isinstance(leaf, FileDatastore)))
@@ -63,6 +85,31 @@ async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]
         meta = sa.table("opaque_meta", sa.column("table_name"), schema=snapshot.repository.tables.location.schema)
         snapshot.cache[key] = {name for (name,) in await snapshot.rows(sa.select(meta.c.table_name))}
     return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
+
+
+async def record_sources(snapshot: Snapshot) -> list[RecordSource]:
+    """Say where the records of each file datastore of the repository are, in the order in which they are asked."""
+    repository = snapshot.repository
+    tables = await recorded_tables(snapshot, repository.datastore)
+    leaves = [leaf for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)]
+    found = []
+    for leaf in leaves:
+        if leaf.records_table not in tables:
+            continue
+        records = repository.tables.records(leaf.records_table).alias()
+        sharing = [other for other in leaves if other.records_table == leaf.records_table]
+        own: sa.ColumnElement[bool] = sa.true()
+        if len(sharing) > 1:
+            own = _has(repository, leaf, records)
+            if leaf is sharing[0]:
+                own = sa.or_(own, ~sa.or_(*(_has(repository, other, records) for other in sharing)))
+        found.append(RecordSource(leaf, records, own))
+    return found
+
+
+def is_whole(component: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Condition that a record is of a whole dataset, not of a component of it."""
+    return sa.or_(component.is_(None), component.in_(sorted(filter(None, _WHOLE))), component == "")
 
 
 async def artifacts(
@@ -87,7 +134,7 @@ async def artifacts(
         split dataset.
     """
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, _FILE_COLUMNS)
-    derived = await _derived_components(snapshot, datasets)
+    derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[list[Artifact]] = [[]] * len(datasets)
     for leaf, rows_by_id in rows_by_leaf:
         chosen = _chosen(datasets, rows_by_id, derived)
@@ -115,7 +162,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     but the records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
     """
     rows_by_leaf = await _rows_by_leaf(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
-    derived = await _derived_components(snapshot, datasets)
+    derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[str | None] = [None] * len(datasets)
     for index, dataset in enumerate(datasets):
         for leaf, rows_by_id in rows_by_leaf:
@@ -136,9 +183,9 @@ async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Dat
     return [dataset.uuid in recorded for dataset in datasets]
 
 
-async def _derived_components(snapshot: Snapshot, datasets: Sequence[Dataset]) -> frozenset[DatasetType]:
-    """Find which of the datasets' types are components that are derived from others."""
-    components = list({dataset.dataset_type for dataset in datasets if dataset.dataset_type.component is not None})
+async def derived_components(snapshot: Snapshot, kinds: Iterable[DatasetType]) -> frozenset[DatasetType]:
+    """Find which of some dataset types are components that are derived from others."""
+    components = [kind for kind in kinds if kind.component is not None]
     parents = await by_keys(snapshot, [component.key for component in components]) if components else []
     classes = snapshot.repository.storage_classes
     return frozenset(
@@ -202,24 +249,28 @@ def _records(
     records = tables.records(table)
     chosen: list[sa.ColumnElement[Any]] = [raw(records.c.dataset_id), *(records.c[column] for column in columns)]
     if len(sharing) > 1:
-        location = tables.location
-        trash = sa.table(
-            "dataset_location_trash",
-            sa.column("datastore_name", sa.Text),
-            sa.column("dataset_id", UuidText),
-            schema=location.schema,
-        )
-        chosen += [
-            sa.or_(
-                *(
-                    sa.exists().where(kept.c.datastore_name == leaf.name, kept.c.dataset_id == records.c.dataset_id)
-                    for kept in (location, trash)
-                )
-            ).label(f"in_{index}")
-            for index, leaf in enumerate(sharing)
-        ]
+        chosen += [_has(repository, leaf, records).label(f"in_{index}") for index, leaf in enumerate(sharing)]
     ids = repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
     return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
+
+
+def _has(repository: Repository, leaf: FileDatastore, records: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Condition that the registry says that a datastore has the dataset of a record, or had it."""
+    location = repository.tables.location
+    trash = sa.table(
+        "dataset_location_trash",
+        sa.column("datastore_name", sa.Text),
+        sa.column("dataset_id", UuidText),
+        schema=location.schema,
+    )
+    return sa.or_(
+        *(
+            sa.exists()
+            .where(kept.c.datastore_name == leaf.name, kept.c.dataset_id == records.c.dataset_id)
+            .correlate(records)
+            for kept in (location, trash)
+        )
+    )
 
 
 def _shared_out(

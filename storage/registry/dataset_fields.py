@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from butlerql.storage.repository import Repository
 from butlerql.storage.tables import Tables
 
-__all__ = ["dataset_fields"]
+__all__ = ["collection_name", "dataset_fields"]
 
 
 def dataset_fields(
@@ -33,12 +33,12 @@ def dataset_fields(
     return {
         "dataset_id": dataset_id,
         "ingest_date": own.add_columns(dataset.c.ingest_date).scalar_subquery(),
-        "run": _name(tables, own.add_columns(dataset.c.run).scalar_subquery()),
-        "collection": _name(tables, collection),
+        "run": collection_name(tables, own.add_columns(dataset.c.run).scalar_subquery()),
+        "collection": collection_name(tables, collection),
     }
 
 
-def _name(tables: Tables, key: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+def collection_name(tables: Tables, key: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Look up the name of a collection."""
     if tables.layout.collections_by_name:
         return key

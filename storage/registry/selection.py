@@ -16,6 +16,7 @@ from butlerql.storage.registry.chains import flatten, search_path
 from butlerql.storage.registry.collections import Collection, CollectionType
 from butlerql.storage.registry.data_id_values import constraint
 from butlerql.storage.registry.dataset_counts import counts
+from butlerql.storage.registry.dataset_groups import DatasetGroup, GroupKey, dataset_groups
 from butlerql.storage.registry.dataset_pages import dataset_pages
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
@@ -119,6 +120,21 @@ class DatasetSets:
     async def counts(self, snapshot: Snapshot, parents: Sequence[int]) -> list[int]:
         """Count those of some parents."""
         found = await counts(snapshot, self._of(parents), self.parents, self.wanted, self.filters)
+        return [found[parent] for parent in parents]
+
+    async def groups(
+        self, snapshot: Snapshot, parents: Sequence[int], by: Sequence[GroupKey]
+    ) -> list[list[DatasetGroup]]:
+        """Count those of some parents, and their artifacts and bytes, broken down; see `dataset_groups`.
+
+        Raises
+        ------
+        AmbiguousCalibrationError
+            Raised if several certifications of one data ID are found first.
+        """
+        found = await dataset_groups(
+            snapshot, self._of(parents), self.parents, by, wanted=self.wanted, filters=self.filters
+        )
         return [found[parent] for parent in parents]
 
     def _of(self, parents: Sequence[int]) -> list[Part]:

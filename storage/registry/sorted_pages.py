@@ -7,13 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import AmbiguousCalibrationError
+from butlerql.storage.registry.chosen_rows import Fields, ambiguous, chosen_rows, settled_groups
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
-from butlerql.storage.registry.looked_rows import settled
 from butlerql.storage.registry.orders import Order
 from butlerql.storage.registry.pages import OrderBy, Ordering, Page, PageRequest, pages_of
-from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted
+from butlerql.storage.registry.ranges import Filter, Part, Wanted
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["sorted_pages"]
@@ -47,8 +46,8 @@ async def sorted_pages(
     AmbiguousCalibrationError
         Raised if several certifications of one data ID are found first.
     """
-    groups = [group for part in parts for group in await settled(snapshot, part, wanted, filters)]
-    selects = [_select(group, order(group.parts[0].dataset_type), wanted) for group in _merged(groups)]
+    groups = await settled_groups(snapshot, parts, wanted, filters)
+    selects = [chosen_rows(group, wanted, _fields(order(group.parts[0].dataset_type))) for group in groups]
     if not selects:
         return [Page([], [], has_next=False, has_previous=False) for _ in range(parents)]
     entries = sa.union_all(*selects).subquery()
@@ -61,60 +60,18 @@ async def sorted_pages(
     return await _datasets(snapshot, parts, pages)
 
 
-def _merged(groups: Sequence[TableGroup]) -> list[TableGroup]:
-    """Put the parts together that one selection can answer."""
-    merged: dict[tuple[Any, ...], TableGroup] = {}
-    for group in groups:
-        key = (group.tags.name, group.constrained, group.condition, tuple(map(id, group.filters)))
-        if key in merged:
-            merged[key].parts += group.parts
-            merged[key].calibs = merged[key].calibs if group.calibs is None else group.calibs
-        else:
-            merged[key] = group
-    return list(merged.values())
-
-
-def _select(group: TableGroup, order: Sequence[Order], wanted: Wanted) -> sa.Select[Any]:
-    """Select what is ordered by, of each dataset once, or of the first found of each data ID."""
-    names = group.dimensions.required
-    rows = sa.union_all(*(_rows(source, order, names) for source in group.sources())).subquery()
-    fields = [rows.c[f"field_{index}"] for index in range(len(order))]
-    columns = [rows.c.parent, rows.c.place, rows.c.uuid, *fields]
-    same = [rows.c.uuid] if wanted is Wanted.DATASETS else [rows.c[name] for name in names]
-    if wanted is Wanted.DATASETS and group.disjoint:
-        return sa.select(*columns, sa.literal(1).label("several"))
-    alike = [rows.c.parent, rows.c.place, *same]
-    number = sa.func.row_number().over(partition_by=alike, order_by=[rows.c.rank, rows.c.uuid]).label("number")
-    several: sa.ColumnElement[int] = sa.literal(1)
-    if wanted is Wanted.FIRST:
-        several = sa.func.count().over(partition_by=[*alike, rows.c.rank])
-    ranked = sa.select(*columns, several.label("several"), number).subquery()
-    return sa.select(*(column for name, column in ranked.c.items() if name != "number")).where(ranked.c.number == 1)
-
-
-def _rows(source: Source, order: Sequence[Order], names: Sequence[str]) -> sa.Select[Any]:
-    table = source.table.alias()
-    statement, fields = source.fields(table, [term.operand for term in order])
-    ranges = source.ranges.c
-    return statement.add_columns(
-        ranges.parent,
-        ranges.place,
-        ranges.rank,
-        table.c.dataset_id.label("uuid"),
-        *(table.c[name].label(name) for name in names),
-        *(field.label(f"field_{index}") for index, field in enumerate(fields)),
-    )
+def _fields(order: Sequence[Order]) -> Fields:
+    """Give what is ordered by."""
+    return lambda source, table: source.fields(table, [term.operand for term in order])
 
 
 async def _datasets(snapshot: Snapshot, parts: Sequence[Part], pages: Sequence[Page[Any]]) -> list[Page[Dataset]]:
     """Look up the datasets of pages."""
     kinds = {part.place: part.dataset_type for part in parts}
-    ambiguous = next((row for page in pages for row in page.rows if row.several > 1), None)
-    if ambiguous is not None:
-        raise AmbiguousCalibrationError(
-            f"A collection has several certified datasets of type '{kinds[ambiguous.place].name}' for one data ID. "
-            "Give a timespan (findDataset), or do not ask for the first only."
-        )
+    for page in pages:
+        for row in page.rows:
+            if row.several > 1:
+                raise ambiguous(kinds[row.place])
     found = await by_uuids(snapshot, [row.uuid for page in pages for row in page.rows])
     known = iter([dataset for dataset in found if dataset is not None])
     return [
