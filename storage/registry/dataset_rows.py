@@ -118,14 +118,22 @@ def _between(
 
 
 def deduplicated(rows: Sequence[Row], group: TableGroup, ask: Read) -> Sequence[Row]:
-    """Keep each dataset once, or the first found of each data ID."""
+    """Keep each dataset once, or the first found of each data ID.
+
+    Raises
+    ------
+    AmbiguousCalibrationError
+        Raised if there are several first ones of a data ID among as many of a part as were asked for, but for the last:
+        it only tells that there are more.
+    """
     if ask.wanted is Wanted.DATASETS and group.disjoint:
         return rows
     kept: list[Row] = []
     part: tuple[int, int] | None = None
+    begin = 0
     for row in rows:
         if (row[0], row[1]) != part:
-            part, last = (row[0], row[1]), None
+            part, last, begin = (row[0], row[1]), None, len(kept)
         values = row[4:]
         if last is None or values != last[4:]:
             last = row
@@ -134,7 +142,7 @@ def deduplicated(rows: Sequence[Row], group: TableGroup, ask: Read) -> Sequence[
             if row[3] != last[3]:
                 last = row
                 kept.append(row)
-        elif ask.wanted is Wanted.FIRST and row[2] == last[2]:
+        elif ask.wanted is Wanted.FIRST and row[2] == last[2] and len(kept) - begin < ask.rows:
             raise _ambiguous(group, row)
     return kept
 

@@ -21,6 +21,7 @@ _FIRST = 500
 """Rows that are looked at first; twice as many each time that they were not enough."""
 
 _MOST = 20_000
+_ALL = 2**62
 
 
 async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Read) -> AsyncIterator[Sequence[Row]]:
@@ -73,7 +74,7 @@ async def settled(snapshot: Snapshot, part: Part, wanted: Wanted, filters: Seque
     groups = groups_of(snapshot.repository, [part], filters)
     if not groups or not groups[0].looks:
         return groups
-    ask = Read(0, backward=False, wanted=wanted, bounds=())
+    ask = Read(_ALL, backward=False, wanted=wanted, bounds=())
     rows = [row[3] async for some in looked_rows(snapshot, groups[0], part, ask) for row in some]
     uuids = list(snapshot.repository.dialect.uuids(rows))
     own = part.dataset_type.dimensions.names
