@@ -19,6 +19,7 @@ from butlerql.storage.errors import (
     UnknownCollectionError,
     UnknownDatasetTypeError,
     UnknownDatastoreError,
+    UnsupportedJoinError,
 )
 from butlerql.storage.registry.datasets import Dataset, by_uuids, ingest_dates, run_keys
 from butlerql.storage.registry.pages import Key, PageRequest
@@ -255,7 +256,8 @@ async def test_uuids_runs_and_datastores(snapshot: Snapshot, rich: RealRepositor
         ({"collections": ["nope"]}, UnknownCollectionError),
         ({"runs": ["tag/best"]}, UnknownCollectionError),
         ({"in_datastore": "nope"}, UnknownDatastoreError),
-        ({"dataset_types": ["calexp"], "data_id": {"tract": 1}}, InvalidDataIdError),
+        ({"dataset_types": ["calexp"], "data_id": {"tract": 1}, "related": False}, InvalidDataIdError),
+        ({"dataset_types": ["sky_tile_healpix"], "data_id": {"tract": 1}}, UnsupportedJoinError),
         ({"data_id": {"nope": 1}}, InvalidDataIdError),
         ({"collections": ["u/*"], "find_first": True}, InvalidArgumentError),
         ({"find_first": True}, InvalidArgumentError),
