@@ -40,8 +40,8 @@ def _draw(data: st.DataObject, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _understood(value: Any) -> bool:
-    """Whether the Butler takes this form for its value: bytes, and arrays, it takes for something else."""
-    return not isinstance(value, bytes | np.ndarray)
+    """Whether the Butler takes this form for its value: bytes, truth values and arrays it does not."""
+    return not isinstance(value, bytes | np.bool_ | np.ndarray)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
