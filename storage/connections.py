@@ -27,6 +27,7 @@ from butlerql.storage.errors import (
     NotARepositoryError,
     TimedOutError,
 )
+from butlerql.storage.kept import Kept
 
 __all__ = ["Connections", "Lease"]
 
@@ -48,6 +49,8 @@ class Lease(NamedTuple):
     connection: AsyncConnection
     link: Any
     """The driver's own connection."""
+    kept: Kept
+    """What is known of the state of the database that the transaction sees."""
 
 
 class Connections:
@@ -67,6 +70,7 @@ class Connections:
         self._name = name
         self._free = asyncio.Semaphore(_MAXIMUM)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._states: Kept = Kept(_MAXIMUM)
         self._closing: asyncio.Task[None] | None = None
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -108,7 +112,7 @@ class Connections:
 
     async def end(self, lease: Lease, running: asyncio.Task[Any] | None = None) -> None:
         """End a transaction, stop what it still runs, and free its connection."""
-        connection, link = lease
+        connection, link, _ = lease
         try:
             try:
                 if running is not None and not running.done():
@@ -154,13 +158,13 @@ class Connections:
         except BaseException:
             self._free.release()
             raise
-        lease = Lease(connection, (await connection.get_raw_connection()).driver_connection)
+        lease = Lease(connection, (await connection.get_raw_connection()).driver_connection, Kept())
         try:
-            await self.driver.begin(lease.link, seconds)
+            state = await self.driver.begin(lease.link, seconds)
         except BaseException:
             await self.end(lease)
             raise
-        return lease
+        return lease if state is None else lease._replace(kept=self._states.setdefault(state, lease.kept))
 
     async def _close(self) -> None:
         for _ in range(_MAXIMUM):

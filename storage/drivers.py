@@ -8,6 +8,7 @@ import os
 import sqlite3
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from contextlib import closing, suppress
 from enum import Enum, auto
 from typing import Any
@@ -142,8 +143,14 @@ class Driver(ABC):
         """Give the URL and the arguments to connect with."""
 
     @abstractmethod
-    async def begin(self, link: Any, seconds: float) -> None:
-        """Begin a read-only transaction that sees one state of the database, and lasts so long at most."""
+    async def begin(self, link: Any, seconds: float) -> Hashable:
+        """Begin a read-only transaction that sees one state of the database, and lasts so long at most.
+
+        Returns
+        -------
+        state
+            What is the same in another transaction only if that sees the same state; None if nothing tells.
+        """
 
     @abstractmethod
     async def end(self, link: Any) -> None:
@@ -213,10 +220,12 @@ class SqliteDriver(Driver):
 
         return engine
 
-    async def begin(self, link: Any, seconds: float) -> None:
+    async def begin(self, link: Any, seconds: float) -> Hashable:
         await link.execute_fetchall("BEGIN")
-        # A transaction takes its lock, and with it its state, at the first read.
-        await link.execute_fetchall("SELECT 1 FROM sqlite_master LIMIT 1")
+        # A transaction takes its lock, and with it its state, at the first read. The number means something to its own
+        # connection only.
+        [(version,)] = await link.execute_fetchall("PRAGMA data_version")
+        return link, version
 
     async def end(self, link: Any) -> None:
         await link.rollback()
@@ -272,7 +281,7 @@ class PostgresqlDriver(Driver):
     def _target(self) -> tuple[sa.URL, dict[str, Any]]:
         return self.url, {"timeout": _CONNECT_SECONDS, "server_settings": {"application_name": "butlerql"}}
 
-    async def begin(self, link: Any, seconds: float) -> None:
+    async def begin(self, link: Any, seconds: float) -> Hashable:
         # One message; and nothing outlasts the transaction, so that poolers which share connections are no trouble.
         # Without statistics, as in a fresh repository, bitmaps look cheaper than the order that an index has: a page of
         # a hundred datasets then costs ten times as much. What is asked here is nearly always a stretch of an index.
@@ -283,10 +292,15 @@ class PostgresqlDriver(Driver):
                 f"SET LOCAL statement_timeout = {limit}; SET LOCAL idle_in_transaction_session_timeout = {limit}; "
                 "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off; SAVEPOINT clean"
             )
+            # A standby's snapshot does not name the transactions that still run.
+            state: str | None = await link.fetchval(
+                "SELECT pg_current_snapshot()::text WHERE NOT pg_is_in_recovery()"
+            )
         except Exception as error:
             if link.is_closed():
                 raise ConnectionResetError("the connection was closed") from error
             raise
+        return state
 
     async def end(self, link: Any) -> None:
         await link.execute("ROLLBACK")

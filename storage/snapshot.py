@@ -26,11 +26,19 @@ class Snapshot:
     is stopped, the transaction ends, and no other statement begins, because on SQLite an open read blocks every
     writer's commit. A statement that fails leaves it usable; one that is stopped, because its time is over or because
     who waited for it was cancelled, ends it.
+
+    Attributes
+    ----------
+    cache
+        What was read through it.
+    kept
+        What was read of the state that it sees, through whatever snapshot: a little of what is asked for all the time.
     """
 
     def __init__(self, repository: Repository, connections: Connections, lease: Lease, seconds: float) -> None:
         self.repository = repository
         self.cache: dict[Hashable, Any] = {}
+        self.kept = lease.kept
         self._connections = connections
         self._lease = lease
         self._seconds = seconds

@@ -96,21 +96,28 @@ async def _members(
     snapshot: Snapshot, collections: Iterable[Collection], *, deep: bool
 ) -> Mapping[CollectionKey, list[Collection]]:
     """Read the members of chains, in order, and if ``deep`` those of all chains that they reach."""
-    known: dict[CollectionKey, list[Collection]] = snapshot.cache.setdefault((_BELOW, deep), {})
-    seeds = {one.key for one in collections if one.type is CollectionType.CHAINED and one.key not in known}
+    known: dict[CollectionKey, list[Collection]] = {}
+    seeds = set()
+    for chain in {one.key for one in collections if one.type is CollectionType.CHAINED}:
+        below = snapshot.kept.get((_BELOW, deep, chain))
+        if below is None:
+            seeds.add(chain)
+        else:
+            known |= below
     if seeds:
         tables = snapshot.repository.tables
-        chain = tables.chain
-        keys = _reached(snapshot, seeds, chain.c.parent, chain.c.child, deep=deep)
+        keys = _reached(snapshot, seeds, tables.chain.c.parent, tables.chain.c.child, deep=deep)
         statement = (
-            sa.select(*collection_columns(tables), chain.c.parent)
-            .select_from(chain.join(tables.collection, tables.collection_key == chain.c.child))
-            .where(chain.c.parent.in_(keys))
-            .order_by(chain.c.parent, chain.c.position)
+            sa.select(*collection_columns(tables), tables.chain.c.parent)
+            .select_from(tables.chain.join(tables.collection, tables.collection_key == tables.chain.c.child))
+            .where(tables.chain.c.parent.in_(keys))
+            .order_by(tables.chain.c.parent, tables.chain.c.position)
         )
         read: dict[CollectionKey, list[Collection]] = {key: [] for key in seeds}
         for row in await snapshot.rows(statement):
             read.setdefault(row[-1], []).append(collection_of(row))
+        for key in seeds:
+            snapshot.kept.setdefault((_BELOW, deep, key), read)
         known |= read
     return known
 

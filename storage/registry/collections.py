@@ -39,6 +39,7 @@ CollectionKey: TypeAlias = int | str
 """What tables refer to a collection by: its number, or its name, as the repository was made."""
 
 _COLLECTIONS = "collections"
+_NAMED = "collection of the name"
 _RUN_DETAILS = "run details"
 
 
@@ -136,13 +137,15 @@ async def by_names(snapshot: Snapshot, names: AnyOf[str]) -> dict[str, Collectio
 
     Uses the unique index of the names.
     """
-    if not names:
-        return {}
-    tables = snapshot.repository.tables
-    wanted = snapshot.repository.dialect.rows("wanted", {"name": sa.Text()}, [(name,) for name in set(names)])
-    statement = sa.select(*collection_columns(tables)).where(tables.collection.c.name.in_(sa.select(wanted.c["name"])))
-    found = [collection_of(row) for row in await snapshot.rows(statement)]
-    return {collection.name: collection for collection in found}
+    known = {name: snapshot.kept.get((_NAMED, name)) for name in names}
+    if missing := [(name,) for name, collection in known.items() if collection is None]:
+        tables = snapshot.repository.tables
+        wanted = snapshot.repository.dialect.rows("wanted", {"name": sa.Text()}, missing)
+        named = tables.collection.c.name.in_(sa.select(wanted.c["name"]))
+        for row in await snapshot.rows(sa.select(*collection_columns(tables)).where(named)):
+            collection = collection_of(row)
+            known[collection.name] = snapshot.kept.setdefault((_NAMED, collection.name), collection)
+    return {name: collection for name, collection in known.items() if collection is not None}
 
 
 async def find_by_patterns(snapshot: Snapshot, patterns: Iterable[str]) -> tuple[list[Collection], list[Collection]]:

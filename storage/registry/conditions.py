@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from butlerql.storage.registry.expressions.tree import (
     Column,
     Comparison,
     Constant,
+    DatasetField,
     DimensionKey,
     ElementField,
     InRange,
@@ -65,14 +66,18 @@ class Condition:
     def __init__(self, predicate: Predicate, compiler: Compiler) -> None:
         self.predicate = predicate
         self.compiler = compiler
-        terms = predicate.operands if isinstance(predicate, And) else (predicate,)
         self.looks: list[Look] = []
         self._terms: list[Predicate] = []
-        for term in terms:
+        for term in self._parts:
             if isinstance(term, Overlaps) and term.left.kind is Kind.REGION:
                 self._add_overlap(term)
             else:
                 self._terms.append(term)
+
+    @property
+    def _parts(self) -> tuple[Predicate, ...]:
+        """What all has to hold, each for itself."""
+        return self.predicate.operands if isinstance(self.predicate, And) else (self.predicate,)
 
     @cached_property
     def columns(self) -> frozenset[Column]:
@@ -104,17 +109,41 @@ class Condition:
         """
         return [self.compiler.condition(term, column) for term in self._terms]
 
-    def fixed(self, names: Iterable[str]) -> dict[str, list[Any]]:
+    def fixed(self, names: Container[str]) -> tuple[dict[str, list[Any]], Condition | None]:
         """Find the dimensions, among some, that the condition leaves few values, and those values.
 
-        It still has to be asked: these only lead to the rows that may fulfil it.
+        Returns
+        -------
+        values
+            By dimension.
+        rest
+            What has to hold beside that; None if nothing.
         """
         found: dict[str, list[Any]] = {}
-        for term in self._terms:
-            values = _few_values(term)
-            if values is not None and values[0] in names and len(values[1]) < len(found.get(values[0], _FEW)):
-                found[values[0]] = values[1]
-        return found
+        rest = []
+        for term in self._parts:
+            name, values = _few_values(term) or ("", [])
+            if name in names and len(values) < len(_FEW):
+                found[name] = [value for value in values if value in found.get(name, values)]
+            else:
+                rest.append(term)
+        return found, self._of(rest)
+
+    def fields_apart(self) -> tuple[Condition | None, Condition | None]:
+        """Take what speaks of datasets themselves apart from what speaks of dimensions alone."""
+        of_datasets: list[Predicate] = []
+        others: list[Predicate] = []
+        for term in self._parts:
+            is_of_datasets = any(isinstance(column, DatasetField) for column in columns_of(term))
+            (of_datasets if is_of_datasets else others).append(term)
+        return self._of(of_datasets), self._of(others)
+
+    def _of(self, parts: Sequence[Predicate]) -> Condition | None:
+        if not parts:
+            return None
+        if len(parts) == len(self._parts):
+            return self
+        return Condition(parts[0] if len(parts) == 1 else And(tuple(parts)), self.compiler)
 
     def _add_overlap(self, overlap: Overlaps) -> None:
         left, right = overlap.left, overlap.right

@@ -154,7 +154,7 @@ async def _rows(snapshot: Snapshot, group: TableGroup, ask: Read) -> Sequence[Ro
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
     few = max(FEWEST, _ROWS // group.size)
-    if group.size <= FEWEST or few >= ask.rows:
+    if group.size <= FEWEST or few >= ask.rows or group.is_complete:
         return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
     seen = await fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
     exhausted = _exhausted(seen, few, ask)

@@ -226,14 +226,14 @@ async def pages(
 
 async def _known(snapshot: Snapshot) -> _Known:
     """Give all dataset types, read again only if their table has changed since an earlier snapshot."""
-    if _CACHE not in snapshot.cache:
-        kept = snapshot.repository.cache.get(_CACHE)
+    known: _Known | None = snapshot.kept.get(_CACHE)
+    if known is None:
+        cached = snapshot.repository.cache.get(_CACHE)
         content = await _content(snapshot)
-        if kept is None or kept[0] != content:
-            kept = (content, _Known(await _read(snapshot)))
-            snapshot.repository.cache[_CACHE] = kept
-        snapshot.cache[_CACHE] = kept[1]
-    known: _Known = snapshot.cache[_CACHE]
+        if cached is None or cached[0] != content:
+            cached = (content, _Known(await _read(snapshot)))
+            snapshot.repository.cache[_CACHE] = cached
+        known = snapshot.kept.setdefault(_CACHE, cached[1])
     return known
 
 

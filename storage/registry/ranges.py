@@ -50,7 +50,21 @@ class Wanted(StrEnum):
 
 
 Filter = Callable[[sa.FromClause], sa.ColumnElement[bool]]
-"""Condition on the ``dataset_id`` of a row of a tags or calibs table."""
+"""Condition on a row of a tags or calibs table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Among:
+    """Values that some dimensions of a data ID have to have together."""
+
+    names: tuple[str, ...]
+    keys: Sequence[tuple[Any, ...]]
+    """Any of these."""
+
+    def table(self, repository: Repository) -> sa.FromClause:
+        """Make a table of the keys."""
+        kinds = {name: repository.tables.dimension_type(name) for name in self.names}
+        return repository.dialect.rows("among", kinds, self.keys)
 
 
 class Part(NamedTuple):
@@ -73,6 +87,8 @@ class Part(NamedTuple):
         What the validity of certified ones must overlap; None where any will do.
     condition
         What has to hold of them, or of something that is related to them.
+    among
+        What their data IDs have to hold beside one of ``data_ids``.
     """
 
     parent: int
@@ -82,6 +98,7 @@ class Part(NamedTuple):
     data_ids: Sequence[Mapping[str, Any]] = ({},)
     validity: Timespan | None = None
     condition: Condition | None = None
+    among: Among | None = None
 
     @property
     def size(self) -> int:
@@ -100,12 +117,19 @@ class TableGroup:
     constrained: tuple[str, ...]
     filters: Sequence[Filter]
     condition: Condition | None = None
+    among: Among | None = None
     parts: list[Part] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         """Number of ranges."""
         return sum(part.size for part in self.parts)
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether all data IDs are named."""
+        among = () if self.among is None else self.among.names
+        return set(self.dimensions.required) <= {*self.constrained, *among}
 
     @cached_property
     def foreign(self) -> list[str]:
@@ -281,6 +305,14 @@ class Source:
             *self._own(table),
         ]
         sources = list(outer)
+        if group.among is not None:
+            listed = group.among.table(group.repository)
+            if group.is_complete:
+                sources.append(listed)
+                conditions += [table.c[name] == column for name, column in listed.c.items()]
+            else:
+                columns = [table.c[name] for name in group.among.names]
+                conditions.append((columns[0] if len(columns) == 1 else sa.tuple_(*columns)).in_(sa.select(*listed.c)))
         known: dict[str, sa.ColumnElement[Any]] = {name: of_range[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()
@@ -323,6 +355,8 @@ class Source:
         A dimension that is not constrained, in front of one that is, would have the database read the whole collection.
         Only small tables (those that the Butler itself keeps in memory) are worth that.
         """
+        if self.group.is_complete:
+            return []
         required = self.group.dimensions.required
         behind = max((required.index(name) for name in self.group.constrained if name in required), default=0)
         universe = self.group.dimensions.universe
@@ -340,11 +374,13 @@ def groups_of(repository: Repository, parts: Iterable[Part], filters: Sequence[F
         constrained: tuple[str, ...] = ()
         if part.data_ids[0]:
             constrained = tuple(name for name in repository.universe.dimensions if name in part.data_ids[0])
-        identity = (kind.tags_table, constrained, part.condition)
+        identity = (kind.tags_table, constrained, part.condition, part.among)
         group = groups.get(identity)
         if group is None:
             tags = repository.tables.tags(kind.tags_table, kind.dimensions)
-            group = TableGroup(repository, kind.dimensions, tags, None, constrained, filters, part.condition)
+            group = TableGroup(
+                repository, kind.dimensions, tags, None, constrained, filters, part.condition, part.among
+            )
             groups[identity] = group
         if kind.calibs_table is not None and group.calibs is None:
             group.calibs = repository.tables.calibs(kind.calibs_table, kind.dimensions)

@@ -280,12 +280,11 @@ async def _of_uuids(snapshot: Snapshot, uuids: Sequence[str], wanted: TakingPart
     members = []
     for member in wanted.members:
         data_ids = [
-            {**own, **values}
+            {**own, **wanted.values}
             for own in by_key.get(member.dataset_type.key, ())
-            for values in member.data_ids[:1]
-            if all(own.get(name, value) == value for name, value in values.items() if name in wanted.values)
+            if all(own.get(name, value) == value for name, value in wanted.values.items())
         ]
-        members.append(member._replace(data_ids=[{**one} for one in data_ids]))
+        members.append(member._replace(data_ids=data_ids))
     return replace(wanted, members=members)
 
 

@@ -20,6 +20,10 @@ __all__ = ["candidates", "positions_by_key", "read_positions", "wanted_collectio
 _FEW = 16
 """Up to so many dataset types a seek for each is cheaper than reading all that a summary says of a collection."""
 
+_WORTH_KEEPING = 500
+"""Answers to questions about more collections and dataset types than that are not kept."""
+
+_SUMMARISED = "summaries"
 _NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -92,19 +96,28 @@ async def read_positions(snapshot: Snapshot, statement: sa.Select[int, str]) -> 
     return {key: list(map(int, text.split(","))) for key, text in await snapshot.rows(statement)}
 
 
-async def _summarised(snapshot: Snapshot, collections: Sequence[Collection], keys: set[int]) -> dict[int, list[int]]:
+async def _summarised(
+    snapshot: Snapshot, collections: Sequence[Collection], keys: set[int]
+) -> Mapping[int, Sequence[int]]:
     """Read which collections, by position, are said to hold each dataset type, by number."""
+    asked = (_SUMMARISED, tuple(collection.key for collection in collections), frozenset(keys))
+    known: Mapping[int, Sequence[int]] | None = snapshot.kept.get(asked)
+    if known is not None:
+        return known
     summary = snapshot.repository.tables.summary
     wanted = wanted_collections(snapshot, collections)
     types = snapshot.repository.dialect.rows("wanted_types", {"key": sa.BigInteger()}, [(key,) for key in keys])
     # The sum keeps SQLite from seeking each of many types in each collection.
     compared = summary.c.dataset_type_id if len(keys) <= _FEW else summary.c.dataset_type_id + 0
-    return await read_positions(
+    positions = await read_positions(
         snapshot,
         positions_by_key(summary.c.dataset_type_id, wanted)
         .join_from(wanted, summary, summary.c.collection == wanted.c["key"])
         .where(compared.in_(sa.select(types.c["key"]))),
     )
+    if len(collections) + len(keys) <= _WORTH_KEEPING:
+        snapshot.kept.setdefault(asked, positions)
+    return positions
 
 
 async def _without(snapshot: Snapshot, collections: Sequence[Collection], governor: str, value: str) -> set[int]:

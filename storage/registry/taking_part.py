@@ -14,14 +14,12 @@ from butlerql.storage.registry.combinations import check_relations
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.ranges import Part
+from butlerql.storage.registry.settling import settle
 from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["TakingPart", "taking_part"]
-
-_MOST_RANGES = 200
-"""Data IDs that a condition may be spelled out in."""
 
 
 class Member(NamedTuple):
@@ -29,8 +27,8 @@ class Member(NamedTuple):
 
     dataset_type: DatasetType
     condition: Condition | None
-    data_ids: Sequence[Mapping[str, Any]]
-    """What data IDs have to hold, any of these."""
+    data_ids: Sequence[Mapping[str, Any]] | None = None
+    """What data IDs have to hold, any of these; None if only the values of all."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +60,18 @@ class TakingPart:
         collections
             Where those of each type may be.
         """
-        return [
-            Part(
-                parent,
-                await dataset_types.position(snapshot, kind),
-                kind,
-                collections[kind],
-                data_ids,
-                condition=condition,
+        parts = []
+        for kind, condition, data_ids in self.members:
+            if not collections[kind]:
+                continue
+            among = None
+            if data_ids is None:
+                data_ids, among, condition = await settle(snapshot, kind, self.values, condition)
+            position = await dataset_types.position(snapshot, kind)
+            parts.append(
+                Part(parent, position, kind, collections[kind], data_ids, condition=condition, among=among)
             )
-            for kind, condition, data_ids in self.members
-            if collections[kind]
-        ]
+        return parts
 
 
 def taking_part(
@@ -146,17 +144,4 @@ def _member(
         )
     if foreign or condition is not None:
         check_relations(repository, dimensions, [dimensions], values, condition=condition)
-    return Member(kind, condition, _data_ids(kind, values, condition))
-
-
-def _data_ids(kind: DatasetType, values: Mapping[str, Any], condition: Condition | None) -> Sequence[Mapping[str, Any]]:
-    """Spell out the data IDs to which a condition confines datasets, so that an index leads to them."""
-    if condition is None:
-        return [values]
-    data_ids: list[Mapping[str, Any]] = [values]
-    for name, few in sorted(condition.fixed(kind.dimensions.required).items(), key=lambda item: len(item[1])):
-        if name in values:
-            data_ids = [one for one in data_ids if values[name] in few]
-        elif len(data_ids) * len(few) <= _MOST_RANGES:
-            data_ids = [{**one, name: value} for one in data_ids for value in few]
-    return data_ids
+    return Member(kind, condition)
