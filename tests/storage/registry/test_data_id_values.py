@@ -28,7 +28,8 @@ def _spellings(butler: Butler, data_id: Mapping[str, Any], name: str) -> list[di
     ways: list[dict[str, Any]] = [{name: value}]
     if isinstance(value, int):
         ways += [{name: float(value)}, {name: np.int64(value)}]
-        if value in (0, 1):
+        if value in (0, 1) and butler._registry._db.dialect.name == "sqlite":
+            # PostgreSQL does not compare one with a number, and the Butler fails.
             ways.append({name: bool(value)})
     else:
         ways.append({name: np.str_(value)})
