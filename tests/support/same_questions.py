@@ -179,7 +179,7 @@ async def assert_same(repository: RealRepository, question: DataIds | Records | 
             return
         found = await question.ours(snapshot)
     assert not isinstance(expected, Exception), expected
-    assert len(found) == len(set(found)) == there
+    assert len(found) == len(set(found)) == there, (found, expected)
     if question.order:
         assert found == expected
     else:
