@@ -76,6 +76,7 @@ SEEN = "visit_detector_region.region OVERLAPS"
         (detectors(f"{SEEN} :patch"), 3),
         (detectors(f"{SEEN} :patch", "-detector"), 3),
         (detectors(f"{SEEN} :patch", detector=4), 0),
+        (Records(of="htm7", where="htm7.region OVERLAPS :patch", having=["pixel"], collections=["run"]), 2),
         # Each side overlaps something, but not the one the other.
         (detectors(f"{SEEN} patch.region AND ((tract=1 AND visit=1) OR (tract=0 AND patch=0 AND visit=2))"), 0),
     ],
@@ -125,6 +126,16 @@ CAT = {"having": ["cat"], "collections": ["run"]}
         (DataIds(of=["visit", "detector", "tract"], **CAT), 6),
         (DataIds(of=["visit", "detector", "tract", "patch"], **CAT), 13),
         (DataIds(of=["htm7"], having=["pixel"], collections=["run"], values=PATCH), 2),
+        (Records(of="htm7", values=PATCH), 2),
+        (Records(of="htm7", where="htm7.region OVERLAPS patch.region", values=PATCH), 2),
+        (Records(of="htm7", having=["pixel"], collections=["run"]), 16),
+        (Records(of="htm7"), None),
+        (DataIds(of=["patch"], where="htm7 = 253954 AND htm7.region OVERLAPS patch.region", values=SKY), 5),
+        (DataIds(of=["patch"], where="htm7 = 253954 AND patch.region OVERLAPS htm7.region", values=SKY), 5),
+        # Of other pixels the registry does not know what they overlap.
+        (DataIds(of=["htm9"], values=PATCH), None),
+        (DataIds(of=["htm9"], where="htm9.region OVERLAPS patch.region", values=PATCH), None),
+        (DataIds(of=["patch"], where="htm9 = 4063264 AND patch.region OVERLAPS htm9.region", values=SKY), None),
         (DataIds(of=["tract", "visit", "htm7"], values={**CAM1, **SKY}), None),
         # From the sky to the camera and back, by conditions and by data IDs
         (DataIds(of=["visit", "detector"], where="tract = 0 AND patch = 4", values=SKY), 3),
