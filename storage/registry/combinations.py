@@ -345,9 +345,10 @@ def _constrain_region(
 
 
 def _named_overlaps(condition: Condition | None) -> list[tuple[Element, Element]]:
-    """List the pairs of elements whose overlap a condition asks for."""
+    """List the pairs of elements whose overlap a condition asks for, pixels behind what overlaps them."""
     looks = () if condition is None else condition.looks
-    return [(look.element, look.other) for look in looks if isinstance(look.other, Element)]
+    pairs = [(look.element, look.other) for look in looks if isinstance(look.other, Element)]
+    return [(second, first) if first.is_skypix else (first, second) for first, second in pairs]
 
 
 def _add_condition(

@@ -210,7 +210,8 @@ def wanted(
         constraint=conditions.constraint,
         condition=conditions.condition,
         fields=[order.operand for order in conditions.order],
-        element=element,
+        # Pixels have no table of records: what has to do with them lists them.
+        element=None if element is None or element.is_skypix else element,
     )
     combinations = combined()
     names = dimensions.required if element is None else element.required

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import UnsupportedJoinError
 from butlerql.storage.registry import combination_pages
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.data_ids import DataIdConditions, wanted
@@ -62,13 +61,9 @@ async def page(
     Raises
     ------
     UnsupportedJoinError
-        Raised if the element has no records, or if dimensions cannot be related.
+        Raised if dimensions cannot be related, or if nothing lists the pixels that are asked for.
     """
     group = dimensions_of(element, snapshot.repository.universe.group)
-    if element.is_skypix:
-        raise UnsupportedJoinError(
-            f"The registry does not list the pixels of {element.name}: it has no records of them."
-        )
     if conditions.is_impossible:
         conditions.check(snapshot.repository, group, element)
         return Page([], [], has_next=False, has_previous=False)

@@ -58,7 +58,7 @@ async def find_dataset(
     known = data_id.mapping
     wanted = {dimension: known[dimension] for dimension in kind.dimensions.required}
     where = await candidates(snapshot, path, [kind], governors_of(snapshot, wanted))
-    part = Part(0, 0, kind, where[kind], [wanted], timespan)
+    part = Part(0, 0, kind, where[kind], [wanted], timespan or Timespan(None, None))
     found = await _matches(snapshot, part)
     if not found:
         return None

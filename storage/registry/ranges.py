@@ -29,11 +29,14 @@ from butlerql.storage.registry.dataset_searches import EVER, Columns, Given, Val
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.tree import Operand
 from butlerql.storage.registry.implied_values import implied_value
-from butlerql.storage.registry.timespans import Timespan
+from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM, Timespan
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
 
 __all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "groups_of"]
+
+_ANY = MINIMUM - 1, MAXIMUM + 1
+"""What every validity overlaps, also one that is empty."""
 
 
 class Wanted(StrEnum):
@@ -193,7 +196,7 @@ class TableGroup:
         """
         rows: dict[bool, list[tuple[Any, ...]]] = {False: [], True: []}
         for part in self.parts:
-            validity = (part.validity or Timespan(None, None)).bounds
+            validity = _ANY if part.validity is None else part.validity.bounds
             for rank, collection in enumerate(part.collections):
                 if kept(part, rank):
                     certified = collection.type is CollectionType.CALIBRATION

@@ -95,6 +95,7 @@ def overlap_to_join(
                 f"{pair[0].name} and {pair[1].name} are related by their dimensions. "
                 "Leave out that their regions overlap."
             )
+        _check_known(group, *pair)
         merged = set().union(*(connected[family] for family in families))
         connected |= dict.fromkeys(merged, merged)
     parts = list({id(part): part for part in connected.values()}.values())
@@ -106,12 +107,19 @@ def overlap_to_join(
             "Ask for fewer of them."
         )
     first, second = sorted((chosen[family] for [family] in parts), key=lambda element: element.is_skypix)
-    if first.is_skypix or (second.is_skypix and second.name != group.universe.skypix_common):
+    _check_known(group, first, second)
+    return first, second
+
+
+def _check_known(group: DimensionGroup, first: Element, second: Element) -> None:
+    """See that the registry keeps the overlaps of two elements."""
+    common = group.universe.skypix_common
+    pixels = [element.name for element in (first, second) if element.is_skypix]
+    if pixels not in ([], [common]):
         raise UnsupportedJoinError(
             f"The registry does not know how {first.name} and {second.name} overlap; of all pixels it knows those of "
-            f"{group.universe.skypix_common} only. Name a dataset type that has both."
+            f"{common} only. Name a dataset type that has both."
         )
-    return first, second
 
 
 def _family(element: Element) -> str:

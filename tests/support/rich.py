@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
 from tests.support.repositories import Content
 from tests.support.rich_dimensions import insert_dimensions, span
@@ -140,6 +140,8 @@ def _add_calibrations(butler: Butler) -> None:
     certify("HSC/calib/fallback", biases, span("2024-01-01T00:00:00", "2025-01-01T00:00:00"))
     camera = _put(butler, "camera", run, **hsc)
     certify("HSC/calib", [camera], span(None, None))
+    # Valid at no time.
+    certify("HSC/calib/fallback", [camera], Timespan.makeEmpty())
     for filter_ in ("HSC-G", "HSC-R"):
         flats = [_insert(butler, "flat", run, **hsc, detector=n, physical_filter=filter_) for n in (0, 1)]
         certify("HSC/calib", flats, span("2024-01-01T00:00:00", "2024-01-01T20:00:15"))
