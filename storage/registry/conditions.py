@@ -107,7 +107,8 @@ class Condition:
         column
             See `Compiler.condition`.
         """
-        return [self.compiler.condition(term, column) for term in self._terms]
+        # As one condition, since a statement has its own in one chain, which must not be long.
+        return [self.compiler.condition(And(tuple(self._terms)), column)] if self._terms else []
 
     def fixed(self, names: Container[str]) -> tuple[dict[str, list[Any]], Condition | None]:
         """Find the dimensions, among some, that the condition leaves few values, and those values.

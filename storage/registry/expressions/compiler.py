@@ -266,7 +266,9 @@ def _balanced(
 ) -> sa.ColumnElement[bool]:
     """Join terms in parentheses, so that no chain is long."""
     while len(terms) > _BRANCHES:
-        terms = [Grouping(join(*terms[index : index + _BRANCHES])) for index in range(0, len(terms), _BRANCHES)]
+        groups = [join(*terms[index : index + _BRANCHES]) for index in range(0, len(terms), _BRANCHES)]
+        # Of a grouping alone SQLAlchemy would take the parentheses off, since it is of the same operator.
+        terms = [sa.type_coerce(Grouping(group), sa.Boolean) for group in groups]
     return join(*terms)
 
 

@@ -1,0 +1,161 @@
+"""Questions with a condition, put to the Butler and to us: both answer the same, or both refuse."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from lsst.daf.butler import Butler, CalibrationLookupError, DimensionGroup
+from lsst.daf.butler._exceptions import ButlerUserError
+from lsst.daf.butler.queries import Query
+from sqlalchemy.exc import SADeprecationWarning
+
+from butlerql.storage.errors import AmbiguousCalibrationError, ButlerQLError
+from butlerql.storage.registry import data_ids, dimension_records
+from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.registry.selection import DatasetSelection, select
+from butlerql.storage.registry.where import Where
+from butlerql.storage.snapshot import Snapshot
+from tests.support.generated_conditions import conditions, identifiers, sample
+
+__all__ = ["check_data_ids", "check_datasets", "check_records", "texts"]
+
+_ALL = PageRequest(10_000)
+_sampled = cache(sample)
+
+
+def _asked(butler: Butler, ask: Callable[[Query], Any]) -> Any:
+    with butler.query() as query, warnings.catch_warnings():
+        # It negates texts in a way that SQLAlchemy is about to give up.
+        warnings.simplefilter("ignore", SADeprecationWarning)
+        try:
+            return ask(query)
+        except (ButlerUserError, AssertionError, AttributeError, ValueError, TypeError, NotImplementedError) as error:
+            return error
+
+
+def _fails_by_itself(answer: Any) -> bool:
+    """Tell where the Butler stumbles: over records without a region, and where there is no row."""
+    return isinstance(answer, AttributeError | TypeError) and "overlaps" in str(answer).lower()
+
+
+def _unlike(answer: Any, dimensions: DimensionGroup, text: str) -> Any:
+    """Take no answer for one where the Butler has each of two overlaps fulfilled by another patch or tract."""
+    related = set(re.findall(r"(\w+)\.region OVERLAPS", text)).difference(dimensions.elements)
+    return AttributeError("overlaps") if related and dimensions.spatial and isinstance(answer, list) else answer
+
+
+def texts(butler: Butler, names: Collection[str], more: Sequence[str] = ()) -> st.SearchStrategy[str]:
+    """Draw conditions of what is asked for, and now and then of what is related to it."""
+    sampled = _sampled(butler)
+    own = [*identifiers(butler, sampled, list(names)), *more]
+    others = identifiers(butler, sampled, ("visit", "detector", "patch", "exposure"))
+    bare = conditions(sampled, own * 4 + others)
+    instruments = ", ".join(f"'{name}'" for name in sampled.values["instrument"])
+    governors = f"instrument IN ({instruments}) AND skymap != 'no'"
+    governed = bare.map(
+        lambda text: f"{governors} AND {text}" if "OVERLAPS" in text else f"instrument IN ({instruments}) AND ({text})"
+    )
+    return st.one_of(bare, governed)
+
+
+async def check_data_ids(snapshot: Snapshot, butler: Butler, names: Sequence[str], text: str) -> None:
+    """Compare data IDs and their number."""
+    expected = _asked(butler, lambda query: list(query.where(text).data_ids(names)))
+    expected = _unlike(expected, butler.dimensions.conform(names), text)
+    group = snapshot.repository.universe.group(names)
+
+    async def ours() -> tuple[set[Any], int]:
+        found = await data_ids.find_conditions(snapshot, group, where=Where(text))
+        page = await data_ids.page(snapshot, group, found, _ALL)
+        assert len(set(page.rows)) == len(page.rows)
+        return {one.values for one in page.rows}, await data_ids.count(snapshot, group, found)
+
+    if _fails_by_itself(expected):
+        await ours()
+    elif isinstance(expected, Exception):
+        with pytest.raises(ButlerQLError):
+            await ours()
+    else:
+        whole = {tuple(one.mapping[name] for name in group.names) for one in expected}
+        assert await ours() == (whole, len(whole)), text
+
+
+async def check_records(snapshot: Snapshot, butler: Butler, name: str, text: str) -> None:
+    """Compare which records there are, and how many."""
+    expected = _asked(butler, lambda query: list(query.where(text).dimension_records(name)))
+    expected = _unlike(expected, butler.dimensions[name].minimal_group, text)
+    element = snapshot.repository.universe.element(name)
+    group = dimension_records.dimensions_of(element, snapshot.repository.universe.group)
+
+    async def ours() -> set[Any]:
+        found = await data_ids.find_conditions(snapshot, group, where=Where(text))
+        page = await dimension_records.page(snapshot, element, found, _ALL)
+        assert await dimension_records.count(snapshot, element, found) == len(page.rows)
+        return {record.data_id.required for record in page.rows}
+
+    if _fails_by_itself(expected):
+        await ours()
+    elif isinstance(expected, Exception):
+        with pytest.raises(ButlerQLError):
+            await ours()
+    else:
+        assert await ours() == {tuple(record.dataId.required_values) for record in expected}, text
+
+
+async def check_datasets(
+    snapshot: Snapshot, butler: Butler, kind: str, where: list[str], text: str, *, first: bool
+) -> None:
+    """Compare which datasets there are, and how many."""
+
+    def ask(query: Query) -> Any:
+        return list(query.datasets(kind, where, find_first=first).where(text))
+
+    dimensions = butler.get_dataset_type(kind).dimensions
+    expected = _unlike(_asked(butler, ask), dimensions, text)
+    if dimensions.skypix and "OVERLAPS" in text and isinstance(expected, list):
+        # The Butler takes the pixels of the dataset for those that say what overlaps, and finds less.
+        expected = AttributeError("overlaps")
+
+    async def ours() -> set[str]:
+        selection = DatasetSelection(
+            dataset_types=[kind], collections=where, where=Where(text), related=True, find_first=first
+        )
+        sets = await select(snapshot, selection)
+        [page] = await sets.pages(snapshot, _ALL)
+        uuids = [dataset.uuid for dataset in page.rows]
+        assert len(set(uuids)) == len(uuids)
+        assert await sets.counts(snapshot, [0]) == [len(uuids)]
+        return set(uuids)
+
+    if _fails_by_itself(expected):
+        await ours()
+    elif isinstance(expected, CalibrationLookupError):
+        # What the condition relates a certification to repeats it for the Butler, which then takes it for several.
+        with suppress(AmbiguousCalibrationError):
+            await ours()
+    elif isinstance(expected, Exception):
+        with pytest.raises(ButlerQLError):
+            await ours()
+    else:
+        found = await ours()
+        wanted = {str(ref.id) for ref in expected}
+        # Of several certified datasets of one data ID the Butler, if it has to drop repetitions, keeps any one.
+        assert found >= wanted, text
+        places = _places(butler, kind, tuple(where))
+        assert {places[uuid] for uuid in found} == {places[uuid] for uuid in wanted}, text
+
+
+@cache
+def _places(butler: Butler, name: str, collections: tuple[str, ...]) -> dict[str, Any]:
+    """Data ID of each certified dataset; all others are on their own."""
+    return {
+        str(found.ref.id): found.ref.id if found.timespan is None else found.ref.dataId
+        for found in butler.registry.queryDatasetAssociations(name, collections, flattenChains=True)
+    }
