@@ -19,7 +19,9 @@ CALIBRATIONS = "calib"
 EVERYTHING = "everything"
 """The chain of `CHAIN` and of the run that holds the coadds."""
 
-COADDS = [f"coadd_{part}" for part in ("image", "calexp", "det", "meas", "forced", "log", "meta", "psf", "bg", "wcs", "qa")]
+COADDS = [
+    f"coadd_{part}" for part in ("image", "calexp", "det", "meas", "forced", "log", "meta", "psf", "bg", "wcs", "qa")
+]
 _PERIODS = 5
 _PATCHES = 5
 _DEGREES = 2.0
@@ -86,7 +88,13 @@ def _add_calibrations(butler: Butler, visits: list[DimensionRecord]) -> None:
 
 def _add_coadds(butler: Butler, visits: list[DimensionRecord]) -> None:
     insert = butler.registry.insertDimensionData
-    sky = {"name": SKYMAP, "hash": b"tiles", "tract_max": len(visits), "patch_nx_max": _PATCHES, "patch_ny_max": _PATCHES}
+    sky = {
+        "name": SKYMAP,
+        "hash": b"tiles",
+        "tract_max": len(visits),
+        "patch_nx_max": _PATCHES,
+        "patch_ny_max": _PATCHES,
+    }
     insert("skymap", sky)
     insert(
         "visit_detector_region",

@@ -293,9 +293,7 @@ class PostgresqlDriver(Driver):
                 "SET LOCAL jit = off; SET LOCAL enable_bitmapscan = off; SAVEPOINT clean"
             )
             # A standby's snapshot does not name the transactions that still run.
-            state: str | None = await link.fetchval(
-                "SELECT pg_current_snapshot()::text WHERE NOT pg_is_in_recovery()"
-            )
+            state: str | None = await link.fetchval("SELECT pg_current_snapshot()::text WHERE NOT pg_is_in_recovery()")
         except Exception as error:
             if link.is_closed():
                 raise ConnectionResetError("the connection was closed") from error

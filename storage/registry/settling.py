@@ -86,7 +86,7 @@ async def _settle(
     if not kind.is_calibration or not chosen_elements(full, "temporal"):
         if rest is None and spoken_of <= required:
             data_ids = _spelled_out(values, fixed, _most_ranges(dimensions, [*values, *fixed]))
-            if len(fixed.keys() - data_ids[0].keys()) == 0:
+            if not data_ids or fixed.keys() <= data_ids[0].keys():
                 return Settled(data_ids, None, of_datasets)
         touched = _touched(dimensions, spoken_of)
         if touched.required and not any(element.is_skypix for element in touched.elements):
@@ -121,9 +121,7 @@ async def _keys(
     return None if page.has_next else page.rows
 
 
-def _few(
-    dimensions: DimensionGroup, names: Sequence[str], keys: Sequence[Key], condition: Condition | None
-) -> Settled:
+def _few(dimensions: DimensionGroup, names: Sequence[str], keys: Sequence[Key], condition: Condition | None) -> Settled:
     """Let a few data IDs stand for a condition."""
     if len(keys) <= _most_ranges(dimensions, names):
         return Settled([dict(zip(names, key, strict=True)) for key in keys], None, condition)
@@ -138,9 +136,7 @@ def _most_ranges(dimensions: DimensionGroup, names: Iterable[str]) -> int:
     return _MOST_ROWS if set(dimensions.required) <= set(names) else _MOST_RANGES
 
 
-def _spelled_out(
-    values: Mapping[str, Any], fixed: Mapping[str, Sequence[Any]], most: int
-) -> list[Mapping[str, Any]]:
+def _spelled_out(values: Mapping[str, Any], fixed: Mapping[str, Sequence[Any]], most: int) -> list[Mapping[str, Any]]:
     """Combine the values that dimensions may have, of as many dimensions as that makes few data IDs of."""
     data_ids: list[Mapping[str, Any]] = [values]
     for name, few in sorted(fixed.items(), key=lambda item: len(item[1])):

@@ -14,7 +14,7 @@ from butlerql.storage.registry.combinations import check_relations
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.ranges import Part
-from butlerql.storage.registry.settling import settle
+from butlerql.storage.registry.settling import Settled, settle
 from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
@@ -64,13 +64,12 @@ class TakingPart:
         for kind, condition, data_ids in self.members:
             if not collections[kind]:
                 continue
-            among = None
+            settled = Settled(data_ids or (), None, condition)
             if data_ids is None:
-                data_ids, among, condition = await settle(snapshot, kind, self.values, condition)
+                settled = await settle(snapshot, kind, self.values, condition)
             position = await dataset_types.position(snapshot, kind)
-            parts.append(
-                Part(parent, position, kind, collections[kind], data_ids, condition=condition, among=among)
-            )
+            part = Part(parent, position, kind, collections[kind], settled.data_ids)
+            parts.append(part._replace(condition=settled.condition, among=settled.among))
         return parts
 
 

@@ -278,6 +278,6 @@ async def test_statements_do_not_grow_with_what_is_asked_about(rich: RealReposit
                 await dataset_types.by_keys(snapshot, [one.key for one in everything])
         counts.append(len(statements))
     await opened.close()
-    # Whether something has changed, two tables if so, and where the name that is gone would be: the last alone where the
-    # whole database has not changed.
+    # Whether something has changed, two tables if so, and where the name that is gone would be; the last alone where
+    # the whole database has not changed.
     assert counts == [4, 1]

@@ -95,17 +95,6 @@ LISTED = ", ".join(f"UUID('{one}')" for one in R3)
         (biases("chain", where="ingest_date > T'2000-01-01'"), 6),
         (biases("chain", where="T'2050-01-01' < bias.ingest_date"), 0),
         (biases("chain", where="ingest_date < :then", bind={"then": instant("2050-01-01T00:00:00")}), 6),
-        (
-            Records(
-                of="detector",
-                having=["bias"],
-                collections=["chain"],
-                values=CAM1,
-                where="(bias.collection = 'imported_g' AND detector.raft = 'B') OR "
-                "(bias.collection = 'imported_r' AND detector.raft = 'A')",
-            ),
-            2,
-        ),
         (Records(of="detector", having=["bias"], collections=["empty"]), 0),
         (Records(of="detector", having=["bias"], collections=["imported_g"], values={"instrument": "Cam2"}), 0),
         (DataIds(of=["detector", "physical_filter"], having=["flat"], collections=["imported_g"]), 3),
