@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.repositories import large
+from benchmarks.survey import survey
 
 _CACHE = Path(".cache/repositories")
 
@@ -24,10 +25,12 @@ def main() -> None:
     small = large(_CACHE)
     big = large(_CACHE, datasets=2_000_000)
     many = large(_CACHE, runs=500)
+    surveyed = survey(_CACHE)
     _measure("engine")
     _measure("datasets", small)
     _measure("pages", small, big, many)
     _measure("dataset_types", small)
+    _measure("queries", surveyed)
 
 
 if __name__ == "__main__":

@@ -123,12 +123,13 @@ async def _keys(
 
 def _few(dimensions: DimensionGroup, names: Sequence[str], keys: Sequence[Key], condition: Condition | None) -> Settled:
     """Let a few data IDs stand for a condition."""
-    if len(keys) <= _most_ranges(dimensions, names):
+    if not keys or len(keys) <= _most_ranges(dimensions, names):
         return Settled([dict(zip(names, key, strict=True)) for key in keys], None, condition)
     columns = dict(zip(names, zip(*keys, strict=True), strict=True))
     same = {name: column[0] for name, column in columns.items() if len(set(column)) == 1}
     others = {name: column for name, column in columns.items() if name not in same}
-    return Settled([same], Among(tuple(others), list(zip(*others.values(), strict=True))), condition)
+    among = Among(tuple(others), list(zip(*others.values(), strict=True))) if others else None
+    return Settled([same], among, condition)
 
 
 def _most_ranges(dimensions: DimensionGroup, names: Iterable[str]) -> int:
