@@ -39,10 +39,11 @@ async def test_it_lasts_until_another_program_commits(repositories: Repositories
         assert [await path(opened) for _ in range(2)] == [(["b", "a"], 3), (["b", "a"], 1)]
         writer.collections.register("c")
         assert (await path(opened))[0] == ["b", "a", "c"]
-        async with opened.snapshot() as earlier:
-            writer.collections.x_remove("c")
-            assert await by_names(earlier, ["c"])
-            assert (await path(opened))[0] == ["b", "a"]
+        if dialect == "postgresql":  # On SQLite nobody commits while somebody reads.
+            async with opened.snapshot() as earlier:
+                writer.collections.x_remove("c")
+                assert await by_names(earlier, ["c"])
+                assert (await path(opened))[0] == ["b", "a"]
         await opened.close()
 
 

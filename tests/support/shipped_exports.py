@@ -23,4 +23,4 @@ def shipped(*names: str, more: Callable[[Butler], None] | None = None) -> Conten
         if more is not None:
             more(butler)
 
-    return Content(" ".join([*names, "" if more is None else more.__qualname__]), fill)
+    return Content(" ".join([*names, "" if more is None else f"{more.__module__}.{more.__qualname__}"]), fill)
