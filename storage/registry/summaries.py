@@ -20,8 +20,8 @@ __all__ = ["candidates", "positions_by_key", "read_positions", "wanted_collectio
 _FEW = 16
 """Up to so many dataset types a seek for each is cheaper than reading all that a summary says of a collection."""
 
-_WORTH_KEEPING = 500
-"""Answers to questions about more collections and dataset types than that are not kept."""
+_WORTH_KEEPING = 5_000
+"""Answers to questions about more pairs of a collection and a dataset type than that are not kept."""
 
 _SUMMARISED = "summaries"
 _NO_VALUES: Mapping[str, str] = MappingProxyType({})
@@ -115,7 +115,7 @@ async def _summarised(
         .join_from(wanted, summary, summary.c.collection == wanted.c["key"])
         .where(compared.in_(sa.select(types.c["key"]))),
     )
-    if len(collections) + len(keys) <= _WORTH_KEEPING:
+    if len(collections) * len(keys) <= _WORTH_KEEPING:
         snapshot.kept.setdefault(asked, positions)
     return positions
 
