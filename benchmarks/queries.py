@@ -138,7 +138,7 @@ def _questions() -> list[_Question]:
             "biases valid for ten exposures and ten detectors", select("bias", CALIBRATIONS, night), calibrations
         ),
         _datasets(
-            "forty dataset types by glob, related to a visit",
+            "all dataset types by glob, related to a visit",
             select("*", EVERYTHING, f"{seventeenth} AND visit = 1022", related=True),
             all_types(EVERYTHING, "*", f"{seventeenth} AND visit = 1022"),
         ),
