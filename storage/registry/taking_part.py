@@ -68,8 +68,7 @@ class TakingPart:
             if data_ids is None:
                 settled = await settle(snapshot, kind, self.values, condition)
             position = await dataset_types.position(snapshot, kind)
-            part = Part(parent, position, kind, collections[kind], settled.data_ids)
-            parts.append(part._replace(condition=settled.condition, among=settled.among))
+            parts.append(Part(parent, position, kind, collections[kind], **settled._asdict()))
         return parts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +19,11 @@ def shipped(*names: str, more: Callable[[Butler], None] | None = None) -> Conten
     """Give what some exports hold, and what is added to it; no files."""
 
     def fill(butler: Butler, outside: Path) -> None:
-        for name in names:
-            butler.import_(filename=f"{_EXPORTS}{name}.yaml", without_datastore=True)
+        with warnings.catch_warnings():
+            # It makes days of observation for what was exported before there were any.
+            warnings.simplefilter("ignore", UserWarning)
+            for name in names:
+                butler.import_(filename=f"{_EXPORTS}{name}.yaml", without_datastore=True)
         if more is not None:
             more(butler)
 

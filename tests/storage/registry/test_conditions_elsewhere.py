@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from lsst.daf.butler import Butler
 
 from tests.support.compared_conditions import check_data_ids, check_datasets, check_records, texts
-from tests.support.exports import EXPORTS
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.rich import RICH
+from tests.support.shipped_exports import shipped
 from tests.support.snapshots import snapshot_of
 from tests.support.universes import ONE_OF_EACH, UNIVERSE_VERSIONS
 
@@ -24,7 +24,11 @@ _PLACES = [
     (RICH, Layout("sqlite", collections="nameKey", datasets="1.0.0")),
     (RICH, Layout("postgresql", collections="nameKey", datasets="1.0.0")),
     (RICH, Layout("postgresql", datasets="1.0.0", icu_locale="en-US", namespace="butler")),
-    *((content, Layout()) for content in EXPORTS),
+    (shipped("hsc-rc2-subset-v0"), Layout()),
+    (shipped("lsstcam-subset"), Layout()),
+    (shipped("ci_hsc-subset", "ci_hsc-subset-skymap"), Layout()),
+    (shipped("base", "datasets"), Layout()),
+    (shipped("base", "spatial"), Layout()),
 ]
 _ELEMENTS = ["visit", "exposure", "detector", "patch", "physical_filter", "visit_detector_region"]
 
