@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.sqlite_link import SqliteLink
 
 __all__ = ["Driver", "Fault", "PostgresqlDriver", "SqliteDriver", "driver_of", "has_right", "refuse_unstorable"]
 
@@ -206,7 +207,7 @@ class SqliteDriver(Driver):
 
     def _target(self) -> tuple[sa.URL, dict[str, Any]]:
         url = sa.URL.create("sqlite+aiosqlite", database=self._uri(), query={"mode": "ro", "uri": "true"})
-        return url, {"timeout": _LOCK_WAIT_SECONDS}
+        return url, {"timeout": _LOCK_WAIT_SECONDS, "async_creator_fn": SqliteLink}
 
     def create_engine(self, connections: int) -> AsyncEngine:
         engine = super().create_engine(connections)
@@ -221,11 +222,7 @@ class SqliteDriver(Driver):
         return engine
 
     async def begin(self, link: Any, seconds: float) -> Hashable:
-        await link.execute_fetchall("BEGIN")
-        # A transaction takes its lock, and with it its state, at the first read. The number means something to its own
-        # connection only.
-        [(version,)] = await link.execute_fetchall("PRAGMA data_version")
-        return link, version
+        return link, await link.begin()
 
     async def end(self, link: Any) -> None:
         await link.rollback()

@@ -5,6 +5,7 @@ Source: the format as found in repositories of managers' versions that ``manager
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from butlerql.storage.dialect import Dialect, UuidText
-from butlerql.storage.universe import Column, DimensionGroup, Element, Universe
+from butlerql.storage.universe import DimensionGroup, Element, Universe
 from butlerql.time_scales import tai_ns_to_utc_datetime, utc_datetime_to_tai_ns
 
 __all__ = ["Layout", "Tables", "ingest_date"]
@@ -156,32 +157,29 @@ class Tables:
 
     def tags(self, name: str, dimensions: DimensionGroup) -> sa.Table:
         """Table of the RUN and TAGGED membership of datasets whose types have these dimensions."""
-        return self._association(name, dimensions)
+        return self._association(name, dimensions, is_timed=False)
 
     def calibs(self, name: str, dimensions: DimensionGroup) -> sa.Table:
         """Table of the CALIBRATION membership of datasets whose types have these dimensions."""
-        number = sa.Column("id", sa.BigInteger)
-        return self._association(name, dimensions, *self.dialect.timespan_columns("timespan"), number)
+        return self._association(name, dimensions, is_timed=True)
 
     def summary_of_governor(self, governor: str) -> sa.Table:
         """Table of the values of a governor dimension that each collection may hold."""
-        return self._table(
+        return self._made_once(
             f"collection_summary_{governor}",
-            self._collection_column(),
-            sa.Column(governor, self.dimension_type(governor)),
+            lambda: [self._collection_column(), sa.Column(governor, self.dimension_type(governor))],
         )
 
     def records(self, name: str) -> sa.Table:
         """Table of the files of a datastore."""
-        return self._table(
+        texts = ("path", "formatter", "storage_class", "component", "checksum")
+        return self._made_once(
             name,
-            sa.Column("dataset_id", UuidText),
-            sa.Column("path", sa.Text),
-            sa.Column("formatter", sa.Text),
-            sa.Column("storage_class", sa.Text),
-            sa.Column("component", sa.Text),
-            sa.Column("checksum", sa.Text),
-            sa.Column("file_size", sa.BigInteger),
+            lambda: [
+                sa.Column("dataset_id", UuidText),
+                *(sa.Column(text, sa.Text) for text in texts),
+                sa.Column("file_size", sa.BigInteger),
+            ],
         )
 
     def element(self, element: Element) -> sa.FromClause:
@@ -190,50 +188,57 @@ class Tables:
             target = self.element(self.universe.element(element.union_target))
             values = sa.select(target.c[element.name].label(element.primary_key.name)).distinct()
             return values.subquery(element.name)
-        columns = [
-            sa.Column(element.column_of(name), self.dimension_type(name))
-            for name in (*element.required, *element.implied)
-        ]
-        columns += [_column(column) for column in (*element.alternate_keys, *element.metadata)]
-        if element.spatial is not None:
-            columns.append(sa.Column("region", sa.Text))
-        if element.temporal is not None:
-            columns += self.dialect.timespan_columns("timespan")
-        return self._table(element.name, *columns)
+
+        def columns() -> Iterator[sa.Column[Any]]:
+            for name in (*element.required, *element.implied):
+                yield sa.Column(element.column_of(name), self.dimension_type(name))
+            for column in (*element.alternate_keys, *element.metadata):
+                yield sa.Column(column.name, _TYPES[column.type]())
+            if element.spatial is not None:
+                yield sa.Column("region", sa.Text)
+            if element.temporal is not None:
+                yield from self.dialect.timespan_columns("timespan")
+
+        return self._made_once(element.name, columns)
 
     def overlap(self, element: Element) -> sa.Table:
         """Table of the pixels of the sky that the regions of an element's records touch."""
-        return self._table(
+        return self._made_once(
             f"{element.name}_skypix_overlap",
-            sa.Column("skypix_system", sa.Text),
-            sa.Column("skypix_level", sa.SmallInteger),
-            *(sa.Column(name, self.dimension_type(name)) for name in element.required),
-            sa.Column("skypix_index", sa.BigInteger),
+            lambda: [
+                sa.Column("skypix_system", sa.Text),
+                sa.Column("skypix_level", sa.SmallInteger),
+                *(sa.Column(name, self.dimension_type(name)) for name in element.required),
+                sa.Column("skypix_index", sa.BigInteger),
+            ],
         )
 
     def dimension_type(self, dimension: str) -> TypeEngine[Any]:
         """SQL type of a dimension's value."""
         return _TYPES[self.universe.dimensions[dimension].primary_key.type]()
 
-    def _association(self, name: str, dimensions: DimensionGroup, *more: sa.Column[Any]) -> sa.Table:
-        return self._table(
-            name,
-            sa.Column("dataset_type_id", sa.BigInteger),
-            sa.Column("dataset_id", UuidText),
-            self._collection_column(),
-            *(sa.Column(dimension, self.dimension_type(dimension)) for dimension in dimensions.required),
-            *more,
-        )
+    def _association(self, name: str, dimensions: DimensionGroup, *, is_timed: bool) -> sa.Table:
+        def columns() -> Iterator[sa.Column[Any]]:
+            yield sa.Column("dataset_type_id", sa.BigInteger)
+            yield sa.Column("dataset_id", UuidText)
+            yield self._collection_column()
+            for dimension in dimensions.required:
+                yield sa.Column(dimension, self.dimension_type(dimension))
+            if is_timed:
+                yield from self.dialect.timespan_columns("timespan")
+                yield sa.Column("id", sa.BigInteger)
+
+        return self._made_once(name, columns)
 
     def _collection_column(self) -> sa.Column[Any]:
         name = "collection_name" if self.layout.collections_by_name else "collection_id"
         return sa.Column(name, self._reference, key="collection")
 
     def _table(self, name: str, *columns: sa.Column[Any]) -> sa.Table:
-        """Make a table, or give the one that was made before."""
-        known = self._metadata.tables.get(name if self._metadata.schema is None else f"{self._metadata.schema}.{name}")
-        return known if known is not None else sa.Table(name, self._metadata, *columns)
+        return sa.Table(name, self._metadata, *columns)
 
-
-def _column(column: Column) -> sa.Column[Any]:
-    return sa.Column(column.name, _TYPES[column.type]())
+    def _made_once(self, name: str, columns: Callable[[], Iterable[sa.Column[Any]]]) -> sa.Table:
+        """Make a table when it is asked for first."""
+        schema = self._metadata.schema
+        known = self._metadata.tables.get(name if schema is None else f"{schema}.{name}")
+        return self._table(name, *columns()) if known is None else known

@@ -36,7 +36,7 @@ from butlerql.storage.registry.topology import chosen_elements, overlap_to_join,
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["Combinations", "check_relations", "combine", "lead_of"]
+__all__ = ["Combinations", "check_relations", "combine", "lead_of", "looks_of"]
 
 _PIXEL = "#pixel"
 """How what tables of overlaps share beside dimensions is named; no dimension can have such a name."""
@@ -140,7 +140,9 @@ def combine(
     constraint = constraint or {}
     joined = [search.dimensions for search in searches] + ([] if given is None else [given.dimensions])
     full, overlap = _related(repository, group, joined, constraint, element, condition)
-    made = Combinations(full, in_order=None if lead is None else repository.dialect)
+    made = Combinations(
+        full, in_order=None if lead is None else repository.dialect, looks=_looks(overlap, condition)
+    )
     times = _times(full, searches, given)
     waiting = _in_order(searches)
     validities: list[Validity] = []
@@ -149,8 +151,8 @@ def combine(
         validities += [] if given.validity is None else [given.validity]
     if waiting:
         _join_datasets(repository, made, waiting.pop(0), validities, lead)
-    for pair in (*_named_overlaps(condition), *([] if overlap is None else [overlap])):
-        _join_overlap(repository, made, *pair)
+    for number, pair in enumerate((*_named_overlaps(condition), *([] if overlap is None else [overlap]))):
+        _join_overlap(repository, made, number, *pair)
     # Where datasets are read in the order of an index, what they imply is looked up for each: a join might go astray.
     looked_up = set(full.implied).intersection(constraint) if lead is not None else set()
     needed = {*full.required, *group.required, *constraint} - looked_up
@@ -200,6 +202,18 @@ def lead_of(
     collections = repository.dialect.rows("leading", kinds, [(one.key,) for one in leading.collections[0]])
     dataset_type = leading.dataset_type
     return Lead(collections, repository.tables.tags(dataset_type.tags_table, dataset_type.dimensions))
+
+
+def looks_of(
+    repository: Repository,
+    group: DimensionGroup,
+    joined: Sequence[DimensionGroup],
+    constraint: Iterable[str],
+    condition: Condition | None,
+) -> list[Look]:
+    """List the regions that have to be looked at, without making a statement; see `check_relations`."""
+    _, overlap = _related(repository, group, joined, constraint, None, condition)
+    return _looks(overlap, condition)
 
 
 def check_relations(
@@ -254,6 +268,12 @@ def _related(
     return full, overlap
 
 
+def _looks(overlap: tuple[Element, Element] | None, condition: Condition | None) -> list[Look]:
+    pairs = (*_named_overlaps(condition), *([] if overlap is None else [overlap]))
+    looks = [] if condition is None else [look for look in condition.looks if not isinstance(look.other, Element)]
+    return [Look(first, second) for first, second in pairs if not second.is_skypix] + looks
+
+
 def _in_order(searches: Sequence[DatasetSearch]) -> list[DatasetSearch]:
     """Let the datasets with the most dimensions lead: of the others it is enough to know that they are there."""
     return sorted(searches, key=lambda one: (-len(one.dimensions.required), sum(map(len, one.collections))))
@@ -303,18 +323,17 @@ def _has_datasets(
     return sa.or_(*there)
 
 
-def _join_overlap(repository: Repository, made: Combinations, first: Element, second: Element) -> None:
+def _join_overlap(repository: Repository, made: Combinations, number: int, first: Element, second: Element) -> None:
     """Join what touches the same pixels. Elements with regions may still not overlap; pixels do."""
     common = repository.universe.skypix_common
     system, level = split_skypix(common)
     for element in (first, second):
         if not element.is_skypix:
             table = repository.tables.overlap(element).alias()
-            pixel = common if second.is_skypix else f"{_PIXEL}{len(made.looks)}"
+            pixel = common if second.is_skypix else f"{_PIXEL}{number}"
             made.conditions += [table.c.skypix_system == system, table.c.skypix_level == level]
             made.add(table, {**{name: table.c[name] for name in element.required}, pixel: table.c.skypix_index})
     if not second.is_skypix:
-        made.looks.append(Look(first, second))
         made.is_unique = False
 
 
@@ -325,7 +344,6 @@ def _constrain_region(
     common = repository.universe.skypix_common
     system, level = split_skypix(common)
     pixels = compiler.pixels(region, pixelization(common))
-    made.looks.append(Look(element, region))
     if element.is_skypix:
         pixel = made.columns[element.name][0]
         made.conditions.append(sa.exists().where(pixels.c.begin <= pixel, pixel < pixels.c.end))
@@ -391,7 +409,8 @@ def _resolver(
     def column(one: Column) -> Any:
         if isinstance(one, DatasetField):
             assert given is not None
-            return (given.validity or EVER) if one.kind is Kind.TIMESPAN else given.fields[one.column]
+            assert given.field is not None
+            return (given.validity or EVER) if one.kind is Kind.TIMESPAN else given.field(one.column)
         if isinstance(one, DimensionKey):
             return implied_value(repository.tables, made.group, known, one.element.name)
         table = tables[one.element.name]

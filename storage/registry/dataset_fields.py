@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,13 +9,13 @@ import sqlalchemy as sa
 from butlerql.storage.repository import Repository
 from butlerql.storage.tables import Tables
 
-__all__ = ["collection_name", "dataset_fields"]
+__all__ = ["collection_name", "dataset_field"]
 
 
-def dataset_fields(
-    repository: Repository, dataset_id: sa.ColumnElement[Any], collection: sa.ColumnElement[Any]
-) -> Mapping[str, sa.ColumnElement[Any]]:
-    """Give the columns of a dataset.
+def dataset_field(
+    repository: Repository, dataset_id: sa.ColumnElement[Any], collection: sa.ColumnElement[Any], name: str
+) -> sa.ColumnElement[Any]:
+    """Give a column of a dataset.
 
     Parameters
     ----------
@@ -26,16 +25,16 @@ def dataset_fields(
         Column of its UUID.
     collection
         Column that refers to the collection by which it was found.
+    name
+        ``dataset_id``, ``ingest_date``, ``run``, or ``collection``.
     """
-    tables = repository.tables
-    dataset = tables.dataset.alias()
-    own = sa.select().where(dataset.c.id == dataset_id).correlate_except(dataset)
-    return {
-        "dataset_id": dataset_id,
-        "ingest_date": own.add_columns(dataset.c.ingest_date).scalar_subquery(),
-        "run": collection_name(tables, own.add_columns(dataset.c.run).scalar_subquery()),
-        "collection": collection_name(tables, collection),
-    }
+    if name == "dataset_id":
+        return dataset_id
+    if name == "collection":
+        return collection_name(repository.tables, collection)
+    dataset = repository.tables.dataset.alias()
+    own = sa.select(dataset.c[name]).where(dataset.c.id == dataset_id).correlate_except(dataset).scalar_subquery()
+    return collection_name(repository.tables, own) if name == "run" else own
 
 
 def collection_name(tables: Tables, key: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -79,7 +79,7 @@ class Given(NamedTuple):
     validity: Validity | None
     """When it has to be valid; None if it is no calibration."""
 
-    fields: Columns
+    field: Callable[[str], sa.ColumnElement[Any]] | None = None
     """What conditions may say of it: ``dataset_id``, ``run``, ``collection``, ``ingest_date``."""
 
 

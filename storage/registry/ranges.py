@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -22,9 +22,9 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.registry.collections import Collection, CollectionType
-from butlerql.storage.registry.combinations import Combinations, combine
+from butlerql.storage.registry.combinations import Combinations, combine, looks_of
 from butlerql.storage.registry.conditions import Condition, Look
-from butlerql.storage.registry.dataset_fields import dataset_fields
+from butlerql.storage.registry.dataset_fields import dataset_field
 from butlerql.storage.registry.dataset_searches import EVER, Columns, Given, Validity
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.tree import Operand
@@ -149,9 +149,7 @@ class TableGroup:
         """Regions that have to be looked at: the database finds more than there is."""
         if self.condition is None and not self.foreign:
             return ()
-        columns = {name: sa.column(name, self.repository.tables.dimension_type(name)) for name in self.constrained}
-        columns |= {name: sa.column(name) for name in self.dimensions.required}
-        return self.related(columns, EVER, self.tags.c, columns).looks
+        return looks_of(self.repository, self.dimensions, [self.dimensions], self.foreign, self.condition)
 
     def related(
         self,
@@ -179,8 +177,8 @@ class TableGroup:
 
     def given(self, columns: Columns, validity: Validity, row: ReadOnlyColumnCollection[str, Any]) -> Given:
         """Say what a row is; see `related`."""
-        fields = dataset_fields(self.repository, row.dataset_id, row.collection)
-        return Given(self.dimensions, columns, validity if self.is_timed else None, fields)
+        field = partial(dataset_field, self.repository, row.dataset_id, row.collection)
+        return Given(self.dimensions, columns, validity if self.is_timed else None, field)
 
     @property
     def disjoint(self) -> bool:
