@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any, ClassVar
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import _anonymous_label
@@ -147,18 +148,12 @@ class SqliteDialect(Dialect):
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
     ) -> sa.FromClause:
-        single = len(columns) == 1
-        text = orjson.dumps(values[0] if single else list(zip(*values, strict=True))).decode()
-        each = sa.func.json_each(sa.bindparam(None, text, type_=sa.Text(), unique=True)).table_valued("value")
-        value = each.c.value
+        text = orjson.dumps(values[0] if len(columns) == 1 else list(zip(*values, strict=True))).decode()
+        given = sa.bindparam("given", text, type_=sa.Text(), unique=True)
+        # Put together as text, of names alone: to build it of SQLAlchemy's parts takes longer than most statements run.
+        each = sa.text(_unpacked(tuple(columns))).bindparams(given)
         return (
-            sa.select(
-                *(
-                    sa.type_coerce(value if single else sa.func.json_extract(value, f"$[{index}]"), kind).label(column)
-                    for index, (column, kind) in enumerate(columns.items())
-                )
-            )
-            .select_from(each)
+            each.columns(*map(sa.column, columns, columns.values()))
             # Statements are put together of parts that know nothing of each other: a number makes the name unique.
             .cte(_anonymous_label.safe_construct(id(each), name))
             .prefix_with("MATERIALIZED")
@@ -249,6 +244,16 @@ class PostgresqlDialect(Dialect):
         inner = table.alias()
         chosen = rows(inner).with_only_columns(*inner.c, maintain_column_froms=True).correlate(ranges).lateral()
         return ranges.join(chosen, sa.true()), chosen, []
+
+
+@cache
+def _unpacked(names: Sequence[str]) -> str:
+    """Write a statement that unpacks JSON: a list of values, or of rows where there are several names."""
+    quoted = map(sqlite.dialect().identifier_preparer.quote, names)
+    if len(names) == 1:
+        return f"SELECT value AS {next(quoted)} FROM json_each(:given)"  # noqa: S608 - names of ours, quoted
+    columns = (f"json_extract(value, '$[{index}]') AS {name}" for index, name in enumerate(quoted))
+    return f"SELECT {', '.join(columns)} FROM json_each(:given)"  # noqa: S608 - likewise
 
 
 class _CrossJoin(sa.Join):

@@ -207,10 +207,13 @@ class Universe:
         UnknownDimensionError
             Raised if one of the names is not a dimension.
         """
+        asked = frozenset(map(plain, names))
+        if asked in self._groups:
+            return self._groups[asked]
         closed: set[str] = set()
-        pending = list(names)
+        pending = list(asked)
         while pending:
-            name = plain(pending.pop())
+            name = pending.pop()
             if name not in closed:
                 closed.add(name)
                 dimension = self.dimension(name)
@@ -224,6 +227,7 @@ class Universe:
                 tuple(name for name in ordered if name not in implied),
                 tuple(name for name in ordered if name in implied),
             )
+        self._groups[asked] = self._groups[key]
         return self._groups[key]
 
     @staticmethod

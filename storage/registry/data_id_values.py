@@ -239,14 +239,22 @@ def _implying(group: DimensionGroup) -> list[Element]:
 async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> dict[Key, Key]:
     """Read what records imply, by their required dimensions; those that are not known yet in one statement.
 
-    What is missing from the result does not exist.
+    What is missing from the result does not exist. Of elements that have few records all are read, and kept.
     """
-    known: dict[Key, Key] = snapshot.cache.setdefault(("implied by", element.name), {})
+    about = ("implied by", element.name)
+    size = len(element.required)
+    table = snapshot.repository.tables.element(element)
+    implied = [table.c[name] for name in element.implied]
+    if element.is_cached:
+        kept: dict[Key, Key] | None = snapshot.kept.get(about)
+        if kept is None:
+            required = (table.c[element.column_of(name)] for name in element.required)
+            rows = await snapshot.rows(sa.select(*required, *implied))
+            kept = snapshot.kept.setdefault(about, {tuple(row[:size]): tuple(row[size:]) for row in rows})
+        return kept
+    known: dict[Key, Key] = snapshot.cache.setdefault(about, {})
     missing = [key for key in set(keys).difference(known) if None not in key]
     if missing:
-        table = snapshot.repository.tables.element(element)
-        implied = [table.c[name] for name in element.implied]
-        size = len(element.required)
         for row in await snapshot.rows(select_records(snapshot, element, table, missing).add_columns(*implied)):
             known[tuple(row[:size])] = tuple(row[size:])
     return known
