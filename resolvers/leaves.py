@@ -27,7 +27,8 @@ from graphql.execution.executor import Executor
 __all__ = ["PASSTHROUGH", "LeafColumn"]
 
 PASSTHROUGH: Final = "passthrough"
-"""A scalar with a true value of this name in its ``extensions`` has values that are output as they are."""
+"""Name of what a scalar's ``extensions`` say of the values that are output as they are: True if all are, or their type
+and a condition, as in ``_EXACT``."""
 
 _UNDEFINED_TYPE: Final = type(Undefined)
 
@@ -47,7 +48,7 @@ _EXACT: Final[tuple[tuple[Any, type, Callable[[Sequence[Any]], bool] | None], ..
     (GraphQLInt, int, _fits_int),
     (GraphQLFloat, float, _is_finite),
 )
-"""Of each standard scalar: the type whose values it leaves as they are, and under which condition."""
+"""Of each standard scalar: the type whose values it leaves as they are, and under which condition, of at least one."""
 
 
 class LeafColumn:
@@ -59,9 +60,11 @@ class LeafColumn:
 
     def __init__(self, type_: GraphQLLeafType) -> None:
         self.type = type_
-        self._passes = bool(type_.extensions.get(PASSTHROUGH))
-        self._exact: type | None = None
-        self._condition: Callable[[Sequence[Any]], bool] | None = None
+        passing = type_.extensions.get(PASSTHROUGH)
+        self._passes = passing is True
+        self._exact: type | None
+        self._condition: Callable[[Sequence[Any]], bool] | None
+        self._exact, self._condition = passing if isinstance(passing, tuple) else (None, None)
         for scalar, exact, condition in _EXACT:
             # The coercer, not the type, is compared: sorting a schema copies its types.
             if type_.coerce_output_value is scalar.coerce_output_value:

@@ -8,7 +8,7 @@ need not call them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any, Final, NewType
 
@@ -43,6 +43,10 @@ def serialize_big_int(value: object) -> int | str:
     if not isinstance(value, int) or isinstance(value, bool) or not _LEAST <= value <= _GREATEST:
         raise TypeError(f"BigInt cannot represent {value!r}")
     return value if -_SAFE <= value <= _SAFE else str(value)
+
+
+def _are_safe(values: Sequence[int]) -> bool:
+    return min(values) >= -_SAFE and max(values) <= _SAFE
 
 
 def parse_big_int(value: object) -> int:
@@ -134,6 +138,7 @@ def _scalar(
     parse: Callable[[object], Any] = _same,
     parse_literal: Callable[[ValueNode, dict[str, Any] | None], Any] | None = None,
     specified_by_url: str | None = None,
+    passthrough: tuple[type, Callable[[Any], bool]] | None = None,
 ) -> ScalarDefinition:
     return ScalarDefinition(
         name=name,
@@ -149,7 +154,7 @@ def _scalar(
             serialize=serialize,
             parse_value=parse,
             parse_literal=parse_literal,
-            extensions={"passthrough": True} if serialize is _same else {},
+            extensions={"passthrough": True if serialize is _same else passthrough},
         ),
     )
 
@@ -160,6 +165,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         "A 64-bit integer: a JSON number up to 2^53-1 in magnitude, a JSON string beyond. Accepts both.",
         serialize_big_int,
         parse_big_int,
+        passthrough=(int, _are_safe),
     ),
     UUID: _scalar(
         "UUID",

@@ -140,9 +140,7 @@ def combine(
     constraint = constraint or {}
     joined = [search.dimensions for search in searches] + ([] if given is None else [given.dimensions])
     full, overlap = _related(repository, group, joined, constraint, element, condition)
-    made = Combinations(
-        full, in_order=None if lead is None else repository.dialect, looks=_looks(overlap, condition)
-    )
+    made = Combinations(full, in_order=None if lead is None else repository.dialect, looks=_looks(overlap, condition))
     times = _times(full, searches, given)
     waiting = _in_order(searches)
     validities: list[Validity] = []

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby, repeat
 from operator import itemgetter
-from typing import overload
+from typing import Any, overload
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.registry.collections import CollectionType
@@ -153,11 +153,11 @@ async def _looked(snapshot: Snapshot, group: TableGroup, part: Part, ask: Read) 
 async def _rows(snapshot: Snapshot, group: TableGroup, ask: Read) -> Sequence[Row]:
     """Read what a group of parts has to give to the pages: in full up to the end of each page."""
     single = len({part.parent for part in group.parts}) == 1
-    few = max(FEWEST, _ROWS // group.size)
+    few = max(FEWEST, (_ROWS + 2 * ask.rows) // group.size)
     if group.size <= FEWEST or few >= ask.rows or group.is_complete:
         return await _distinct(snapshot, [(source, ask.rows) for source in group.sources()], ask, single=single)
     seen = await fetch(snapshot, [(source, few) for source in group.sources()], ask, None)
-    exhausted = _exhausted(seen, few, ask)
+    exhausted = _exhausted(seen, few, ask, group)
     if not exhausted:
         return deduplicated(seen, group, ask)
     full = group.sources("long_ranges", lambda part, rank: (part.parent, part.place, rank) in exhausted)
@@ -166,10 +166,15 @@ async def _rows(snapshot: Snapshot, group: TableGroup, ask: Read) -> Sequence[Ro
     return await _distinct(snapshot, sources, ask, single=single)
 
 
-def _exhausted(seen: Sequence[Row], few: int, ask: Read) -> set[tuple[int, int, int]]:
+def _exhausted(seen: Sequence[Row], few: int, ask: Read, group: TableGroup) -> set[tuple[int, int, int]]:
     """Collections of which more rows may lie before the end of their parent's page than were read."""
     found: set[tuple[int, int, int]] = set()
-    read: dict[tuple[int, int, int], int] = {}
+    read: dict[tuple[Any, ...], int] = {}
+    # A part that names several data IDs has as many ranges in one collection. Those that their rows do not tell from
+    # each other bound each together.
+    required = group.dimensions.required
+    telling = [4 + required.index(name) for name in group.constrained if name in required]
+    range_of = itemgetter(0, 1, 2, *telling)
     for _, rows in groupby(seen, key=itemgetter(0)):
         size, last = 0, None
         for row in rows:
@@ -178,11 +183,10 @@ def _exhausted(seen: Sequence[Row], few: int, ask: Read) -> set[tuple[int, int, 
                 size, last = size + 1, identity
                 if size > ask.rows:
                     break
-            place = (row[0], row[1], row[2])
+            place = range_of(row)
             read[place] = read.get(place, 0) + 1
-            # A part that names several data IDs has as many ranges in one collection: together they bound each.
             if read[place] >= few:
-                found.add(place)
+                found.add(place[:3])
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -140,6 +141,7 @@ async def _read(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> di
     return records
 
 
+@cache
 def _column_names(element: Element) -> list[str]:
     """Columns of the table in its order, but for region and timespan."""
     own = (element.column_of(name) for name in (*element.required, *element.implied))

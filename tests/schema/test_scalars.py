@@ -232,7 +232,7 @@ def test_json_passes_through(value: object) -> None:
 
 
 def test_passthrough_is_told() -> None:
-    passing = {scalar(of).name for of in SCALARS if scalar(of).extensions.get("passthrough")}
+    passing = {scalar(of).name for of in SCALARS if scalar(of).extensions.get("passthrough") is True}
     assert passing == {"UUID", "JSON", "DataIdValues"}
     for of in SCALARS:
         if scalar(of).name in passing:
