@@ -10,6 +10,9 @@
     │   ├── ConnectionFailedError        CONNECTION_FAILED
     │   ├── NeedsRecoveryError           NEEDS_RECOVERY
     │   └── BusyError                    BUSY
+    ├── DatastoreError               a datastore's files cannot be looked at
+    │   ├── UnavailableDatastoreError    DATASTORE_UNAVAILABLE
+    │   └── UnreadableArtifactError      ARTIFACT_UNREADABLE
     ├── UnknownNameError             something named is not there
     │   ├── UnknownDatasetTypeError      UNKNOWN_DATASET_TYPE
     │   ├── UnknownComponentError        UNKNOWN_COMPONENT
@@ -39,6 +42,7 @@ __all__ = [
     "BusyError",
     "ButlerQLError",
     "ConnectionFailedError",
+    "DatastoreError",
     "InvalidArgumentError",
     "InvalidConfigError",
     "InvalidDataIdError",
@@ -49,12 +53,14 @@ __all__ = [
     "NotARepositoryError",
     "RepositoryError",
     "TimedOutError",
+    "UnavailableDatastoreError",
     "UnknownCollectionError",
     "UnknownComponentError",
     "UnknownDatasetTypeError",
     "UnknownDatastoreError",
     "UnknownDimensionError",
     "UnknownNameError",
+    "UnreadableArtifactError",
     "UnsupportedJoinError",
     "UnsupportedRepositoryError",
 ]
@@ -104,6 +110,22 @@ class BusyError(RepositoryError):
     """Another program holds the database; trying again helps."""
 
     code = "BUSY"
+
+
+class DatastoreError(ButlerQLError):
+    """What a datastore keeps cannot be looked at."""
+
+
+class UnavailableDatastoreError(DatastoreError):
+    """There is no way from here to what a datastore keeps: something is not installed, or not configured."""
+
+    code = "DATASTORE_UNAVAILABLE"
+
+
+class UnreadableArtifactError(DatastoreError):
+    """A file or object could not be looked at or read; that says nothing about whether it is there."""
+
+    code = "ARTIFACT_UNREADABLE"
 
 
 class UnknownNameError(ButlerQLError):

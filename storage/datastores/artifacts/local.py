@@ -1,0 +1,175 @@
+"""A directory of a file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from urllib.parse import quote
+
+from butlerql.storage.datastores.artifacts.store import BLOCK, Entry, Kind, path_bytes, path_text, unreadable
+
+__all__ = ["LocalStore"]
+
+# Nothing has this name; or a file stands where one of its directories should.
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+# Where a link leads to nothing.
+_NOWHERE = _ABSENT | {errno.ELOOP}
+
+
+class LocalStore:
+    """Files below a directory.
+
+    Parameters
+    ----------
+    directory
+        Its absolute path.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = path_bytes(directory.rstrip("/")) + b"/"
+        self.root = f"file://{quote(self._directory)}"
+
+    def list(self, after: str = "") -> Iterator[Entry]:
+        """Go through all files; see `ArtifactStore.list`."""
+        try:
+            names = _names(self._directory)
+        except OSError as error:
+            raise unreadable(path_text(self._directory), _problem(error)) from None
+        return self._walk(b"", names, path_bytes(after))
+
+    def stat(self, paths: Sequence[str]) -> Sequence[Entry]:
+        """Look at some paths; see `ArtifactStore.stat`."""
+        entries = [self._look(path) for path in paths]
+        if any(entry.kind is Kind.MISSING for entry in entries):
+            problem = self._problem_of_root()
+            if problem is not None:
+                return [
+                    Entry(entry.path, Kind.UNREADABLE, problem=problem) if entry.kind is Kind.MISSING else entry
+                    for entry in entries
+                ]
+        return entries
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """Read a file in blocks; see `ArtifactStore.read`."""
+        place = path_text(self._directory) + path
+        try:
+            # Without waiting for the other end of a pipe.
+            file = os.open(self._directory + path_bytes(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    raise unreadable(place, "not a file")
+                while block := os.read(file, BLOCK):
+                    yield block
+            finally:
+                os.close(file)
+        except ValueError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), place) from None
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                raise FileNotFoundError(error.errno, os.strerror(error.errno), place) from None
+            raise unreadable(place, _problem(error)) from None
+
+    def _walk(self, prefix: bytes, names: Sequence[os.DirEntry[bytes]], after: bytes) -> Iterator[Entry]:
+        """Go through a directory, of which the sorted content is given."""
+        # A stack of our own: the depth of a tree must not meet Python's limit here.
+        pending = [(prefix, iter(names))]
+        while pending:
+            prefix, rest = pending[-1]
+            name = next(rest, None)
+            if name is None:
+                pending.pop()
+                continue
+            path = prefix + name.name
+            if not _is_directory(name):
+                if path > after and (entry := self._entry(path, name)) is not None:
+                    yield entry
+                continue
+            path += b"/"
+            # What is below it is all before what was asked for.
+            if path < after and not after.startswith(path):
+                continue
+            try:
+                pending.append((path, iter(_names(self._directory + path))))
+            except OSError as error:
+                if error.errno not in _ABSENT and path > after:
+                    yield Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
+
+    def _entry(self, path: bytes, name: os.DirEntry[bytes]) -> Entry | None:
+        try:
+            own = name.stat(follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _ABSENT:
+                # It went away meanwhile.
+                return None
+            return Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
+        entry = self._of_status(path_text(path), own)
+        # A link to a directory is not followed: it may lead anywhere, and in a circle.
+        return entry._replace(path=f"{entry.path}/") if entry.kind is Kind.DIRECTORY else entry
+
+    def _look(self, path: str) -> Entry:
+        try:
+            return self._of_status(path, os.lstat(self._directory + path_bytes(path)))
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return Entry(path, Kind.MISSING)
+            return Entry(path, Kind.UNREADABLE, problem=_problem(error))
+        except ValueError:
+            # No file can have NUL in its name, nor a surrogate that stands for no byte.
+            return Entry(path, Kind.MISSING)
+
+    def _of_status(self, path: str, own: os.stat_result) -> Entry:
+        """Tell what is at a path, following a link."""
+        if stat.S_ISREG(own.st_mode):
+            return Entry(path, Kind.FILE, own.st_size, _identity(own), own.st_mtime_ns)
+        if not stat.S_ISLNK(own.st_mode):
+            return Entry(path, _kind(own), None, _identity(own), own.st_mtime_ns)
+        try:
+            target = os.stat(self._directory + path_bytes(path))
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return Entry(path, Kind.DANGLING, None, _identity(own), own.st_mtime_ns)
+            return Entry(path, Kind.UNREADABLE, problem=_problem(error))
+        kind = _kind(target)
+        return Entry(
+            path,
+            kind,
+            target.st_size if kind is Kind.FILE else None,
+            f"{_identity(own)}>{_identity(target)}",
+            max(own.st_mtime_ns, target.st_mtime_ns),
+        )
+
+    def _problem_of_root(self) -> str | None:
+        try:
+            return None if stat.S_ISDIR(os.stat(self._directory).st_mode) else "the root is no directory"
+        except OSError as error:
+            return f"the root: {_problem(error)}"
+
+
+def _names(directory: bytes) -> list[os.DirEntry[bytes]]:
+    """Read a directory, in the order of paths: a directory counts with the slash that follows it there."""
+    with os.scandir(directory) as found:
+        return sorted(found, key=lambda name: name.name + b"/" if _is_directory(name) else name.name)
+
+
+def _is_directory(name: os.DirEntry[bytes]) -> bool:
+    try:
+        return name.is_dir(follow_symlinks=False)
+    except OSError:
+        # What it is will be asked once more.
+        return False
+
+
+def _kind(status: os.stat_result) -> Kind:
+    if stat.S_ISREG(status.st_mode):
+        return Kind.FILE
+    return Kind.DIRECTORY if stat.S_ISDIR(status.st_mode) else Kind.OTHER
+
+
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev:x}.{status.st_ino:x}.{status.st_size:x}.{status.st_mtime_ns:x}"
+
+
+def _problem(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "unknown")

@@ -1,0 +1,122 @@
+"""What an artifact store does: tell what it holds, look at single artifacts, and read them.
+
+Calls block, and may come from many threads at once. Paths are relative to the root of the store. They are text, in
+which bytes of a file name that are no UTF-8 are surrogates (see `os.fsdecode`). Their order is that of their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum, auto
+from typing import NamedTuple, Protocol
+
+from butlerql.storage.errors import UnreadableArtifactError
+
+__all__ = ["BLOCK", "ArtifactStore", "Entry", "Kind", "path_bytes", "path_text", "unreadable"]
+
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
+
+
+class Kind(StrEnum):
+    """What is at a path."""
+
+    FILE = auto()
+    """A file or object, or a link that leads to a file."""
+
+    DIRECTORY = auto()
+    """A directory, or a link that leads to one."""
+
+    DANGLING = auto()
+    """A link that leads nowhere."""
+
+    OTHER = auto()
+    """A device, a pipe or a socket."""
+
+    MISSING = auto()
+    """Nothing."""
+
+    UNREADABLE = auto()
+    """Something or nothing: it could not be looked at."""
+
+
+class Entry(NamedTuple):
+    """What a store tells of a path."""
+
+    path: str
+
+    kind: Kind
+
+    size: int | None = None
+    """Bytes, of a file."""
+
+    identity: str | None = None
+    """The same as long as it is the same artifact with the same content, to be compared and nothing else. Of a file
+    system device, inode, size and time of change, of a link its own and its target's; of an object the ETag and the
+    time of change."""
+
+    modified: int | None = None
+    """When it was changed by the store's clock, in nanoseconds since 1970 UTC."""
+
+    problem: str | None = None
+    """Why it could not be looked at: `EACCES`, `403`; None unless it is unreadable."""
+
+
+class ArtifactStore(Protocol):
+    """A place where artifacts are, below a root."""
+
+    @property
+    def root(self) -> str:
+        """Absolute URI of the root, quoted, with a slash at its end."""
+
+    def list(self, after: str = "") -> Iterator[Entry]:
+        """Go through all that is below the root, in order, each once.
+
+        What comes or goes meanwhile may be in it or not. Directories are not in it, unless they were not looked into:
+        those that could not be read (`UNREADABLE`), and those that links lead to (`DIRECTORY`). Their paths end with a
+        slash, and of what is below them nothing is said.
+
+        Parameters
+        ----------
+        after
+            Only paths behind this one.
+
+        Raises
+        ------
+        UnreadableArtifactError
+            Raised if the root is not there or cannot be read, or if reading cannot go on.
+        """
+
+    def stat(self, paths: Sequence[str]) -> Sequence[Entry]:
+        """Look at some paths: one entry each, in their order.
+
+        A path is `MISSING` only if the store said so and its root is there.
+        """
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """Read a file in blocks.
+
+        Raises
+        ------
+        FileNotFoundError
+            Raised if there is nothing.
+        UnreadableArtifactError
+            Raised if it is no file, or cannot be read.
+        """
+
+
+def path_bytes(path: str) -> bytes:
+    """Return the bytes of a path, by which it is ordered."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def path_text(path: bytes) -> str:
+    """Return the text of a path; see `path_bytes`."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def unreadable(place: str, problem: str) -> UnreadableArtifactError:
+    """Make the error of what could not be read."""
+    return UnreadableArtifactError(
+        f"{place} cannot be read ({problem}). It may be there all the same; try again later."
+    )
