@@ -28,7 +28,11 @@ def check_contents(wheel: Path) -> None:
     assert len(names) == len(set(names)), "the wheel holds something twice"
     for room in ("schema", "resolvers", "storage"):
         assert f"butlerql/{room}/__init__.py" in names, f"the wheel has no butlerql/{room}"
-    for name in ("py.typed", "queries.graphql", "schema/schema.graphql", "static/index.html"):
+    migrations = "storage/state/migrations"
+    for name in (
+        *("py.typed", "queries.graphql", "schema/schema.graphql", "static/index.html"),
+        *(f"{migrations}/env.py", f"{migrations}/versions/r0001_jobs_and_checksums.py"),
+    ):
         assert f"butlerql/{name}" in names, f"the wheel has no butlerql/{name}"
 
 
@@ -46,6 +50,7 @@ def try_service(programs: Path, repository: Path, directory: Path) -> None:
     # Neither the checkout nor what it installed is in the way.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     subprocess.run([programs / "butlerql", "check", repository], cwd=directory, env=environment, check=True)
+    subprocess.run([programs / "butlerql", "state", "upgrade", repository], cwd=directory, env=environment, check=True)
     service = subprocess.Popen(
         [programs / "butlerql", "serve", repository, "--port", "0"],
         cwd=directory,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from butlerql import __version__
 from butlerql.settings import Settings, load_settings
 from butlerql.storage.errors import ButlerQLError, InvalidConfigError
+
+if TYPE_CHECKING:
+    from butlerql.storage.repository import Repository
+    from butlerql.storage.universe import Universe
 
 __all__ = ["main"]
 
@@ -91,8 +96,11 @@ def schema(repository: str) -> None:
 
     from butlerql.schema.build import build_schema
 
-    opened = _run(_open_and_close(repository, Settings()))
-    click.echo(print_schema(build_schema(opened.universe)))
+    async def universe() -> Universe:
+        async with _opened(repository, Settings()) as opened:
+            return opened.universe
+
+    click.echo(print_schema(build_schema(_run(universe()))))
 
 
 @main.command()
@@ -102,7 +110,34 @@ def check(repository: str, file: Path | None) -> None:
     """Say what is found in a repository, and whether it can be served and written to."""
     from butlerql.repository_report import describe
 
-    click.echo(describe(_run(_open_and_close(repository, _settings(file)))))
+    async def look() -> str:
+        async with _opened(repository, _settings(file)) as opened:
+            return await describe(opened)
+
+    click.echo(_run(look()))
+
+
+@main.group()
+def state() -> None:
+    """Look after what ButlerQL itself remembers of a repository."""
+
+
+@state.command()
+@click.argument("repository", metavar="REPO")
+@config_option
+def upgrade(repository: str, file: Path | None) -> None:
+    """Make the own state of a repository, or bring it up to date for this version of ButlerQL.
+
+    Stop what serves the repository with another version first.
+    """
+
+    async def bring_up_to_date() -> str:
+        async with _opened(repository, _settings(file)) as opened:
+            before, after = await opened.state.upgrade()
+            was = "it is new" if before is None else f"before: {before}"
+            return f"Own state in {opened.state.place}: revision {after} ({was})."
+
+    click.echo(_run(bring_up_to_date()))
 
 
 def _settings(file: Path | None, **options: Any) -> Settings:
@@ -126,17 +161,20 @@ async def _find(arguments: tuple[str, ...], settings: Settings) -> dict[str, str
     found = []
     for argument in arguments:
         label, uri = split_label(argument)
-        repository = await _open_and_close(uri, settings)
-        found.append((label or label_of(repository.name), uri))
+        async with _opened(uri, settings) as repository:
+            found.append((label or label_of(repository.name), uri))
     return unique_labels(found)
 
 
-async def _open_and_close(uri: str, settings: Settings) -> Any:
+@asynccontextmanager
+async def _opened(uri: str, settings: Settings) -> AsyncIterator[Repository]:
     from butlerql.storage.repository import Repository
 
-    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds)
-    await repository.close()
-    return repository
+    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds, state=settings.state)
+    try:
+        yield repository
+    finally:
+        await repository.close()
 
 
 def _fail(message: str) -> NoReturn:

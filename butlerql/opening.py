@@ -26,7 +26,7 @@ async def open_service(uri: str, settings: Settings) -> Service:
     uri
         Its directory, its butler.yaml, or its label in the repository index.
     settings
-        Page sizes and time budgets.
+        Page sizes, time budgets, and where own state is.
 
     Raises
     ------
@@ -36,7 +36,7 @@ async def open_service(uri: str, settings: Settings) -> Service:
     from butlerql.resolvers.context import Limits
     from butlerql.resolvers.service import build_service
 
-    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds)
+    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds, state=settings.state)
     return build_service(repository, Limits(settings.default_page, settings.maximum_page))
 
 
@@ -49,7 +49,7 @@ async def open_services(repositories: Mapping[str, str], settings: Settings) -> 
     repositories
         Where each label's repository is.
     settings
-        Page sizes and time budgets.
+        Page sizes, time budgets, and where own state is.
     """
     async with AsyncExitStack() as stack:
         services = {}

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 
 from butlerql import __version__
 from butlerql.storage.datastores.tree import ChainedDatastore, Datastore, FileDatastore
+from butlerql.storage.errors import ButlerQLError
 from butlerql.storage.repository import Repository
 
 __all__ = ["describe"]
 
 
-def describe(repository: Repository) -> str:
-    """Describe a repository that has been opened, a fact a line.
-
-    Parameters
-    ----------
-    repository
-        It may be closed again: nothing is asked of its database here.
-    """
+async def describe(repository: Repository) -> str:
+    """Describe a repository that is open, a fact a line."""
     universe = repository.universe
     lines = [
         ("repository", repository.name),
@@ -28,7 +23,7 @@ def describe(repository: Repository) -> str:
         ("universe", f"{universe.namespace} {universe.version}"),
         *(("manager", line) for line in _managers(repository)),
         *(("datastore", line) for line in _datastores(repository.datastore)),
-        ("own state", "none"),
+        ("own state", await _state(repository)),
         ("writing", _writing(repository)),
         ("butlerql", f"{__version__}: can serve it"),
     ]
@@ -62,6 +57,17 @@ def _datastores(datastore: Datastore, indent: str = "") -> Iterator[str]:
             yield from _datastores(child, indent + "  ")
     else:
         yield f"{indent}in memory: nothing of it can be seen from here"
+
+
+async def _state(repository: Repository) -> str:
+    state = repository.state
+    try:
+        revision = await state.revision()
+    except ButlerQLError as error:
+        return str(error)
+    if revision is None:
+        return f"none yet; would be {state.place}"
+    return f"{state.place}, revision {revision}"
 
 
 def _writing(repository: Repository) -> str:

@@ -20,7 +20,7 @@ from butlerql.storage.errors import InvalidConfigError, NotARepositoryError, Uns
 from butlerql.storage.locations import absolute_uri, local_path
 from butlerql.storage.repository_index import read_repository_index
 
-__all__ = ["BUTLER_ROOT", "DatasetTypeOverride", "RepositoryConfig"]
+__all__ = ["BUTLER_ROOT", "DatasetTypeOverride", "RepositoryConfig", "postgresql_url"]
 
 BUTLER_ROOT = "<butlerRoot>"
 """Stands for the repository's root in `registry.db` and in the datastores' `root`, and nowhere else."""
@@ -287,11 +287,31 @@ def _registry_url(registry: Mapping[Any, Any], root: str, file: Path) -> str:
         return _sqlite_url(url, root, file)
     if backend not in {"postgresql", "postgres"}:
         raise UnsupportedRepositoryError(f"{file}: `registry.db` names {backend}; known are sqlite and postgresql.")
+    return postgresql_url(url, f"{file}: `registry.db`")
+
+
+def postgresql_url(url: sa.URL, source: str) -> str:
+    """Complete a URL of a PostgreSQL database by what is known of users, and give it an asynchronous driver.
+
+    Parameters
+    ----------
+    url
+        As PostgreSQL's own clients take it.
+    source
+        Where it is written, for messages.
+
+    Raises
+    ------
+    InvalidConfigError
+        Raised if the list of credentials is malformed.
+    UnsupportedRepositoryError
+        Raised for a parameter that is not known here.
+    """
     url = with_credentials(url.set(drivername="postgresql"))
     query = {"ssl" if key == "sslmode" else key: value for key, value in url.query.items() if key not in _LIBPQ_ONLY}
     if unknown := sorted(query.keys() - _ASYNCPG):
         raise UnsupportedRepositoryError(
-            f"{file}: `registry.db` has the parameter {unknown[0]}, which is not supported. "
+            f"{source} has the parameter {unknown[0]}, which is not supported. "
             "Use the environment variables of PostgreSQL clients (PGSSLROOTCERT and the like) instead."
         )
     return url.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)

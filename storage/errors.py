@@ -25,6 +25,9 @@
     │   ├── InvalidExpressionError       INVALID_EXPRESSION
     │   ├── UnsupportedJoinError         UNSUPPORTED_JOIN
     │   └── BadCursorError               BAD_CURSOR
+    ├── StateError                   what ButlerQL itself remembers cannot be used
+    │   ├── StateUnavailableError        STATE_UNAVAILABLE
+    │   └── StateVersionError            STATE_VERSION
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
@@ -52,6 +55,9 @@ __all__ = [
     "NeedsRecoveryError",
     "NotARepositoryError",
     "RepositoryError",
+    "StateError",
+    "StateUnavailableError",
+    "StateVersionError",
     "TimedOutError",
     "UnavailableDatastoreError",
     "UnknownCollectionError",
@@ -206,6 +212,22 @@ class BadCursorError(InvalidInputError):
     """A cursor that is malformed, or belongs to another connection, order or filter."""
 
     code = "BAD_CURSOR"
+
+
+class StateError(ButlerQLError):
+    """What ButlerQL itself remembers of a repository cannot be used; the repository can be read all the same."""
+
+
+class StateUnavailableError(StateError):
+    """The own state is not there and cannot be made, does not answer, or refuses us."""
+
+    code = "STATE_UNAVAILABLE"
+
+
+class StateVersionError(StateError):
+    """The own state was made by an earlier or a newer ButlerQL."""
+
+    code = "STATE_VERSION"
 
 
 class AmbiguousCalibrationError(ButlerQLError):

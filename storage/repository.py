@@ -17,6 +17,8 @@ from butlerql.storage.drivers import driver_of
 from butlerql.storage.errors import UnsupportedRepositoryError
 from butlerql.storage.managers import Managers
 from butlerql.storage.snapshot import Snapshot, open_snapshot
+from butlerql.storage.state.database import State
+from butlerql.storage.state.place import StatePlace
 from butlerql.storage.storage_classes import StorageClasses
 from butlerql.storage.tables import Tables
 from butlerql.storage.universe import Universe
@@ -42,13 +44,16 @@ class Repository:
     namespace: str | None
     """Schema of the registry's tables; None on SQLite."""
 
+    state: State
+    """What ButlerQL itself remembers of it."""
+
     cache: dict[Hashable, Any]
     """What snapshots read and later ones find unchanged; each who keeps something here sees to that itself."""
 
     write_obstacles: tuple[str, ...]
     """Why the repository could not be written to, each a part of a sentence; empty if nothing speaks against it."""
 
-    def __init__(self, config: RepositoryConfig, *, snapshot_seconds: float) -> None:
+    def __init__(self, config: RepositoryConfig, *, snapshot_seconds: float, state: str | None) -> None:
         self.config = config
         self.name = config.name
         self.root = config.root
@@ -57,11 +62,12 @@ class Repository:
         self.dialect: Dialect = dialect_of(config.registry_url)
         self._connections = Connections(driver_of(config.registry_url), config.name)
         self.engine = self._connections.engine
+        self.state = State(StatePlace.find(config, state), config.name)
         self.cache = {}
         self._snapshot_seconds = snapshot_seconds
 
     @classmethod
-    async def open(cls, uri: str, *, snapshot_seconds: float = 5.0) -> Repository:
+    async def open(cls, uri: str, *, snapshot_seconds: float = 5.0, state: str | None = None) -> Repository:
         """Open a repository.
 
         Parameters
@@ -70,13 +76,15 @@ class Repository:
             Its directory, its butler.yaml, or its label in the repository index.
         snapshot_seconds
             How long one request may read from the registry; and how long it waits for its turn.
+        state
+            Where ButlerQL's own state is, see `StatePlace.find`; nothing is made there before it is needed.
 
         Raises
         ------
         RepositoryError
             Raised if it cannot be opened; the subclass says why.
         """
-        repository = cls(RepositoryConfig.load(uri), snapshot_seconds=snapshot_seconds)
+        repository = cls(RepositoryConfig.load(uri), snapshot_seconds=snapshot_seconds, state=state)
         try:
             await repository._read_attributes()
         except BaseException:
@@ -119,6 +127,7 @@ class Repository:
 
     async def close(self) -> None:
         """Give up all connections; waits for the snapshots that are open."""
+        await self.state.close()
         await self._connections.close()
 
     async def _read_attributes(self) -> None:

@@ -16,7 +16,7 @@ from graphql import build_schema
 from butlerql import __version__
 from butlerql.cli import main
 from tests.support.ci_hsc import CI_HSC
-from tests.support.repositories import Layout, RealRepository, Repositories
+from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 from tests.support.served import serving
 
 
@@ -36,7 +36,7 @@ def assert_fails(result: Result, *told: str) -> None:
 
 def test_version_and_help() -> None:
     assert run("--version").output == f"butlerql, version {__version__}\n"
-    for arguments in (("-h",), ("serve", "-h"), ("schema", "--help"), ("check", "--help")):
+    for arguments in (("-h",), ("serve", "-h"), ("schema", "--help"), ("check", "--help"), ("state", "upgrade", "-h")):
         assert run(*arguments).exit_code == 0
 
 
@@ -53,10 +53,24 @@ def test_check_says_what_is_there(ci_hsc: RealRepository) -> None:
     assert result.exit_code == 0
     for part in (ci_hsc.uri, "daf_butler 8", "SynthIntKeyCollectionManager", "FileDatastore@"):
         assert part in result.stdout
-    assert re.search(r"^own state +none$", result.stdout, re.MULTILINE)
+    assert re.search(r"^own state +none yet; would be ", result.stdout, re.MULTILINE)
     assert re.search(r"^writing +possible$", result.stdout, re.MULTILINE)
     assert re.search(f"^registry +{ci_hsc.dialect}", result.stdout, re.MULTILINE | re.IGNORECASE)
     assert "guarded" not in result.stdout
+
+
+def test_state_upgrade_makes_the_state_and_check_tells_it(
+    repositories: Repositories, dialect: Dialect, tmp_path: Path
+) -> None:
+    with repositories.private(CI_HSC, Layout(dialect)) as repository:
+        result = run("state", "upgrade", repository.uri)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert re.search(r"^Own state in .*: revision (\w+) \(it is new\)\.$", result.stdout)
+        assert re.search(r"revision (\w+) \(before: \1\)", run("state", "upgrade", repository.uri).stdout)
+        assert re.search(r"^own state .*butlerql.*, revision \w+$", run("check", repository.uri).stdout, re.MULTILINE)
+        elsewhere = tmp_path / "settings.yaml"
+        elsewhere.write_text(f"state: {tmp_path}/nowhere/state.sqlite3")
+        assert_fails(run("state", "upgrade", repository.uri, "--config", str(elsewhere)), "No such file or directory")
 
 
 @pytest.mark.parametrize("command", ["serve", "schema", "check"])

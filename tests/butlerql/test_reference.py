@@ -49,7 +49,9 @@ def test_every_command_is_documented_with_its_options(command: click.Command) ->
     text = page("command-line.md")
     assert f"## butlerql {command.name}\n" in text
     section = text.split(f"## butlerql {command.name}\n")[1].split("\n## ")[0]
-    for parameter in command.params:
+    inner = list(command.commands.values()) if isinstance(command, click.Group) else []
+    assert all(f"butlerql {command.name} {found.name} " in section for found in inner)
+    for parameter in [*command.params, *(parameter for found in inner for parameter in found.params)]:
         if isinstance(parameter, click.Option):
             assert all(option in section for option in parameter.opts if option.startswith("--"))
 

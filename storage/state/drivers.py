@@ -1,0 +1,154 @@
+"""How the own state is connected to: as the registry is, but to write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from abc import abstractmethod
+from contextlib import suppress
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from butlerql.storage.drivers import Driver, PostgresqlDriver, SqliteDriver
+from butlerql.storage.state.place import StatePlace
+
+__all__ = ["StateDriver", "state_driver_of"]
+
+_BUSY_SECONDS = 30
+"""How long a transaction waits for another that writes."""
+
+_IDLE_SECONDS = 60
+
+_SQLITE_REFUSALS = {
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+}
+"""By primary code."""
+
+# Failed connections, no such database, wrong passwords, missing rights, full disks, standbys, read-only databases.
+_POSTGRESQL_REFUSALS = ("08", "25006", "28", "3D000", "3F", "42501", "53", "57", "58")
+
+
+class StateDriver(Driver):
+    """A driver of one of the two databases, for transactions that write."""
+
+    @abstractmethod
+    async def open(self, link: Any, *, writing: bool) -> None:
+        """Begin a transaction."""
+
+    async def commit(self, link: Any) -> None:
+        """Make what was written last."""
+        await link.execute("COMMIT")
+
+    async def roll_back(self, link: Any) -> None:
+        """Forget what was written."""
+        await link.execute("ROLLBACK")
+
+    @abstractmethod
+    def make_place(self) -> None:
+        """Make what must be there before one can connect.
+
+        Raises
+        ------
+        OSError
+            Raised if it cannot be made.
+        """
+
+    @abstractmethod
+    async def make_schema(self, connection: AsyncConnection) -> None:
+        """Keep all others from migrating until the transaction ends, and make what holds the tables."""
+
+    @abstractmethod
+    def is_missing(self, error: BaseException) -> bool:
+        """Whether an error says that there is no database as yet."""
+
+    @abstractmethod
+    def is_refusal(self, error: BaseException) -> bool:
+        """Whether an error is the database's, or its disk's, and not a mistake in a statement."""
+
+
+class _StateFile(SqliteDriver, StateDriver):
+    """A file of SQLite."""
+
+    def _target(self) -> tuple[sa.URL, dict[str, Any]]:
+        # Where it may not be written to, SQLite by itself opens it to read.
+        url = sa.URL.create("sqlite+aiosqlite", database=self._uri(), query={"mode": "rw", "uri": "true"})
+        return url, {"timeout": _BUSY_SECONDS}
+
+    async def open(self, link: Any, *, writing: bool) -> None:
+        # One that first reads and then writes would fail where another has written meanwhile.
+        await link.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    def make_place(self) -> None:
+        # Never opened if it is there: closing it would take away the locks that SQLite has on it.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
+
+    async def make_schema(self, connection: AsyncConnection) -> None:
+        """Do nothing: who writes is alone, and an empty file holds tables."""
+
+    def is_missing(self, error: BaseException) -> bool:
+        code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+        return code & 0xFF == sqlite3.SQLITE_CANTOPEN and not os.path.lexists(self.path)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        return getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSALS
+
+
+class _StateSchema(PostgresqlDriver, StateDriver):
+    """A schema in a database of PostgreSQL."""
+
+    def __init__(self, url: sa.URL, schema: str) -> None:
+        super().__init__(url)
+        self._schema = schema
+        self._quoted = postgresql.dialect().identifier_preparer.quote_identifier(schema)  # type: ignore[no-untyped-call]
+
+    def create_engine(self, connections: int) -> AsyncEngine:
+        engine = super().create_engine(connections)
+
+        @sa.event.listens_for(engine.sync_engine, "first_connect", insert=False)
+        def name_the_schema(link: object, _record: object) -> None:
+            # SQLAlchemy asks for it when it connects; here it is chosen by each transaction.
+            engine.dialect.default_schema_name = self._schema
+
+        return engine
+
+    async def open(self, link: Any, *, writing: bool) -> None:
+        # In one message. Nothing outlasts the transaction, so that poolers which share connections are no trouble.
+        await link.execute(
+            f"BEGIN ISOLATION LEVEL {'READ COMMITTED, READ WRITE' if writing else 'REPEATABLE READ, READ ONLY'}; "
+            f"SET LOCAL search_path = {self._quoted}; SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'; "
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+        )
+
+    def make_place(self) -> None:
+        """Do nothing: the database is its administrator's to make."""
+
+    async def make_schema(self, connection: AsyncConnection) -> None:
+        await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": self._schema})
+        # CREATE SCHEMA IF NOT EXISTS needs the right to create one also where there is one.
+        found = sa.text("SELECT to_regnamespace(quote_ident(:name)) IS NOT NULL")
+        if not (await connection.execute(found, {"name": self._schema})).scalar_one():
+            await connection.exec_driver_sql(f"CREATE SCHEMA {self._quoted}")
+
+    def is_missing(self, error: BaseException) -> bool:
+        return False
+
+    def is_refusal(self, error: BaseException) -> bool:
+        original = getattr(error, "orig", error)
+        return isinstance(original, OSError) or str(getattr(original, "sqlstate", "")).startswith(_POSTGRESQL_REFUSALS)
+
+
+def state_driver_of(place: StatePlace) -> StateDriver:
+    """Choose the driver of a place."""
+    url = sa.make_url(place.url)
+    return _StateFile(url) if place.schema is None else _StateSchema(url, place.schema)

@@ -1,0 +1,1 @@
+"""How the tables of the own state came to be what they are; Alembic runs it."""
