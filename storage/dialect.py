@@ -106,6 +106,10 @@ class Dialect(ABC):
         """What of a text stands in front of a mark; all of it if the mark is not in it."""
 
     @abstractmethod
+    def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        """Compare and order a text by its bytes, whatever the database's language."""
+
+    @abstractmethod
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         """Columns that hold a timespan in a table."""
 
@@ -173,6 +177,9 @@ class SqliteDialect(Dialect):
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.substr(text, 1, sa.func.instr(text + mark, mark) - 1, type_=sa.Text())
 
+    def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return text
+
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(f"{name}_begin", sa.BigInteger), sa.Column(f"{name}_end", sa.BigInteger)]
 
@@ -223,6 +230,9 @@ class PostgresqlDialect(Dialect):
 
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.split_part(text, mark, 1, type_=sa.Text())
+
+    def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+        return text.collate("C")
 
     def timespan_columns(self, name: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, postgresql.INT8RANGE)]

@@ -98,8 +98,13 @@ class Repository:
         return True
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Snapshot]:
+    async def snapshot(self, seconds: float | None = None) -> AsyncIterator[Snapshot]:
         """Read one state of the registry.
+
+        Parameters
+        ----------
+        seconds
+            How long it may last, for what no request waits for; None: as long as one of a request.
 
         Raises
         ------
@@ -111,7 +116,7 @@ class Repository:
         ConnectionFailedError
             Raised if the database does not answer.
         """
-        async with open_snapshot(self, self._connections, self._snapshot_seconds) as snapshot:
+        async with open_snapshot(self, self._connections, seconds or self._snapshot_seconds) as snapshot:
             yield snapshot
 
     async def ready(self) -> None:

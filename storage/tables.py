@@ -141,6 +141,11 @@ class Tables:
             sa.Column("datastore_name", sa.Text),
             sa.Column("dataset_id", UuidText),
         )
+        self.trash = self._table(
+            "dataset_location_trash",
+            sa.Column("datastore_name", sa.Text),
+            sa.Column("dataset_id", UuidText),
+        )
 
     @property
     def required(self) -> frozenset[str]:

@@ -53,6 +53,11 @@ class Where:
         if text is not None:
             syntax_of(text)
 
+    @property
+    def parts(self) -> tuple[str | None, dict[str, Any], Any]:
+        """What it was made of, as JSON can hold it."""
+        return self._text, dict(self._bind), self._given
+
     def condition(
         self,
         repository: Repository,

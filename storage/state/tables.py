@@ -14,7 +14,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from butlerql.storage.dialect import UuidText
 
-__all__ = ["CHECKSUM", "CHUNK", "FINDING", "JOB", "METADATA", "NOW", "REGISTRY", "REVISIONS"]
+__all__ = ["CHECKSUM", "CHUNK", "COVERAGE", "FINDING", "JOB", "METADATA", "NOW", "REGISTRY", "REVISIONS"]
 
 REVISIONS = ("0001",)
 """All that there have been, the one that this program needs last."""
@@ -81,14 +81,23 @@ FINDING = sa.Table(
     sa.Index("finding_by_kind", "job_id", "kind", "id"),
 )
 
+COVERAGE = sa.Table(
+    "coverage",
+    METADATA,
+    sa.Column("job_id", _NUMBER, sa.ForeignKey("job.id", name="coverage_of_job"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+"""How many there were of what a validation looked at, and of what it did not, by the reason."""
+
 CHECKSUM = sa.Table(
     "checksum",
     METADATA,
     sa.Column("datastore", sa.Text, primary_key=True),
     sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),  # whose content it is: others' may be another
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("mtime_ns", sa.BigInteger),
-    sa.Column("etag", sa.Text),
+    sa.Column("identity", sa.Text, nullable=False),
     sa.Column("algorithm", sa.Text, nullable=False),
     sa.Column("checksum", sa.Text, nullable=False),
     sa.Column("verified_at", sa.BigInteger, nullable=False),

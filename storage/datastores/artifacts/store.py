@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum, auto
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from butlerql.storage.errors import UnreadableArtifactError
 
-__all__ = ["BLOCK", "ArtifactStore", "Entry", "Kind", "path_bytes", "path_text", "unreadable"]
+__all__ = ["BLOCK", "ArtifactStore", "Entry", "Identity", "Kind", "path_bytes", "path_text", "unreadable"]
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -40,6 +40,9 @@ class Kind(StrEnum):
     """Something or nothing: it could not be looked at."""
 
 
+Identity = tuple[int | str, ...]
+
+
 class Entry(NamedTuple):
     """What a store tells of a path."""
 
@@ -50,7 +53,7 @@ class Entry(NamedTuple):
     size: int | None = None
     """Bytes, of a file."""
 
-    identity: str | None = None
+    identity: Identity | None = None
     """The same as long as it is the same artifact with the same content, to be compared and nothing else. Of a file
     system device, inode, size and time of change, of a link its own and its target's; of an object the ETag and the
     time of change."""
@@ -103,6 +106,12 @@ class ArtifactStore(Protocol):
         UnreadableArtifactError
             Raised if it is no file, or cannot be read.
         """
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to read any part of it; raises as `read` does, also when it is read."""
+
+    def now(self) -> int:
+        """Tell the time by the store's clock, as far as that can be found out, in nanoseconds since 1970 UTC."""
 
 
 def path_bytes(path: str) -> bytes:

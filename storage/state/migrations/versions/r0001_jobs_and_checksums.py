@@ -69,12 +69,18 @@ def upgrade() -> None:
     )
     op.create_index("finding_by_kind", "finding", ["job_id", "kind", "id"])
     op.create_table(
+        "coverage",
+        sa.Column("job_id", _NUMBER, sa.ForeignKey("job.id", name="coverage_of_job"), primary_key=True),
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("count", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
         "checksum",
         sa.Column("datastore", sa.Text, primary_key=True),
         sa.Column("path", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
-        sa.Column("mtime_ns", sa.BigInteger),
-        sa.Column("etag", sa.Text),
+        sa.Column("identity", sa.Text, nullable=False),
         sa.Column("algorithm", sa.Text, nullable=False),
         sa.Column("checksum", sa.Text, nullable=False),
         sa.Column("verified_at", sa.BigInteger, nullable=False),

@@ -1,0 +1,312 @@
+"""Validating a datastore, as a job."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.datastores.artifacts.store import Entry, path_bytes
+from butlerql.storage.datastores.records import RecordSource, record_sources
+from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.datastores.validation import catalogue, results
+from butlerql.storage.datastores.validation.catalogue import Catalogue
+from butlerql.storage.datastores.validation.contents import Contents, Seen, Verified
+from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind, Verdict
+from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, look, recorded_of, still_there
+from butlerql.storage.datastores.validation.own_files import own_files
+from butlerql.storage.datastores.validation.registry_check import DISAGREEMENTS, MOST, disagreements
+from butlerql.storage.datastores.validation.request import Request
+from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.registry.selection import select
+from butlerql.storage.repository import Repository
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.database import State
+from butlerql.storage.state.jobs import Job, JobKind
+from butlerql.storage.state.kinds import Kind, Planned, Step
+
+__all__ = ["Validation"]
+
+_FILES = 20_000
+"""Records of a stretch."""
+
+_BYTES = 64 << 30
+"""Bytes of a stretch, where contents are read."""
+
+_DATASETS = 2_000
+"""Datasets of a stretch, where there is a selection: their artifacts are looked at one by one."""
+
+_PLANNING_SECONDS = 600.0
+"""How long one statement about all records may take."""
+
+_MOST_LISTED = 100_000
+"""Disagreements of a kind that are written down."""
+
+_CAP_SHARE, _CAP_COUNT = 0.1, 20
+"""Where more than this share, and more than so many, are missing, untracked or unreadable, the store is in doubt."""
+
+_UNREACHED = "stretches of which nothing can be said"
+_UNRECORDED = str(FindingKind.CHECKSUM_NOT_RECORDED)
+
+
+@dataclass
+class _Reviewed:
+    """What is written down of a chunk."""
+
+    findings: list[Finding]
+    looked_at: Counter[str]
+    verified: dict[str, Verified]
+    bytes: int = 0
+
+
+class Validation(Kind):
+    """Looks whether a datastore holds what is recorded, nothing else, and as it was put there.
+
+    Parameters
+    ----------
+    repository
+        Whose datastores.
+    state
+        Its own state.
+    workers
+        How many look at once: they share the rate limit.
+    """
+
+    name = JobKind.VALIDATION
+    unit = "artifacts"
+
+    def __init__(self, repository: Repository, state: State, workers: int) -> None:
+        self._repository = repository
+        self._state = state
+        self._workers = workers
+        self._elsewhere: dict[tuple[int, int], Sequence[str]] = {}
+
+    async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
+        """Cut the datastore, or what it has of a selection, into stretches; registry and records are compared last."""
+        request = Request.from_json(job.request)
+        for index, leaf in enumerate(self._leaves(request)):
+            if after is not None and index < after["leaf"]:
+                continue
+            before = after if after is not None and index == after["leaf"] else {}
+            if "kind" not in before:
+                async for work in self._stretches(request, leaf, before):
+                    yield Planned({"leaf": index, **work}, work["count"])
+            if Check.REGISTRY in (request.checks or ()) and request.select is None:
+                done = DISAGREEMENTS.index(FindingKind(before["kind"])) + 1 if "kind" in before else 0
+                for kind in DISAGREEMENTS[done:]:
+                    yield Planned({"leaf": index, "kind": kind, "count": 0}, 0)
+
+    async def prepare(self, job: Job, work: Any) -> Sequence[Stretch]:
+        """Read what should be there."""
+        if "kind" in work:
+            return ()
+        request = Request.from_json(job.request)
+        leaf = self._leaves(request)[work["leaf"]]
+        known: Sequence[str] = ()
+        async with self._repository.snapshot() as snapshot:
+            source = await _source(snapshot, leaf)
+            if source is None:
+                found = Catalogue({}, {})
+            elif request.select is None:
+                found = await catalogue.within(snapshot, source, work["after"], work["until"])
+                known = await self._known(snapshot, source, job, work)
+            else:
+                page = await _datasets(snapshot, request, work["after"])
+                found = await catalogue.of_datasets(snapshot, source, [dataset.uuid for dataset in page.rows])
+        seen: Mapping[str, Seen] = {}
+        if Check.CHECKSUM in (request.checks or ()):
+            seen = await results.seen(self._state, leaf.name, found.texts)
+        listing = None
+        own = found.others.pop(leaf.root_uri, [])
+        if request.select is None:
+            not_artifacts = own_files(self._repository, leaf, self._state.place.url)
+            listing = Listing(work["after"], work["until"], not_artifacts.union(known, (one.path for one in own)))
+        stretch = Stretch(
+            leaf.root_uri,
+            found.singles,
+            own,
+            request.checks or frozenset(),
+            listing,
+            seen,
+            self._contents(job, request),
+        )
+        outside = (
+            replace(stretch, root=root, singles={}, others=others, listing=None)
+            for root, others in found.others.items()
+        )
+        return [stretch, *outside]
+
+    @staticmethod
+    def run(stretches: Sequence[Stretch]) -> list[Looked]:
+        """Look at them."""
+        return [look(stretch) for stretch in stretches]
+
+    async def review(self, job: Job, work: Any, result: Sequence[Looked]) -> _Reviewed:
+        """Drop what has changed in the records meanwhile: it says nothing."""
+        request = Request.from_json(job.request)
+        leaf = self._leaves(request)[work["leaf"]]
+        if "kind" in work:
+            return await self._disagreements(leaf, FindingKind(work["kind"]))
+        reviewed = _Reviewed([], Counter(), {})
+        wrong = [one for looked in result for one in looked.wrong]
+        untracked: list[Entry] = []
+        for looked in result:
+            _count(reviewed, looked, is_own=looked.root == leaf.root_uri)
+            oldest = looked.now - request.grace_seconds * 1_000_000_000
+            old = [entry for entry in looked.untracked if entry.modified is None or entry.modified <= oldest]
+            reviewed.looked_at["younger than the grace period"] += len(looked.untracked) - len(old)
+            if Check.UNTRACKED in (request.checks or ()):
+                untracked += old
+        async with self._repository.snapshot() as snapshot:
+            source = await _source(snapshot, leaf)
+            if source is not None and wrong:
+                now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
+                same = set(starmap(recorded_of, now.singles.items())).union(*now.others.values())
+                wrong = [one for one in wrong if one.recorded in same]
+            if source is not None and untracked:
+                recorded = await catalogue.known(snapshot, source, [entry.path for entry in untracked])
+                untracked = [entry for entry in untracked if entry.path not in recorded]
+        reviewed.findings += [one.finding for one in wrong]
+        for entry in await asyncio.to_thread(still_there, leaf.root_uri, untracked) if untracked else []:
+            uri = leaf.root_uri + quote(path_bytes(entry.path))
+            reviewed.findings.append(Finding(FindingKind.UNTRACKED, uri, entry.size))
+        if request.select is not None and Check.REGISTRY in (request.checks or ()):
+            await self._selected_disagreements(request, leaf, work, reviewed)
+        reviewed.looked_at["datasets"] = work["datasets"]
+        return reviewed
+
+    async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: _Reviewed) -> Step:
+        """Write findings, coverage and checksums down."""
+        leaf = self._leaves(Request.from_json(job.request))[work["leaf"]]
+        looked_at = {name: count for name, count in result.looked_at.items() if count}
+        await results.add(connection, job.id, leaf.name, result.findings, looked_at, result.verified)
+        return Step(work["count"], result.bytes)
+
+    async def finish(self, connection: AsyncConnection, job: Job) -> dict[str, Any]:
+        """Come to a verdict."""
+        found = {one.kind: one.count for one in await results.counts(connection, job.id)}
+        coverage = await results.coverage(connection, job.id)
+        most = max(_CAP_COUNT, math.floor(_CAP_SHARE * coverage.get("artifacts", 0)))
+        doubtful = (FindingKind.MISSING, FindingKind.UNTRACKED, FindingKind.UNREADABLE)
+        if coverage.pop(_UNREACHED, 0) or any(found.get(kind, 0) > most for kind in doubtful):
+            verdict = Verdict.SUSPECT
+        else:
+            verdict = Verdict.INVALID if found.keys() - {FindingKind.CHECKSUM_NOT_RECORDED} else Verdict.VALID
+        return {"verdict": verdict, "coverage": coverage}
+
+    def _leaves(self, request: Request) -> list[FileDatastore]:
+        datastore = self._repository.datastore.find(request.datastore)
+        return [leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)]
+
+    async def _stretches(
+        self, request: Request, leaf: FileDatastore, before: Mapping[str, Any]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Cut a datastore into stretches, those behind one that was planned before."""
+        if request.select is not None:
+            key = before.get("last")
+            while True:
+                async with self._repository.snapshot() as snapshot:
+                    page = await _datasets(snapshot, request, key)
+                if page.rows:
+                    number = len(page.rows)
+                    yield {"after": key, "last": page.keys[-1], "count": number, "datasets": number}
+                    key = page.keys[-1]
+                if not page.has_next:
+                    return
+        begin = before.get("until", "")
+        if begin is None:
+            return
+        bytes_ = _BYTES if Check.CHECKSUM in (request.checks or ()) else 2**62
+        async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
+            source = await _source(snapshot, leaf)
+            ends: Sequence[tuple[str | None, int]] = [(None, 0)]
+            if source is not None:
+                ends = await catalogue.stretches(snapshot, source, begin, _FILES, bytes_)
+            datasets = 0 if source is None or before else await catalogue.datasets(snapshot, source)
+        for end, count in ends:
+            yield {"after": begin, "until": end, "count": count, "datasets": datasets}
+            begin, datasets = end, 0
+
+    async def _known(self, snapshot: Snapshot, source: RecordSource, job: Job, work: Any) -> list[str]:
+        """List what is recorded under another name than the store's, as far as it lies in a stretch."""
+        place = (job.id, work["leaf"])
+        if place not in self._elsewhere:
+            self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
+        paths, end = self._elsewhere[place], work["until"]
+        first = bisect_right(paths, path_bytes(work["after"]), key=path_bytes)
+        last = len(paths) if end is None else bisect_right(paths, path_bytes(end), key=path_bytes)
+        return list(paths[first:last])
+
+    def _contents(self, job: Job, request: Request) -> Contents:
+        age, rate = request.max_age_seconds, request.rate_limit
+        return Contents(
+            request.sample,
+            request.seed,
+            None if age is None else job.created_at - age * 1_000_000,
+            None if rate is None else rate / self._workers,
+        )
+
+    async def _disagreements(self, leaf: FileDatastore, kind: FindingKind) -> _Reviewed:
+        """Find all datasets of which registry and datastore say different things."""
+        reviewed = _Reviewed([], Counter(), {})
+        while True:
+            async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
+                source = await _source(snapshot, leaf)
+                after = reviewed.findings[-1].dataset_id if reviewed.findings else None
+                found = [] if source is None else await disagreements(snapshot, source, kind, after=after)
+            reviewed.findings += found
+            if len(found) < MOST:
+                return reviewed
+            if len(reviewed.findings) >= _MOST_LISTED:
+                reviewed.looked_at[f"more of {kind} may follow"] = 1
+                return reviewed
+
+    async def _selected_disagreements(
+        self, request: Request, leaf: FileDatastore, work: Any, reviewed: _Reviewed
+    ) -> None:
+        async with self._repository.snapshot() as snapshot:
+            source = await _source(snapshot, leaf)
+            if source is not None:
+                page = await _datasets(snapshot, request, work["after"])
+                uuids = [dataset.uuid for dataset in page.rows]
+                for kind in DISAGREEMENTS:
+                    reviewed.findings += await disagreements(snapshot, source, kind, among=uuids)
+
+
+async def _source(snapshot: Snapshot, leaf: FileDatastore) -> RecordSource | None:
+    """Find where the records of a datastore are; None if there never were any."""
+    return next((source for source in await record_sources(snapshot) if source.datastore is leaf), None)
+
+
+async def _datasets(snapshot: Snapshot, request: Request, after: Sequence[Any] | None) -> Page[Dataset]:
+    assert request.select is not None
+    sets = await select(snapshot, request.select)
+    key = None if after is None else tuple(after)
+    [page] = await sets.pages(snapshot, PageRequest(_DATASETS, after=key))
+    return page
+
+
+def _count(reviewed: _Reviewed, looked: Looked, *, is_own: bool) -> None:
+    """Add what was looked at."""
+    counted = reviewed.looked_at
+    counted.update(looked.skipped)
+    if looked.failure is not None:
+        counted[looked.failure] += looked.expected
+        counted[_UNREACHED] += is_own
+    counted["artifacts"] += looked.artifacts
+    counted["bytes"] += looked.bytes
+    counted["contents"] += looked.contents
+    counted["bytesRead"] += looked.bytes_read
+    counted[_UNRECORDED] += looked.unrecorded
+    counted[f"{_UNRECORDED} bytes"] += looked.unrecorded_bytes
+    reviewed.bytes += looked.bytes_read or looked.bytes
+    reviewed.verified |= {one.text: one for one in looked.verified}
