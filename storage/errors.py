@@ -18,7 +18,8 @@
     │   ├── UnknownComponentError        UNKNOWN_COMPONENT
     │   ├── UnknownCollectionError       UNKNOWN_COLLECTION
     │   ├── UnknownDimensionError        UNKNOWN_DIMENSION
-    │   └── UnknownDatastoreError        UNKNOWN_DATASTORE
+    │   ├── UnknownDatastoreError        UNKNOWN_DATASTORE
+    │   └── UnknownJobError              UNKNOWN_JOB
     ├── InvalidInputError            what was asked makes no sense
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
@@ -65,6 +66,7 @@ __all__ = [
     "UnknownDatasetTypeError",
     "UnknownDatastoreError",
     "UnknownDimensionError",
+    "UnknownJobError",
     "UnknownNameError",
     "UnreadableArtifactError",
     "UnsupportedJoinError",
@@ -166,6 +168,12 @@ class UnknownDatastoreError(UnknownNameError):
     """No datastore of this name in the repository."""
 
     code = "UNKNOWN_DATASTORE"
+
+
+class UnknownJobError(UnknownNameError):
+    """No job with this id."""
+
+    code = "UNKNOWN_JOB"
 
 
 class InvalidInputError(ButlerQLError):

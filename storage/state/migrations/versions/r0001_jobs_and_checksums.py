@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.BigInteger),
         sa.Column("planned", sa.Boolean, nullable=False),
         sa.Column("done", sa.BigInteger, nullable=False),
-        sa.Column("total", sa.BigInteger),
+        sa.Column("total", sa.BigInteger, nullable=False),
         sa.Column("unit", sa.Text, nullable=False),
         sa.Column("bytes_done", sa.BigInteger, nullable=False),
         sa.Column("active_micros", sa.BigInteger, nullable=False),

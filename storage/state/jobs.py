@@ -1,0 +1,272 @@
+"""Jobs: what is asked to be done, how far it is, and what came out. Who does them is in `coordinator`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.errors import UnknownJobError
+from butlerql.storage.state.database import State
+from butlerql.storage.state.tables import JOB, NOW
+
+__all__ = [
+    "ENDED",
+    "Job",
+    "JobKind",
+    "JobState",
+    "Progress",
+    "cancel_job",
+    "find_job",
+    "find_jobs",
+    "insert_job",
+    "job_of",
+]
+
+
+class JobKind(StrEnum):
+    """What a job does."""
+
+    VALIDATION = "VALIDATION"
+    PLANNING = "PLANNING"
+    DELETION = "DELETION"
+    TAGGING = "TAGGING"
+    INGEST = "INGEST"
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    """Until a moment that it was told."""
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    INTERRUPTED = "INTERRUPTED"
+    """Whoever ran it stopped, or died; another goes on with it."""
+
+
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, in its own units."""
+
+    done: int
+    total: int | None
+    """None until it is known."""
+    unit: str
+    message: str | None
+    bytes_done: int
+    seconds: float
+    """How long it has run, pauses left out."""
+
+    @property
+    def fraction(self) -> float | None:
+        """The share that is done, 0 to 1."""
+        return self.done / self.total if self.total else None
+
+    @property
+    def rate_per_second(self) -> float | None:
+        """Units a second, on average."""
+        return self.done / self.seconds if self.seconds > 0 else None
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """How long the rest takes at that rate."""
+        if self.total is None or not self.done:
+            return None
+        return (self.total - self.done) * self.seconds / self.done
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it was when it was looked at. Moments are microseconds since 1970."""
+
+    id: int
+    kind: JobKind
+    state: JobState
+    request: Any
+    created_by: str
+    created_at: int
+    started_at: int | None
+    ended_at: int | None
+    wait_until: int | None
+    cancelled_by: str | None
+    """Who asked to stop it; what runs is finished first."""
+    progress: Progress
+    result: Any
+    error: str | None
+
+
+# The dead cannot say that they are.
+_STATE = sa.case(
+    (sa.and_(JOB.c.state == JobState.RUNNING, JOB.c.lease_until <= NOW), JobState.INTERRUPTED), else_=JOB.c.state
+)
+_SELECT = sa.select(*(column for column in JOB.c if column is not JOB.c.state), _STATE.label("state"))
+
+
+async def insert_job(
+    connection: AsyncConnection,
+    kind: JobKind,
+    request: Any,
+    *,
+    unit: str,
+    user: str,
+    idempotency_key: str | None = None,
+) -> Job:
+    """Ask for a job, in a transaction of the state that writes; a coordinator takes it up.
+
+    Parameters
+    ----------
+    kind
+        Which.
+    request
+        What is to be done, as JSON that its kind understands.
+    unit
+        What its progress counts.
+    user
+        Who asks.
+    idempotency_key
+        If this user has asked for a job of this kind with the same key before, that one is meant.
+    """
+    # Both databases say it in the same way, and SQLAlchemy twice.
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    new = (
+        insert(JOB)
+        .values(
+            kind=kind,
+            state=JobState.QUEUED,
+            request=orjson.dumps(request).decode(),
+            created_by=user,
+            idempotency_key=idempotency_key,
+            created_at=NOW,
+            planned=False,
+            done=0,
+            total=0,
+            unit=unit,
+            bytes_done=0,
+            active_micros=0,
+        )
+        .on_conflict_do_nothing()
+        .returning(JOB.c.id)
+    )
+    number = await connection.scalar(new)
+    if number is None:
+        before = sa.select(JOB.c.id).where(
+            JOB.c.created_by == user, JOB.c.kind == kind, JOB.c.idempotency_key == idempotency_key
+        )
+        number = (await connection.execute(before)).scalar_one()
+    return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
+
+
+async def find_job(state: State, number: int) -> Job | None:
+    """Look at a job; None if there is none with this number."""
+
+    async def find(connection: AsyncConnection) -> Job | None:
+        row = (await connection.execute(_SELECT.where(JOB.c.id == number))).one_or_none()
+        return None if row is None else job_of(row)
+
+    return await state.read(find, absent=None)
+
+
+async def find_jobs(
+    state: State,
+    *,
+    kinds: Sequence[JobKind] | None = None,
+    states: Sequence[JobState] | None = None,
+    limit: int,
+    before: int | None = None,
+    after: int | None = None,
+) -> list[Job]:
+    """Look at jobs, the newest first.
+
+    Parameters
+    ----------
+    kinds, states
+        Which; None is all.
+    limit
+        How many at most.
+    before
+        Only those with a smaller number, that is earlier ones.
+    after
+        Only those with a larger number; the smallest of these.
+    """
+    statement = _SELECT.limit(limit).order_by(JOB.c.id if after is not None else JOB.c.id.desc())
+    if kinds is not None:
+        statement = statement.where(JOB.c.kind.in_(kinds))
+    if states is not None:
+        statement = statement.where(_STATE.in_(states))
+    if before is not None:
+        statement = statement.where(JOB.c.id < before)
+    if after is not None:
+        statement = statement.where(JOB.c.id > after)
+
+    async def find(connection: AsyncConnection) -> list[Job]:
+        return sorted(map(job_of, await connection.execute(statement)), key=lambda job: -job.id)
+
+    return await state.read(find, absent=[])
+
+
+async def cancel_job(state: State, number: int, user: str) -> Job:
+    """Stop a job: at once if nobody runs it, else after the chunks that run. One that has ended stays as it is.
+
+    Raises
+    ------
+    UnknownJobError
+        Raised if there is no such job.
+    """
+
+    async def cancel(connection: AsyncConnection) -> Job:
+        row = (await connection.execute(_SELECT.where(JOB.c.id == number).with_for_update())).one_or_none()
+        if row is None:
+            raise UnknownJobError(f"There is no job {number}.")
+        job = job_of(row)
+        if job.state in ENDED:
+            return job
+        change = (
+            sa.update(JOB).where(JOB.c.id == number).values(cancelled_by=sa.func.coalesce(JOB.c.cancelled_by, user))
+        )
+        if job.state is not JobState.RUNNING:
+            change = change.values(state=JobState.CANCELLED, ended_at=NOW, holder=None, lease_until=None)
+        await connection.execute(change)
+        return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
+
+    if await find_job(state, number) is None:  # Which makes no state.
+        raise UnknownJobError(f"There is no job {number}.")
+    return await state.write(cancel)
+
+
+def job_of(row: sa.Row[*tuple[Any, ...]]) -> Job:
+    """Make a job of a row of its table."""
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        request=orjson.loads(row.request),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        wait_until=row.wait_until,
+        cancelled_by=row.cancelled_by,
+        progress=Progress(
+            done=row.done,
+            total=row.total if row.planned or row.state == JobState.WAITING else None,
+            unit=row.unit,
+            message=row.message,
+            bytes_done=row.bytes_done,
+            seconds=row.active_micros / 1e6,
+        ),
+        result=None if row.result is None else orjson.loads(row.result),
+        error=row.error,
+    )

@@ -1,0 +1,123 @@
+"""Jobs that are killed at every point there is, and gone on with; in a process of its own, because it forks.
+
+For n = 1, 2, ... a child asks for a job and runs it, and kills itself before the n-th of: a statement, a commit, what
+follows a commit, a chunk's work, its result. Then another child goes on with the job. The first n at which nothing is
+left to be killed is the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import sqlalchemy as sa
+
+from butlerql.storage.state import migrating  # noqa: F401 - so that it is there before the forks
+from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.database import State
+from butlerql.storage.state.jobs import find_job
+from butlerql.storage.state.place import StatePlace
+from butlerql.storage.state.tables import JOB
+from tests.support.squares import Squares, ask, squares_of
+
+NUMBERS = [2, 3, 5]
+REQUEST: dict[str, Any] = {"stages": 2}
+
+
+class Killer:
+    """Counts the points, and kills this process at one of them."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def point(self, *_: Any) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self, state: State) -> None:
+        sa.event.listen(state._engine.sync_engine, "before_cursor_execute", self.point)
+        commit = state._driver.commit
+
+        async def watched(link: Any) -> None:
+            self.point()
+            await commit(link)
+            self.point()
+
+        state._driver.commit = watched  # type: ignore[method-assign]
+        run = Squares.run
+
+        def watched_run(argument: Any) -> Any:
+            self.point()
+            result = run(argument)
+            self.point()
+            return result
+
+        Squares.run = staticmethod(watched_run)  # type: ignore[method-assign]
+
+
+async def run_jobs(state: State) -> None:
+    coordinator = Coordinator(state, [Squares()], lambda: ThreadPoolExecutor(2), width=2)
+    while await coordinator.run_next():
+        pass
+    await coordinator.close()
+
+
+async def first(place: StatePlace, at: int) -> None:
+    state = State(place, "killed")
+    Killer(at).watch(state)
+    await ask(state, NUMBERS, key=str(at), **REQUEST)
+    await run_jobs(state)
+    await state.close()
+
+
+async def second(place: StatePlace, at: int) -> None:
+    state = State(place, "killed")
+    if await state.revision() is not None:
+        # So much for waiting until the lease of the dead is over.
+        await state.write(lambda connection: connection.execute(sa.update(JOB).values(lease_until=0)))
+    job = await ask(state, NUMBERS, key=str(at), **REQUEST)
+    before = job.state
+    await run_jobs(state)
+    found = await find_job(state, job.id)
+    assert found is not None
+    progress = [found.progress.done, found.progress.total, found.progress.bytes_done]
+    print(json.dumps([before, found.state, found.result, progress, await squares_of(state, job)]), flush=True)
+    await state.close()
+
+
+def in_child(work: Coroutine[Any, Any, None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(work)
+        except BaseException as error:  # noqa: BLE001 - a child that failed must not go on as its parent
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    work.close()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(url: str, schema: str) -> int:
+    place = StatePlace(url, schema or None, "registry")
+    at = 0
+    while True:
+        at += 1
+        ended = in_child(first(place, at))
+        if ended not in {0, -signal.SIGKILL}:
+            return 1
+        if in_child(second(place, at)) != 0:
+            return 1
+        if ended == 0:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
