@@ -23,7 +23,8 @@ class Limits(NamedTuple):
 class RequestContext:
     """The repository, its limits, and one snapshot that begins when it is first needed.
 
-    Use it as an asynchronous context manager: its end is the snapshot's.
+    Use it as an asynchronous context manager: its end is the snapshot's. While somebody waits for files, no snapshot is
+    kept open beyond what is read through it; what is read after that is read of a later state.
 
     Attributes
     ----------
@@ -37,15 +38,14 @@ class RequestContext:
         self.unrelated: set[str] = set()
         self._stack = AsyncExitStack()
         self._opening: asyncio.Task[Snapshot] | None = None
+        self._readers = 0
+        self._waiting = 0
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
-        await self._stack.aclose()
+        await self._let_go()
 
     @property
     def snapshot(self) -> Snapshot:
@@ -54,7 +54,7 @@ class RequestContext:
         return self._opening.result()
 
     @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
+    async def savepoint(self) -> AsyncIterator[Snapshot]:
         """Let one loader read, alone.
 
         Raises
@@ -62,11 +62,37 @@ class RequestContext:
         RepositoryError
             Raised if the snapshot cannot begin; whoever needs it in this request is told the same.
         """
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._stack.enter_async_context(self.repository.snapshot()))
-            # If all who wait for it are cancelled, nobody asks why it failed.
-            self._opening.add_done_callback(lambda opening: opening.cancelled() or opening.exception())
-        # Shielded: one who is cancelled does not take it from the others.
-        snapshot = await asyncio.shield(self._opening)
-        async with snapshot.savepoint():
+        self._readers += 1
+        try:
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._stack.enter_async_context(self.repository.snapshot()))
+                # If all who wait for it are cancelled, nobody asks why it failed.
+                self._opening.add_done_callback(lambda opening: opening.cancelled() or opening.exception())
+            # Shielded: one who is cancelled does not take it from the others.
+            snapshot = await asyncio.shield(self._opening)
+            async with snapshot.savepoint():
+                yield snapshot
+        finally:
+            self._readers -= 1
+            if self._waiting and not self._readers:
+                await self._let_go()
+
+    @asynccontextmanager
+    async def outside(self) -> AsyncIterator[None]:
+        """Let somebody wait for files: an open snapshot would keep writers waiting, too."""
+        self._waiting += 1
+        try:
+            if not self._readers:
+                await self._let_go()
             yield
+        finally:
+            self._waiting -= 1
+
+    async def _let_go(self) -> None:
+        """End the snapshot, if there is one."""
+        opening, self._opening = self._opening, None
+        stack, self._stack = self._stack, AsyncExitStack()
+        if opening is not None and not opening.done():
+            opening.cancel()
+            await asyncio.wait([opening])
+        await stack.aclose()

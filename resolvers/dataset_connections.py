@@ -28,12 +28,12 @@ from butlerql.storage.registry.selection import (
 )
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["loaders"]
+__all__ = ["loaders", "selection_of"]
 
 loaders = Loaders()
 
 
-def _selection(given: Mapping[str, Any]) -> DatasetSelection:
+def selection_of(given: Mapping[str, Any]) -> DatasetSelection:
     """Make a selection of raw input; what is null is not asked for."""
     plain = {name: value for name, value in given.items() if value is not None and name not in WHERE}
     return DatasetSelection(**plain, where=where_of(given))
@@ -49,7 +49,7 @@ async def _connections(
 @loaders.field("Query.datasets")
 async def _datasets(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
     page = paging_of(context, "datasets", arguments)
-    sets = await select(context.snapshot, _selection(arguments["select"]))
+    sets = await select(context.snapshot, selection_of(arguments["select"]))
     return await _connections(context, sets, page, arguments.get("order_by")) * len(parents)
 
 
@@ -121,7 +121,7 @@ async def _datasets_of_datastores(
     found: list[Connection] = []
     # A repository has few datastores: one selection each.
     for datastore in parents:
-        within = await select(context.snapshot, _selection(given), within=datastore)
+        within = await select(context.snapshot, selection_of(given), within=datastore)
         found += await _connections(context, within, page)
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
-from butlerql.storage.datastores.records import Artifact, artifacts, filenames, stored
+from butlerql.storage.datastores.records import Artifact, artifacts, filenames
 from butlerql.storage.registry import collections as collection_rows
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.certifications import Certification, certifications_of
@@ -110,14 +110,6 @@ async def _artifacts(
 @loaders.field("Dataset.filename")
 async def _filenames(context: RequestContext, parents: Sequence[Dataset]) -> list[str | None]:
     return await filenames(context.snapshot, parents)
-
-
-@loaders.field("Dataset.isStored")
-async def _is_stored(
-    context: RequestContext, parents: Sequence[Dataset], *, datastore: str | None = None, check: str
-) -> list[bool]:
-    assert check == "RECORDED"
-    return await stored(context.snapshot, parents, _datastore(context, datastore))
 
 
 def _datastore(context: RequestContext, name: str | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import strawberry
 
 from butlerql.schema.enums import DescribedEnum
+from butlerql.schema.fields import loaded
 from butlerql.schema.references import Datastore
 from butlerql.schema.scalars import BigInt
 
@@ -16,6 +17,7 @@ class ExistenceCheck(DescribedEnum):
     """How it is found out whether something exists."""
 
     RECORDED = "RECORDED", "By the datastore's records."
+    ARTIFACT = "ARTIFACT", "Looks at the store itself."
 
 
 @strawberry.type
@@ -32,3 +34,10 @@ class Artifact:
     storage_class: str = strawberry.field(description="Name of the storage class that it was written as.")
     size: BigInt | None = strawberry.field(description="Bytes by the records; null if not recorded.")
     checksum: str | None = strawberry.field(description="Checksum by the records; null if not recorded.")
+
+    @loaded
+    def exists(self) -> bool | None:
+        """Whether it is there: looks at the store itself. Null, with an error, where it cannot be told.
+
+        Of the member of a zip file, whether the zip file is there.
+        """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.artifacts import ExistenceCheck
 from butlerql.schema.connections import After, Before, First, Last
+from butlerql.schema.existence import Existence
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
 from butlerql.schema.references import DatasetConnection
@@ -30,6 +32,18 @@ class Datastore:
     parent: ChainedDatastore | None = strawberry.field(
         description="The chain that it is a member of; null if it is in none."
     )
+
+    @loaded
+    def existence(self, select: DatasetSelection, check: ExistenceCheck = ExistenceCheck.RECORDED) -> Existence | None:
+        """Do they exist here? By records, and with `check: ARTIFACT` by looking. Null, with an error, if that fails.
+
+        Parameters
+        ----------
+        select
+            Which datasets.
+        check
+            How to find out.
+        """
 
     @loaded
     def datasets(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from butlerql.storage.catalog import read_catalog
 from butlerql.storage.config import RepositoryConfig
 from butlerql.storage.connections import Connections
+from butlerql.storage.datastores.artifacts.stores import ArtifactStores
 from butlerql.storage.datastores.tree import Datastore, build_datastores
 from butlerql.storage.dialect import Dialect, dialect_of
 from butlerql.storage.drivers import driver_of
@@ -59,6 +60,7 @@ class Repository:
         self.root = config.root
         self.storage_classes = StorageClasses.load(config)
         self.datastore: Datastore = build_datastores(config)
+        self.stores = ArtifactStores()
         self.dialect: Dialect = dialect_of(config.registry_url)
         self._connections = Connections(driver_of(config.registry_url), config.name)
         self.engine = self._connections.engine
@@ -133,6 +135,7 @@ class Repository:
     async def close(self) -> None:
         """Give up all connections; waits for the snapshots that are open."""
         await self.state.close()
+        self.stores.close()
         await self._connections.close()
 
     async def _read_attributes(self) -> None:

@@ -72,6 +72,10 @@ class RecordSource(NamedTuple):
     own: sa.ColumnElement[bool]
     """Condition that a row is of this datastore, where several share the table; see `_shared_out`."""
 
+    def holds(self, uuid: sa.ColumnElement[str]) -> sa.Exists:
+        """Condition that there is a record of a dataset."""
+        return sa.exists().where(self.table.c.dataset_id == uuid, self.own)
+
 
 def record_tables(datastore: Datastore) -> list[str]:
     """Return the tables that hold the records of a datastore and of all below it, each once, in order."""

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
-from butlerql.storage.datastores.records import recorded_tables
-from butlerql.storage.datastores.tree import Datastore, FileDatastore
+from butlerql.storage.datastores.records import record_sources
+from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.ranges import Filter
@@ -54,25 +54,11 @@ def uuid_filter(snapshot: Snapshot, uuids: Sequence[str]) -> Filter:
 
 async def datastore_filter(snapshot: Snapshot, datastore: Datastore, *, absent: bool) -> Filter:
     """Only datasets that a datastore has records of, or only others."""
-    tables = snapshot.repository.tables
-    known = await recorded_tables(snapshot, datastore)
-    everywhere = [
-        leaf.records_table for leaf in snapshot.repository.datastore.leaves if isinstance(leaf, FileDatastore)
-    ]
-    leaves = [leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore) and leaf.records_table in known]
-
-    def recorded(table: sa.FromClause, leaf: FileDatastore) -> sa.ColumnElement[bool]:
-        records = tables.records(leaf.records_table).alias()
-        found = sa.select(records.c.dataset_id).where(records.c.dataset_id == table.c.dataset_id)
-        if everywhere.count(leaf.records_table) > 1:
-            # Datastores that share a table are told apart by the locations alone.
-            location = tables.location.alias()
-            found = found.join(location, location.c.dataset_id == records.c.dataset_id)
-            found = found.where(location.c.datastore_name == leaf.name)
-        return found.correlate(table).exists()
+    leaves = set(datastore.leaves)
+    sources = [source for source in await record_sources(snapshot) if source.datastore in leaves]
 
     def condition(table: sa.FromClause) -> sa.ColumnElement[bool]:
-        found = sa.or_(sa.false(), *(recorded(table, leaf) for leaf in leaves))
+        found = sa.or_(sa.false(), *(source.holds(table.c.dataset_id).correlate(table) for source in sources))
         return ~found if absent else found
 
     return condition

@@ -1,0 +1,264 @@
+"""Whether datasets exist in a datastore: by its records, or by looking at its files.
+
+A dataset is there if all its files are, and a component of it if it is, as in the Butler.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from enum import IntEnum, auto
+from itertools import chain, islice
+from typing import NamedTuple, TypeAlias
+
+import sqlalchemy as sa
+
+from butlerql.storage.datastores.artifacts.store import Entry, Kind, unreadable
+from butlerql.storage.datastores.artifacts.stores import ArtifactStores
+from butlerql.storage.datastores.records import Artifact, artifacts, record_sources
+from butlerql.storage.datastores.tree import ChainedDatastore, Datastore, FileDatastore
+from butlerql.storage.errors import UnreadableArtifactError
+from butlerql.storage.registry.chosen_rows import ambiguous, chosen_rows, settled_groups
+from butlerql.storage.registry.dataset_types import by_keys
+from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.pages import Key, PageRequest
+from butlerql.storage.registry.ranges import Source, Wanted
+from butlerql.storage.registry.selection import DatasetSelection, DatasetSets, select
+from butlerql.storage.registry.selection_filters import datastore_filter, uuid_filter
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["Existence", "Tally", "are_there", "are_whole", "files_of", "looked_for", "recorded"]
+
+_CHUNK = 20_000
+"""Datasets whose records are read in one snapshot, and whose files are then looked at."""
+
+
+class Tally(NamedTuple):
+    """How many datasets are in a datastore, how many are not, and of how many that cannot be told."""
+
+    datastore: Datastore
+    present: int
+    absent: int
+    unreadable: int
+
+
+class Existence(NamedTuple):
+    """Whether the datasets of a selection are in a datastore."""
+
+    whole: Tally
+    children: Sequence[Tally]
+    """Of each member of a chain."""
+
+    missing: DatasetSets
+    """Those that are absent."""
+
+
+class _State(IntEnum):
+    """Of a dataset in a datastore; in several it is the least."""
+
+    PRESENT = auto()
+    UNREADABLE = auto()
+    ABSENT = auto()
+
+
+Reading: TypeAlias = Callable[[], AbstractAsyncContextManager[Snapshot]]
+"""Begins a snapshot, which is used within the block alone."""
+
+
+async def recorded(snapshot: Snapshot, selection: DatasetSelection, datastore: Datastore) -> Existence:
+    """Tell by the records whether datasets are in a datastore: one statement, in which the database counts.
+
+    Raises
+    ------
+    AmbiguousCalibrationError
+        Raised if several certifications of one data ID are found first.
+    ButlerQLError
+        Raised if the selection cannot be made; see `select`.
+    """
+    sets = await select(snapshot, selection)
+    asked = _asked(datastore)
+    groups = await settled_groups(snapshot, sets.parts, sets.wanted, sets.filters)
+    if not groups:
+        return _existence([Tally(one, 0, 0, 0) for one in asked], sets)
+    rows = sa.union_all(*(chosen_rows(group, sets.wanted, _nothing_else) for group in groups)).subquery()
+    sources = await record_sources(snapshot)
+    held = {source.datastore: source.holds(rows.c.uuid).correlate(rows) for source in sources}
+    columns = [condition.label(f"in_{index}") for index, condition in enumerate(held.values())]
+    # Each is asked for once, however often it counts.
+    flags = sa.select(rows.c.place, rows.c.several, *columns).cte("flags").prefix_with("MATERIALIZED")
+    of_leaf = dict(zip(held, list(flags.c)[2:], strict=True))
+    present = [
+        sa.func.count(sa.case((sa.or_(sa.false(), *(of_leaf[leaf] for leaf in one.leaves if leaf in of_leaf)), 1)))
+        for one in asked
+    ]
+    unclear = sa.func.min(sa.case((flags.c.several > 1, flags.c.place)))
+    statement = sa.select(unclear, sa.func.count(), *present).select_from(flags)
+    [(place, selected, *counts)] = await snapshot.rows(statement)
+    if place is not None:
+        raise ambiguous(next(part.dataset_type for part in sets.parts if part.place == place))
+    tallies = [Tally(one, count, selected - count, 0) for one, count in zip(asked, counts, strict=True)]
+    if sets.wanted is not Wanted.FIRST:
+        absent = await datastore_filter(snapshot, datastore, absent=True)
+        return _existence(tallies, replace(sets, filters=[*sets.filters, absent]))
+    # Which are the first is known: a condition more would let others be the first.
+    here = [held[leaf] for leaf in datastore.leaves if leaf in held]
+    uuids = sa.select(rows.c.uuid).where(~sa.or_(sa.false(), *here))
+    return _existence(
+        tallies, replace(sets, wanted=Wanted.DATASETS, filters=[lambda table: table.c.dataset_id.in_(uuids)])
+    )
+
+
+async def looked_for(
+    reading: Reading, stores: ArtifactStores, selection: DatasetSelection, datastore: Datastore
+) -> Existence:
+    """Tell whether datasets are in a datastore by looking at their files, while no snapshot is open.
+
+    Parameters
+    ----------
+    reading
+        Begins a snapshot; used once for each so many datasets.
+    stores
+        Where the files are.
+    selection
+        Which datasets.
+    datastore
+        Where to look.
+
+    Raises
+    ------
+    UnavailableDatastoreError
+        Raised if there is no way to a datastore from here.
+    ButlerQLError
+        Raised if the selection cannot be made; see `select`.
+    """
+    asked = _asked(datastore)
+    counts = [Counter[_State]() for _ in asked]
+    missing: list[str] = []
+    sets: DatasetSets | None = None
+    after: Key | None = None
+    while True:
+        async with reading() as snapshot:
+            sets = await select(snapshot, selection) if sets is None else sets
+            [page] = await sets.pages(snapshot, PageRequest(_CHUNK, after=after))
+            files = await files_of(snapshot, page.rows, datastore)
+        states = await _states(stores, files)
+        for one, count in zip(asked, counts, strict=True):
+            found = _in(one, states)
+            count.update(found)
+            if one is datastore:
+                missing += [
+                    dataset.uuid for dataset, state in zip(page.rows, found, strict=True) if state is _State.ABSENT
+                ]
+        if not page.has_next:
+            break
+        after = page.keys[-1]
+    tallies = [
+        Tally(one, *(count[state] for state in (_State.PRESENT, _State.ABSENT, _State.UNREADABLE)))
+        for one, count in zip(asked, counts, strict=True)
+    ]
+    return _existence(tallies, replace(sets, wanted=Wanted.DATASETS, filters=[uuid_filter(snapshot, missing)]))
+
+
+async def files_of(
+    snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore | None = None
+) -> list[list[Artifact]]:
+    """Return where all files of datasets are, by the records; of a component, those of the whole."""
+    keys = [dataset.dataset_type.key for dataset in datasets if dataset.dataset_type.component is not None]
+    wholes = {kind.key: kind for kind in await by_keys(snapshot, keys)} if keys else {}
+    whole = [
+        dataset._replace(dataset_type=wholes.get(dataset.dataset_type.key, dataset.dataset_type))
+        for dataset in datasets
+    ]
+    return await artifacts(snapshot, whole, datastore)
+
+
+async def are_whole(
+    stores: ArtifactStores, files: Sequence[Sequence[Artifact]]
+) -> list[bool | UnreadableArtifactError]:
+    """Tell of each dataset whether all its files are there in some datastore; an error where that cannot be told.
+
+    Parameters
+    ----------
+    stores
+        Where the files are.
+    files
+        Of each dataset; see `files_of`.
+
+    Raises
+    ------
+    UnavailableDatastoreError
+        Raised if there is no way to a datastore from here.
+    """
+    found: list[bool | UnreadableArtifactError] = []
+    entries = iter(await stores.look(list(chain.from_iterable(files))))
+    for some in files:
+        seen = list(zip(some, islice(entries, len(some)), strict=True))
+        state = min(_by_datastore(seen).values(), default=_State.ABSENT)
+        if state is _State.UNREADABLE:
+            found.append(_error(*next(one for one in seen if one[1].kind is Kind.UNREADABLE)))
+        else:
+            found.append(state is _State.PRESENT)
+    return found
+
+
+async def are_there(stores: ArtifactStores, files: Sequence[Artifact]) -> list[bool | UnreadableArtifactError]:
+    """Tell of each artifact whether it is there; an error where that cannot be told.
+
+    Raises
+    ------
+    UnavailableDatastoreError
+        Raised if there is no way to a datastore from here.
+    """
+    return [
+        _error(artifact, entry) if entry.kind is Kind.UNREADABLE else entry.kind is Kind.FILE
+        for artifact, entry in zip(files, await stores.look(files), strict=True)
+    ]
+
+
+def _asked(datastore: Datastore) -> list[Datastore]:
+    """List a datastore, and if it is a chain its members."""
+    return [datastore, *(datastore.children if isinstance(datastore, ChainedDatastore) else ())]
+
+
+def _existence(tallies: Sequence[Tally], missing: DatasetSets) -> Existence:
+    return Existence(tallies[0], tallies[1:], missing)
+
+
+def _nothing_else(
+    source: Source, table: sa.FromClause
+) -> tuple[sa.Select[tuple[()]], Sequence[sa.ColumnElement[object]]]:
+    return source.rows(table, [source.ranges]), []
+
+
+_States: TypeAlias = Sequence[dict[FileDatastore, _State]]
+
+
+async def _states(stores: ArtifactStores, files: Sequence[Sequence[Artifact]]) -> _States:
+    """Look at the files of datasets, and tell of each what it is in each datastore that has records of it."""
+    entries = iter(await stores.look(list(chain.from_iterable(files))))
+    return [_by_datastore(list(zip(some, islice(entries, len(some)), strict=True))) for some in files]
+
+
+def _by_datastore(seen: Sequence[tuple[Artifact, Entry]]) -> dict[FileDatastore, _State]:
+    """Tell what a dataset is in each datastore: all its files have to be there, and one is enough to be absent."""
+    states: dict[FileDatastore, _State] = {}
+    for artifact, entry in seen:
+        state = _STATES.get(entry.kind, _State.ABSENT)
+        states[artifact.datastore] = max(state, states.get(artifact.datastore, state))
+    return states
+
+
+_STATES = {Kind.FILE: _State.PRESENT, Kind.UNREADABLE: _State.UNREADABLE}
+"""What else stands where a file should is no file of a dataset."""
+
+
+def _in(datastore: Datastore, states: _States) -> list[_State]:
+    """Tell of each dataset what it is in a datastore: in a chain it is enough that one member has it."""
+    leaves = set(datastore.leaves)
+    return [min((state for leaf, state in some.items() if leaf in leaves), default=_State.ABSENT) for some in states]
+
+
+def _error(artifact: Artifact, entry: Entry) -> UnreadableArtifactError:
+    return unreadable(artifact.uri, entry.problem or "unknown")
