@@ -244,7 +244,8 @@ class Coordinator:
     async def _do(self, lease: Lease, kind: Kind, number: int, work: Any) -> None:
         argument = await kind.prepare(lease.job, work)
         lease.require()
-        result = await self._submit(kind, argument)
+        found = await self._submit(kind, argument)
+        result = await kind.review(lease.job, work, found)
 
         async def absorb(connection: AsyncConnection) -> None:
             job = await lease.hold(connection)

@@ -50,10 +50,10 @@ class Waiting:
 class Kind(ABC):
     """A kind of job.
 
-    A job is planned (`plan`); each of its chunks is prepared here, run wherever the executor runs it, and absorbed
-    here; then the job is finished. Whoever does this may be killed at any point, and another then goes on: `prepare`
-    and `run` may be called again for a chunk, and must give the same; what `absorb` and `finish` write is in the
-    same transaction as the mark that the chunk, or the job, is done, and so is written once.
+    A job is planned (`plan`); each of its chunks is prepared here, run wherever the executor runs it, reviewed and
+    absorbed here; then the job is finished. Whoever does this may be killed at any point, and another then goes on:
+    `prepare`, `run` and `review` may be called again for a chunk, and must give the same; what `absorb` and `finish`
+    write is in the same transaction as the mark that the chunk, or the job, is done, and so is written once.
     """
 
     name: ClassVar[JobKind]
@@ -81,6 +81,10 @@ class Kind(ABC):
     @abstractmethod
     def run(argument: Any) -> Any:
         """Do the work of a chunk, on another thread, process or machine; what it takes and gives can be pickled."""
+
+    async def review(self, job: Job, work: Any, result: Any) -> Any:
+        """Look once more at what `run` gave, before it is absorbed; may ask the registry, in a snapshot of its own."""
+        return result
 
     @abstractmethod
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Any) -> Step:

@@ -13,12 +13,13 @@ from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
 from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind
 from butlerql.storage.errors import UnavailableDatastoreError
-from butlerql.storage.locations import local_path
+from butlerql.storage.locations import Place, local_path
 
 if TYPE_CHECKING:
     from butlerql.storage.datastores.records import Artifact
+    from butlerql.storage.datastores.tree import FileDatastore
 
-__all__ = ["ArtifactStores", "open_store"]
+__all__ = ["ArtifactStores", "open_store", "place_in_store"]
 
 _THREADS = 32
 """So many wait for an answer at once: of a store that is far away each takes long."""
@@ -73,7 +74,7 @@ class ArtifactStores:
         UnavailableDatastoreError
             Raised if there is no way to the root of a datastore from here.
         """
-        places = [_place(artifact) for artifact in artifacts]
+        places = [place_in_store(artifact.datastore, Place(artifact.uri, artifact.path)) for artifact in artifacts]
         own = {artifact.datastore.root_uri for artifact in artifacts}
         wanted: dict[str, dict[str, None]] = {}
         for root, path in places:
@@ -107,15 +108,23 @@ class ArtifactStores:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.store(root).stat, paths)
 
 
-def _place(artifact: Artifact) -> tuple[str, str]:
-    """Say in which store, and where in it, an artifact is: that of its datastore if it is below the root."""
-    root = artifact.datastore.root_uri
-    if artifact.path is not None:
-        directory = f"{artifact.datastore.root.rstrip('/')}/"
-        if artifact.path.startswith(directory):
-            return root, artifact.path.removeprefix(directory)
-        return "file:///", artifact.path.lstrip("/")
-    parts = urlsplit(artifact.uri)
+def place_in_store(datastore: FileDatastore, place: Place) -> tuple[str, str]:
+    """Say in which store, and where in it, an artifact is: that of its datastore if it is below the root.
+
+    Returns
+    -------
+    root
+        Absolute URI of the store.
+    path
+        Relative to it, without the member of a zip file.
+    """
+    root = datastore.root_uri
+    if place.path is not None:
+        directory = f"{datastore.root.rstrip('/')}/"
+        if place.path.startswith(directory):
+            return root, place.path.removeprefix(directory)
+        return "file:///", place.path.lstrip("/")
+    parts = urlsplit(place.uri)
     path = unquote(parts.path)
     within = urlsplit(root)
     if (within.scheme, within.netloc) == (parts.scheme, parts.netloc) and path.startswith(unquote(within.path)):

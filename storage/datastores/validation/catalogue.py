@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.artifacts.store import path_bytes
+from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import RecordSource
-from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation.looking import Recorded, Single
 from butlerql.storage.datastores.validation.zip_members import Member, member_of
 from butlerql.storage.dialect import UuidText, raw
@@ -121,7 +120,7 @@ async def elsewhere(snapshot: Snapshot, source: RecordSource) -> list[str]:
     odd = sa.or_(*(path.like(pattern, escape="\\") for pattern in _ODD))
     text = snapshot.repository.dialect.text_before(path, "#")
     found = await snapshot.rows(sa.select(text).where(source.own, odd).distinct())
-    places = (_place(source.datastore, text) for (text,) in found)
+    places = (place_in_store(source.datastore, source.datastore.artifacts.place(text)) for (text,) in found)
     return sorted({path for root, path in places if root == source.datastore.root_uri}, key=path_bytes)
 
 
@@ -157,18 +156,18 @@ async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.Column
     shared: dict[str, list[_Row]] = {}
     others: dict[tuple[str, str], list[_Row]] = {}
     paths, ids, sizes, checksums = zip(*found, strict=True) if found else ((), (), (), ())
-    for path, owner, size, checksum in zip(
-        paths, snapshot.repository.dialect.uuids(ids), sizes, checksums, strict=True
-    ):
-        size = None if size == -1 else size
+    owners = snapshot.repository.dialect.uuids(ids)
+    known = (None if size == -1 else size for size in sizes)
+    for path, *what in zip(paths, owners, known, checksums, strict=True):
         if not _is_plain(path):
-            others.setdefault(_place(source.datastore, path), []).append(_Row(path, owner, size, checksum))
+            place = place_in_store(source.datastore, source.datastore.artifacts.place(path))
+            others.setdefault(place, []).append(_Row(path, *what))
         elif path in shared:
-            shared[path].append(_Row(path, owner, size, checksum))
+            shared[path].append(_Row(path, *what))
         elif path in singles:
-            shared[path] = [_Row(path, *singles.pop(path)), _Row(path, owner, size, checksum)]
+            shared[path] = [_Row(path, *singles.pop(path)), _Row(path, *what)]
         else:
-            singles[path] = owner, size, checksum
+            singles[path] = tuple(what)
     for path, rows in shared.items():
         others.setdefault((source.datastore.root_uri, path), []).extend(rows)
     stores: dict[str, list[Recorded]] = {}
@@ -204,14 +203,3 @@ def _is_plain(path: str) -> bool:
 def _is_text(path: str) -> bool:
     """Whether a database could hold a path: file names may have bytes that are no UTF-8."""
     return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)
-
-
-def _place(datastore: FileDatastore, text: str) -> tuple[str, str]:
-    """Say where an artifact is: the root of a store, and the path below it."""
-    uri = datastore.artifacts.place(text).uri
-    uri = uri.partition("#")[0]
-    if uri.startswith(datastore.root_uri):
-        return datastore.root_uri, unquote(uri.removeprefix(datastore.root_uri), errors="surrogateescape")
-    parts = urlsplit(uri)
-    root = f"{parts.scheme}://{parts.netloc}/"
-    return root, unquote(uri.removeprefix(root), errors="surrogateescape")
