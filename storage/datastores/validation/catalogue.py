@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from butlerql.storage.datastores.artifacts.store import path_bytes
 from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.datastores.validation.looking import Recorded, Single
@@ -20,6 +19,10 @@ __all__ = ["Catalogue", "catalogue", "datasets", "elsewhere", "known", "of_datas
 
 _ODD = ("%\\%%", "%#%", "%$%", "~%", "/%", ".%", "%:%", "%//%", "%/.%")
 """Patterns of LIKE: what is like none is what `_is_plain`."""
+
+
+_LAST = "\U0010ffff"
+"""What comes behind all other characters."""
 
 
 class Catalogue(NamedTuple):
@@ -79,8 +82,14 @@ async def stretches(
     )
     stretch = numbered.c.number // files + numbered.c.bytes // bytes_
     last = sa.func.max(snapshot.repository.dialect.by_bytes(numbered.c.path))
-    found = await snapshot.rows(sa.select(last, sa.func.count()).group_by(stretch).order_by(last))
-    return [*((end, count) for end, count in found[:-1]), (None, found[-1][1] if found else 0)]
+    found: dict[str, int] = {}
+    for end, count in await snapshot.rows(sa.select(last, sa.func.count()).group_by(stretch).order_by(last)):
+        # All members of a zip file are in one stretch.
+        file, mark, _ = end.partition("#")
+        whole = f"{file}#{_LAST}" if mark else end
+        found[whole] = found.get(whole, 0) + count
+    *ends, rest = found.items() if found else [("", 0)]
+    return [*ends, (None, rest[1])]
 
 
 async def within(snapshot: Snapshot, source: RecordSource, after: str, until: str | None) -> Catalogue:
@@ -111,8 +120,8 @@ async def datasets(snapshot: Snapshot, source: RecordSource) -> int:
     return int((await snapshot.rows(sa.select(number).where(source.own)))[0][0])
 
 
-async def elsewhere(snapshot: Snapshot, source: RecordSource) -> list[str]:
-    """Find the paths below the root that records have in another form than the store, each once, in order of bytes.
+async def elsewhere(snapshot: Snapshot, source: RecordSource) -> set[str]:
+    """Find the paths below the root that records have in another form than the store.
 
     Zip files are among them: records name their members.
     """
@@ -121,7 +130,7 @@ async def elsewhere(snapshot: Snapshot, source: RecordSource) -> list[str]:
     text = snapshot.repository.dialect.text_before(path, "#")
     found = await snapshot.rows(sa.select(text).where(source.own, odd).distinct())
     places = (place_in_store(source.datastore, source.datastore.artifacts.place(text)) for (text,) in found)
-    return sorted({path for root, path in places if root == source.datastore.root_uri}, key=path_bytes)
+    return {path for root, path in places if root == source.datastore.root_uri}
 
 
 async def known(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.selection import select
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
-from butlerql.storage.state.database import State
 from butlerql.storage.state.jobs import Job, JobKind
 from butlerql.storage.state.kinds import Kind, Planned, Step
 
@@ -74,9 +72,7 @@ class Validation(Kind):
     Parameters
     ----------
     repository
-        Whose datastores.
-    state
-        Its own state.
+        Whose datastores, and whose own state.
     workers
         How many look at once: they share the rate limit.
     """
@@ -84,11 +80,11 @@ class Validation(Kind):
     name = JobKind.VALIDATION
     unit = "artifacts"
 
-    def __init__(self, repository: Repository, state: State, workers: int) -> None:
+    def __init__(self, repository: Repository, workers: int) -> None:
         self._repository = repository
-        self._state = state
+        self._state = repository.state
         self._workers = workers
-        self._elsewhere: dict[tuple[int, int], Sequence[str]] = {}
+        self._elsewhere: dict[tuple[int, int], set[str]] = {}
 
     async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
         """Cut the datastore, or what it has of a selection, into stretches; registry and records are compared last."""
@@ -111,14 +107,12 @@ class Validation(Kind):
             return ()
         request = Request.from_json(job.request)
         leaf = self._leaves(request)[work["leaf"]]
-        known: Sequence[str] = ()
         async with self._repository.snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is None:
                 found = Catalogue({}, {})
             elif request.select is None:
                 found = await catalogue.within(snapshot, source, work["after"], work["until"])
-                known = await self._known(snapshot, source, job, work)
             else:
                 page = await _datasets(snapshot, request, work["after"])
                 found = await catalogue.of_datasets(snapshot, source, [dataset.uuid for dataset in page.rows])
@@ -129,7 +123,7 @@ class Validation(Kind):
         own = found.others.pop(leaf.root_uri, [])
         if request.select is None:
             not_artifacts = own_files(self._repository, leaf, self._state.place.url)
-            listing = Listing(work["after"], work["until"], not_artifacts.union(known, (one.path for one in own)))
+            listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
             found.singles,
@@ -175,6 +169,11 @@ class Validation(Kind):
             if source is not None and untracked:
                 recorded = await catalogue.known(snapshot, source, [entry.path for entry in untracked])
                 untracked = [entry for entry in untracked if entry.path not in recorded]
+            if source is not None and untracked:
+                place = (job.id, work["leaf"])
+                if place not in self._elsewhere:
+                    self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
+                untracked = [entry for entry in untracked if entry.path not in self._elsewhere[place]]
         reviewed.findings += [one.finding for one in wrong]
         for entry in await asyncio.to_thread(still_there, leaf.root_uri, untracked) if untracked else []:
             uri = leaf.root_uri + quote(path_bytes(entry.path))
@@ -235,16 +234,6 @@ class Validation(Kind):
         for end, count in ends:
             yield {"after": begin, "until": end, "count": count, "datasets": datasets}
             begin, datasets = end, 0
-
-    async def _known(self, snapshot: Snapshot, source: RecordSource, job: Job, work: Any) -> list[str]:
-        """List what is recorded under another name than the store's, as far as it lies in a stretch."""
-        place = (job.id, work["leaf"])
-        if place not in self._elsewhere:
-            self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
-        paths, end = self._elsewhere[place], work["until"]
-        first = bisect_right(paths, path_bytes(work["after"]), key=path_bytes)
-        last = len(paths) if end is None else bisect_right(paths, path_bytes(end), key=path_bytes)
-        return list(paths[first:last])
 
     def _contents(self, job: Job, request: Request) -> Contents:
         age, rate = request.max_age_seconds, request.rate_limit
