@@ -47,6 +47,7 @@ WHOLE = {
     "Dataset.artifacts",
     "DatasetConnection.groups",
     "ChainedDatastore.children",
+    "Existence.children",
     *(
         f"{name}.parents"
         for name in ("Collection", "Run", "TaggedCollection", "CalibrationCollection", "ChainedCollection")

@@ -1,0 +1,111 @@
+"""A repository whose datastore is in an object store, made by the real Butler."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lsst.daf.butler import Butler, Config, DatasetType
+from lsst.resources.s3utils import clean_test_environment_for_s3
+
+from butlerql.storage.datastores.artifacts.store import Kind
+from butlerql.storage.datastores.existence import are_there, looked_for
+from butlerql.storage.datastores.records import artifacts
+from butlerql.storage.errors import UnavailableDatastoreError
+from butlerql.storage.registry.datasets import by_uuids
+from butlerql.storage.registry.selection import DatasetSelection
+from butlerql.storage.repository import Repository
+from tests.support.object_store import ObjectServer, run_object_server
+
+RUNS = ("one", "two", "100% #é +&?")
+BUCKET = "butler"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectServer]:
+    with run_object_server() as running, clean_test_environment_for_s3(), pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environ.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def repository(server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Butler]]:
+    """Make a chain of a bucket and a directory, with a dataset that lost its object in a run of an odd name."""
+    root = tmp_path_factory.mktemp("in_bucket")
+    server.fill(BUCKET, {})
+    classes = "lsst.daf.butler.datastores."
+    children = [
+        {"cls": classes + "fileDatastore.FileDatastore", "root": place, "records": {"table": f"records_{index}"}}
+        for index, place in enumerate((f"s3://{BUCKET}/a root/", "<butlerRoot>/files"))
+    ]
+    config = Config({"datastore": {"cls": classes + "chainedDatastore.ChainedDatastore", "datastores": children}})
+    # Otherwise it would put the datastores below the repository.
+    Butler.makeRepo(root, config=config, forceConfigRoot=False)
+    with Butler.from_config(str(root), writeable=True) as butler:
+        kind = DatasetType("table", [], "StructuredDataDict", universe=butler.dimensions)
+        butler.registry.registerDatasetType(kind)
+        for run in RUNS:
+            butler.collections.register(run)
+            ref = butler.put({"in": run}, "table", {}, run=run)
+            bucket, files = butler._datastore.datastores
+            if run == "two":
+                bucket.getURI(ref).remove()
+            elif run == "one":
+                Path(files.getURI(ref).ospath).unlink()
+    # The one that wrote has copies in its cache, and takes them for what is there.
+    with Butler.from_config(str(root)) as butler:
+        yield str(root), butler
+
+
+async def test_existence(repository: tuple[str, Butler]) -> None:
+    uri, butler = repository
+    refs = butler.query_datasets("table", "*", find_first=False)
+    ours = await Repository.open(uri)
+    try:
+        for datastore, theirs in zip(ours.datastore, (butler._datastore, *butler._datastore.datastores), strict=True):
+            there = sum(theirs.exists(ref) for ref in refs)
+            found = await looked_for(ours.snapshot, ours.stores, DatasetSelection(), datastore)
+            assert found.whole[1:] == (there, len(refs) - there, 0)
+            assert there == (3 if datastore is ours.datastore else 2)
+    finally:
+        await ours.close()
+
+
+async def test_every_object_is_found_by_listing(repository: tuple[str, Butler]) -> None:
+    """What records say, put into words of the store, is what the store lists."""
+    uri, butler = repository
+    ours = await Repository.open(uri)
+    try:
+        refs = butler.query_datasets("table", "*", find_first=False)
+        async with ours.snapshot() as snapshot:
+            datasets = [one for one in await by_uuids(snapshot, [str(ref.id) for ref in refs]) if one]
+            files = [one for some in await artifacts(snapshot, datasets) for one in some]
+        assert [leaf.root_uri.partition(":")[0] for leaf in ours.datastore.leaves] == ["s3", "file"]
+        for datastore in ours.datastore.leaves:
+            own = [one for one in files if one.datastore is datastore]
+            exist = await are_there(ours.stores, own)
+            seen = await ours.stores.look(own)
+            listed = list(ours.stores.store(datastore.root_uri).list())
+            assert {one.path: one for one in seen if one.kind is Kind.FILE} == {one.path: one for one in listed}
+            assert len(listed) == exist.count(True) == 2
+    finally:
+        await ours.close()
+
+
+async def test_without_the_library(repository: tuple[str, Butler], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is told what to install; what the records say, and what is in files, is told all the same."""
+    uri, _ = repository
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    ours = await Repository.open(uri)
+    try:
+        chain, bucket, files = ours.datastore
+        for datastore in (chain, bucket):
+            with pytest.raises(UnavailableDatastoreError, match=r"butlerql\[s3\]"):
+                await looked_for(ours.snapshot, ours.stores, DatasetSelection(), datastore)
+        found = await looked_for(ours.snapshot, ours.stores, DatasetSelection(), files)
+        assert found.whole[1:] == (2, 1, 0)
+    finally:
+        await ours.close()
