@@ -22,6 +22,7 @@ from butlerql.resolvers import (
     nodes,
     repository,
     storage_classes,
+    usage,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
@@ -46,6 +47,7 @@ _SUBJECTS = (
     nodes,
     repository,
     storage_classes,
+    usage,
 )
 
 
