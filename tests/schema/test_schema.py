@@ -47,6 +47,9 @@ WHOLE = {
     "Dataset.artifacts",
     "DatasetConnection.groups",
     "ChainedDatastore.children",
+    "Existence.children",
+    "StorageUsage.children",
+    "StorageUsage.groups",
     *(
         f"{name}.parents"
         for name in ("Collection", "Run", "TaggedCollection", "CalibrationCollection", "ChainedCollection")
