@@ -31,6 +31,7 @@ def main() -> None:
     _measure("pages", small, big, many)
     _measure("dataset_types", small)
     _measure("queries", surveyed)
+    _measure("usage", big)
 
 
 if __name__ == "__main__":

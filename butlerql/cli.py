@@ -117,6 +117,25 @@ def check(repository: str, file: Path | None) -> None:
     click.echo(_run(look()))
 
 
+@main.command()
+@click.argument("repository", metavar="REPO")
+@click.argument("name", metavar="NAME")
+@config_option
+def describe(repository: str, name: str, file: Path | None) -> None:
+    """Say what a dataset type is: its description, dimensions and storage class."""
+    from butlerql.dataset_type_report import describe_dataset_type
+
+    async def look() -> tuple[str, list[str]]:
+        async with _opened(repository, _settings(file)) as opened:
+            problems = opened.descriptions.refresh()
+            return await describe_dataset_type(opened, name), problems
+
+    text, problems = _run(look())
+    click.echo(text)
+    for problem in problems:
+        click.echo(f"butlerql: {problem}", err=True)
+
+
 @main.group()
 def state() -> None:
     """Look after what ButlerQL itself remembers of a repository."""
@@ -168,9 +187,9 @@ async def _find(arguments: tuple[str, ...], settings: Settings) -> dict[str, str
 
 @asynccontextmanager
 async def _opened(uri: str, settings: Settings) -> AsyncIterator[Repository]:
-    from butlerql.storage.repository import Repository
+    from butlerql.opening import open_repository
 
-    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds, state=settings.state)
+    repository = await open_repository(uri, settings)
     try:
         yield repository
     finally:

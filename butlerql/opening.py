@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,9 +15,20 @@ from butlerql.settings import Settings
 from butlerql.storage.errors import InvalidConfigError
 from butlerql.storage.repository import Repository
 
-__all__ = ["label_of", "open_service", "open_services", "split_label", "unique_labels"]
+__all__ = ["label_of", "open_repository", "open_service", "open_services", "split_label", "unique_labels"]
 
+_log = logging.getLogger(__name__)
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+async def open_repository(uri: str, settings: Settings) -> Repository:
+    """Open one repository as the settings have it; see `Repository.open`."""
+    return await Repository.open(
+        uri,
+        snapshot_seconds=settings.snapshot_seconds,
+        state=settings.state,
+        description_files=settings.description_files,
+    )
 
 
 async def open_service(uri: str, settings: Settings) -> Service:
@@ -36,7 +49,9 @@ async def open_service(uri: str, settings: Settings) -> Service:
     from butlerql.resolvers.context import Limits
     from butlerql.resolvers.service import build_service
 
-    repository = await Repository.open(uri, snapshot_seconds=settings.snapshot_seconds, state=settings.state)
+    repository = await open_repository(uri, settings)
+    for problem in await asyncio.to_thread(repository.descriptions.refresh):
+        _log.warning(problem)
     return build_service(repository, Limits(settings.default_page, settings.maximum_page))
 
 

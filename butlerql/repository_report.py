@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from butlerql import __version__
 from butlerql.storage.datastores.tree import ChainedDatastore, Datastore, FileDatastore
 from butlerql.storage.errors import ButlerQLError
 from butlerql.storage.repository import Repository
 
-__all__ = ["describe"]
+__all__ = ["describe", "in_columns"]
 
 
 async def describe(repository: Repository) -> str:
@@ -23,15 +23,21 @@ async def describe(repository: Repository) -> str:
         ("universe", f"{universe.namespace} {universe.version}"),
         *(("manager", line) for line in _managers(repository)),
         *(("datastore", line) for line in _datastores(repository.datastore)),
+        *(("descriptions", line) for line in _descriptions(repository)),
         ("own state", await _state(repository)),
         ("writing", _writing(repository)),
         ("butlerql", f"{__version__}: can serve it"),
     ]
+    return in_columns(lines)
+
+
+def in_columns(lines: Sequence[tuple[str, str]]) -> str:
+    """Write names and texts side by side, each name once."""
     width = max(len(name) for name, _ in lines)
     shown = []
     before = None
     for name, text in lines:
-        shown.append(f"{'' if name == before else name:{width}}  {text}")
+        shown.append(f"{'' if name == before else name:{width}}  {text}".rstrip())
         before = name
     return "\n".join(shown)
 
@@ -39,6 +45,14 @@ async def describe(repository: Repository) -> str:
 def _registry(repository: Repository) -> str:
     namespace = f", schema {repository.namespace}" if repository.namespace else ""
     return f"{repository.server}{namespace}"
+
+
+def _descriptions(repository: Repository) -> Iterator[str]:
+    problems = repository.descriptions.refresh()
+    yield from (f"{number} in {file}" for file, number in repository.descriptions.counts().items())
+    yield from problems
+    if not problems and not repository.descriptions.counts():
+        yield "none"
 
 
 def _managers(repository: Repository) -> Iterator[str]:

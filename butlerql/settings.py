@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, NoDecode, SettingsConfigDict
 
 from butlerql.storage.errors import InvalidConfigError
 
@@ -61,8 +61,16 @@ class Settings(BaseSettings):
     maximum_aliases: Annotated[int, Field(ge=0)] = 100
     maximum_selections: Annotated[int, Field(ge=200)] = 2_000
 
+    description_files: Annotated[list[Path], NoDecode] = []
+
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.CONSOLE
+
+    @field_validator("description_files", mode="before")
+    @classmethod
+    def _separated(cls, value: Any) -> Any:
+        """In the environment a list is one text, like PATH."""
+        return [file for file in value.split(os.pathsep) if file] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _pages_fit(self) -> Settings:

@@ -16,12 +16,14 @@ from butlerql.resolvers import (
     dataset_types,
     datasets,
     datastores,
+    descriptions,
     dimensions,
     existence,
     extents,
     nodes,
     repository,
     storage_classes,
+    usage,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
@@ -40,12 +42,14 @@ _SUBJECTS = (
     dataset_types,
     datasets,
     datastores,
+    descriptions,
     dimensions,
     existence,
     extents,
     nodes,
     repository,
     storage_classes,
+    usage,
 )
 
 

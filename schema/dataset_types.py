@@ -26,6 +26,10 @@ class StorageClass:
 
     name: str = strawberry.field(description="Name of the storage class.")
 
+    @loaded
+    def description(self) -> str | None:
+        """What it is, in words, from the `storageClasses` of the description files; null if none tells."""
+
     pytype: str | None = strawberry.field(
         description="Full name of the Python type that it is read as; null if it is not known."
     )
@@ -42,6 +46,10 @@ class DatasetType(Node):
     name: str = strawberry.field(
         description="Name; a component's is that of its parent, a dot, and its own (`calexp.wcs`)."
     )
+
+    @loaded
+    def description(self) -> str | None:
+        """What this dataset is, in words: from the description files; null if none tells."""
 
     @loaded
     def storage_class(self) -> StorageClass:

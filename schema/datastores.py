@@ -9,7 +9,8 @@ from butlerql.schema.connections import After, Before, First, Last
 from butlerql.schema.existence import Existence
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.references import DatasetConnection
+from butlerql.schema.references import DatasetConnection, StorageUsage, UsageKey
+from butlerql.schema.scalars import BigInt
 from butlerql.schema.selection import DatasetSelection
 
 __all__ = ["ChainedDatastore", "Datastore", "FileDatastore", "InMemoryDatastore"]
@@ -46,6 +47,19 @@ class Datastore:
         """
 
     @loaded
+    def usage(self, select: DatasetSelection | None = None, by: list[UsageKey] | None = []) -> StorageUsage | None:  # noqa: B006
+        """How much space datasets take here, by its records.
+
+        Parameters
+        ----------
+        select
+            Only these datasets; null for everything that it has records of, also what was deleted and waits in the
+            Butler's trash.
+        by
+            What to break the figures down by.
+        """
+
+    @loaded
     def datasets(
         self,
         select: DatasetSelection | None = None,
@@ -69,6 +83,14 @@ class FileDatastore(Node, Datastore):
 
     records_table: str = strawberry.field(description="Table of the registry that holds its records.")
     checksum: bool = strawberry.field(description="Whether it records a checksum of each file that is put into it.")
+
+    @loaded
+    def free_space(self) -> BigInt | None:
+        """Bytes of the file system that can still be written; null for an object store."""
+
+    @loaded
+    def total_space(self) -> BigInt | None:
+        """Bytes of the file system; null for an object store."""
 
 
 @strawberry.type

@@ -31,6 +31,8 @@ __all__ = [
     "DimensionRecord",
     "DimensionRecordConnection",
     "Run",
+    "StorageUsage",
+    "UsageKey",
 ]
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from butlerql.schema.datastores import ChainedDatastore, Datastore
     from butlerql.schema.dimension_records import DimensionRecord, DimensionRecordConnection
     from butlerql.schema.dimensions import Dimension
+    from butlerql.schema.usage import StorageUsage, UsageKey
 else:
     for _module, _names in {
         "artifacts": "Artifact",
@@ -54,6 +57,7 @@ else:
         "datastores": "ChainedDatastore Datastore",
         "dimension_records": "DimensionRecord DimensionRecordConnection",
         "dimensions": "Dimension",
+        "usage": "StorageUsage UsageKey",
     }.items():
         for _name in _names.split():
             globals()[_name] = LazyType(_name, f"butlerql.schema.{_module}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import strawberry
 
 from butlerql.schema.enums import DescribedEnum
+from butlerql.schema.fields import loaded
+from butlerql.schema.references import Datastore
 from butlerql.schema.scalars import JSON, BigInt
 
-__all__ = ["UsageGroup", "UsageKey"]
+__all__ = ["ChildUsage", "StorageUsage", "UsageGroup", "UsageKey"]
 
 
 @strawberry.enum
@@ -51,3 +53,44 @@ class UsageGroup:
     )
     artifacts: BigInt = strawberry.field(description="How many artifacts they have, by the records. A zip file is one.")
     datasets: BigInt = strawberry.field(description="How many datasets they are.")
+
+
+@strawberry.type
+class ChildUsage:
+    """The part of a chain's figures that is one of its members'."""
+
+    datastore: Datastore = strawberry.field(description="The member.")
+    bytes: BigInt = strawberry.field(description="Size of the artifacts, by its records.")
+    artifacts: BigInt = strawberry.field(description="How many artifacts it has, by its records.")
+    datasets: BigInt = strawberry.field(
+        description="How many of the datasets it has. One that several members have is in the figures of each."
+    )
+
+
+@strawberry.type
+class StorageUsage:
+    """How much space datasets take in a datastore, by its records; nothing is looked at.
+
+    An artifact (a file or object of one datastore) that several datasets share is counted once in `bytes` and
+    `artifacts`. A dataset that several members of a chain have has an artifact in each, and is one in `datasets`.
+    """
+
+    bytes: BigInt = strawberry.field(
+        description=(
+            "Size of the artifacts, by the records; 0 for those that are `unsized`. Of a zip file, of which only the "
+            "sizes of members are recorded, the members."
+        )
+    )
+    artifacts: BigInt = strawberry.field(description="How many artifacts there are. A zip file is one.")
+    datasets: BigInt = strawberry.field(description="How many datasets there are.")
+    unsized: BigInt = strawberry.field(description="Artifacts whose size is not recorded.")
+    groups: list[UsageGroup] = strawberry.field(
+        description=(
+            "The same, broken down by what `by` names, in the order of the values, null last; one of all if it names "
+            "nothing. An artifact that datasets of several groups share is in each of them."
+        )
+    )
+
+    @loaded
+    def children(self) -> list[ChildUsage]:
+        """The members of a chain and what each has; empty for other datastores."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from butlerql.storage.config import RepositoryConfig
 from butlerql.storage.connections import Connections
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
 from butlerql.storage.datastores.tree import Datastore, build_datastores
+from butlerql.storage.descriptions import FILE_NAME, Descriptions
 from butlerql.storage.dialect import Dialect, dialect_of
 from butlerql.storage.drivers import driver_of
 from butlerql.storage.errors import UnsupportedRepositoryError
@@ -54,11 +56,20 @@ class Repository:
     write_obstacles: tuple[str, ...]
     """Why the repository could not be written to, each a part of a sentence; empty if nothing speaks against it."""
 
-    def __init__(self, config: RepositoryConfig, *, snapshot_seconds: float, state: str | None) -> None:
+    def __init__(
+        self,
+        config: RepositoryConfig,
+        *,
+        snapshot_seconds: float,
+        state: str | None,
+        description_files: Sequence[Path],
+    ) -> None:
         self.config = config
         self.name = config.name
         self.root = config.root
         self.storage_classes = StorageClasses.load(config)
+        own = Path(config.root, FILE_NAME) if config.root.startswith("/") else None
+        self.descriptions = Descriptions(own, description_files)
         self.datastore: Datastore = build_datastores(config)
         self.stores = ArtifactStores()
         self.dialect: Dialect = dialect_of(config.registry_url)
@@ -69,7 +80,14 @@ class Repository:
         self._snapshot_seconds = snapshot_seconds
 
     @classmethod
-    async def open(cls, uri: str, *, snapshot_seconds: float = 5.0, state: str | None = None) -> Repository:
+    async def open(
+        cls,
+        uri: str,
+        *,
+        snapshot_seconds: float = 5.0,
+        state: str | None = None,
+        description_files: Sequence[Path] = (),
+    ) -> Repository:
         """Open a repository.
 
         Parameters
@@ -80,13 +98,16 @@ class Repository:
             How long one request may read from the registry; and how long it waits for its turn.
         state
             Where ButlerQL's own state is, see `StatePlace.find`; nothing is made there before it is needed.
+        description_files
+            Files that say what dataset types are, beside the one in the repository's root; see `Descriptions`.
 
         Raises
         ------
         RepositoryError
             Raised if it cannot be opened; the subclass says why.
         """
-        repository = cls(RepositoryConfig.load(uri), snapshot_seconds=snapshot_seconds, state=state)
+        config = RepositoryConfig.load(uri)
+        repository = cls(config, snapshot_seconds=snapshot_seconds, state=state, description_files=description_files)
         try:
             await repository._read_attributes()
         except BaseException:

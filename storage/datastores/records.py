@@ -91,14 +91,23 @@ async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]
     return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
 
 
-async def record_sources(snapshot: Snapshot) -> list[RecordSource]:
-    """Say where the records of each file datastore of the repository are, in the order in which they are asked."""
+async def record_sources(snapshot: Snapshot, datastore: Datastore | None = None) -> list[RecordSource]:
+    """Say where the records of each file datastore are, in the order in which they are asked.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    datastore
+        It, or what is below it; by default all of the repository.
+    """
     repository = snapshot.repository
+    wanted = set((datastore or repository.datastore).leaves)
     tables = await recorded_tables(snapshot, repository.datastore)
     leaves = [leaf for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)]
     found = []
     for leaf in leaves:
-        if leaf.records_table not in tables:
+        if leaf not in wanted or leaf.records_table not in tables:
             continue
         records = repository.tables.records(leaf.records_table).alias()
         sharing = [other for other in leaves if other.records_table == leaf.records_table]

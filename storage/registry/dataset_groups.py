@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.records import RecordSource, derived_components, is_whole, record_sources
+from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.registry.chosen_rows import ambiguous, chosen_rows, settled_groups
 from butlerql.storage.registry.dataset_fields import collection_name
 from butlerql.storage.registry.dataset_types import DatasetType
@@ -17,7 +18,18 @@ from butlerql.storage.registry.ranges import Filter, Part, Source, Wanted
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["DatasetGroup", "GroupKey", "dataset_groups"]
+__all__ = [
+    "OF_RECORDS",
+    "DatasetGroup",
+    "GroupKey",
+    "artifact_figures",
+    "dataset_groups",
+    "each_once",
+    "group_of",
+    "root_of",
+    "size_of",
+    "summed",
+]
 
 
 class GroupKey(StrEnum):
@@ -46,10 +58,17 @@ class DatasetGroup(NamedTuple):
     bytes: int
     """Recorded sizes of the files, or of the members of a zip file, each once."""
 
+    unsized: int
+    """Files whose size, or that of a member of which, was not recorded."""
 
-_OF_RECORDS = frozenset({GroupKey.STORAGE_CLASS, GroupKey.FORMATTER})
+
+OF_RECORDS = frozenset({GroupKey.STORAGE_CLASS, GroupKey.FORMATTER})
+"""Keys that records have, in a column of that name."""
+
 # The Butler's own mark of a member of a zip file, and that of older ones.
 _MEMBER_MARKS = ("#zip-path=", "#unzip=")
+_FIGURES = ("datasets", "artifacts", "bytes", "unsized")
+_NONE = sa.literal(0, sa.BigInteger)
 _ANYWHERE = -1
 """Stands for a root where a path is an absolute URI."""
 
@@ -62,6 +81,7 @@ async def dataset_groups(
     *,
     wanted: Wanted = Wanted.DATASETS,
     filters: Sequence[Filter] = (),
+    datastore: Datastore | None = None,
 ) -> list[list[DatasetGroup]]:
     """Count datasets and their artifacts, and sum up the recorded bytes, for each of several parents.
 
@@ -79,6 +99,8 @@ async def dataset_groups(
         What of the datasets that are found counts: each, or the first of each data ID.
     filters
         Conditions on datasets.
+    datastore
+        Whose artifacts count; by default those of all.
 
     Returns
     -------
@@ -96,19 +118,24 @@ async def dataset_groups(
     datasets = await _datasets(snapshot, parts, keys, wanted, filters)
     if datasets is not None:
         kinds = {part.place: part.dataset_type for part in parts}
-        statement = _figures(snapshot.repository, datasets, keys, await record_sources(snapshot), kinds)
+        sources = await record_sources(snapshot, datastore)
+        statement = _figures(snapshot.repository, datasets, keys, sources, kinds)
         # What is ambiguous is found on the way.
         several = sa.select(sa.func.min(datasets.c.place)).where(datasets.c.several > 1).scalar_subquery()
-        for parent, *values, counted, artifacts, size, unclear in await snapshot.rows(statement.add_columns(several)):
+        for parent, *values, unclear in await snapshot.rows(statement.add_columns(several)):
             if unclear is not None:
                 raise ambiguous(kinds[unclear])
-            texts = [
-                ingest_day_text(value) if key is GroupKey.INGEST_DAY else value
-                for key, value in zip(keys, values, strict=True)
-            ]
-            key = dict(zip(map(str, keys), texts, strict=True))
-            result[parent].append(DatasetGroup(key, counted, artifacts, size))
-    return result if keys else [groups or [DatasetGroup({}, 0, 0, 0)] for groups in result]
+            result[parent].append(group_of(keys, values))
+    return result if keys else [groups or [DatasetGroup({}, 0, 0, 0, 0)] for groups in result]
+
+
+def group_of(keys: Sequence[GroupKey], values: Sequence[Any]) -> DatasetGroup:
+    """Make a group of a row of `summed`, but for the parent in front: the values of its keys, and the figures."""
+    key = {
+        str(key): ingest_day_text(value) if key is GroupKey.INGEST_DAY and value is not None else value
+        for key, value in zip(keys, values, strict=False)
+    }
+    return DatasetGroup(key, *values[len(keys) :])
 
 
 async def _datasets(
@@ -171,38 +198,94 @@ def _figures(
     grouped = ["parent", *keys]
     records = _records(repository, datasets, keys, sources)
     counted: sa.FromClause = datasets
-    if not _OF_RECORDS.isdisjoint(keys):
-        counted = _each(records, [*grouped, "place", "uuid"]).subquery()
-    none = sa.literal(0, sa.BigInteger)
+    if not OF_RECORDS.isdisjoint(keys):
+        counted = each_once(records, [*grouped, "place", "uuid"]).subquery()
     paths = records.select().where(records.c.path.is_not(None)).subquery()
-    members = _each(paths, [*grouped, "root", "path"], size=sa.func.max(paths.c.size)).subquery()
-    both = sa.union_all(
-        _each(counted, grouped, datasets=sa.func.count(), artifacts=none, bytes=none),
-        _each(
-            members, grouped, datasets=none, artifacts=_files(repository, members), bytes=sa.func.sum(members.c.size)
-        ),
-    ).subquery()
-    sums = {name: sa.cast(sa.func.sum(both.c[name]), sa.BigInteger) for name in ("datasets", "artifacts", "bytes")}
-    figures = _each(both, grouped, **sums).subquery()
-    values = [_value(repository, key, figures.c[key], kinds).label(key) for key in keys]
-    named = sa.select(figures.c.parent, *values, *(figures.c[name] for name in sums)).subquery()
+    figures = [
+        each_once(counted, grouped, datasets=sa.func.count(), artifacts=_NONE, bytes=_NONE, unsized=_NONE),
+        artifact_figures(repository, paths, grouped),
+    ]
+    return summed(repository, figures, keys, kinds)
+
+
+def artifact_figures(repository: Repository, records: sa.FromClause, grouped: Sequence[str]) -> sa.Select[Any]:
+    """Select how many artifacts there are in each group, and their bytes, each artifact once.
+
+    Parameters
+    ----------
+    repository
+        Whose records.
+    records
+        Columns are those to group by, and of each record the ``root`` (see `root_of`), the ``path`` and the ``size``,
+        which is NULL if it was not recorded.
+    grouped
+        Names of the columns to group by.
+    """
+    members = each_once(records, [*grouped, "root", "path"], size=sa.func.max(records.c.size)).subquery()
+    is_unsized = members.c.size.is_(None)
+    return each_once(
+        members,
+        grouped,
+        datasets=_NONE,
+        artifacts=_files(repository, members, sa.true()),
+        bytes=sa.func.sum(sa.func.coalesce(members.c.size, 0)),
+        unsized=_files(repository, members, is_unsized),
+    )
+
+
+def summed(
+    repository: Repository,
+    figures: Sequence[sa.Select[Any]],
+    keys: Sequence[GroupKey],
+    kinds: Mapping[int, DatasetType],
+) -> sa.Select[Any]:
+    """Add figures up and name the values of keys as they are called outside of the registry, in their order.
+
+    Parameters
+    ----------
+    repository
+        Whose registry.
+    figures
+        Selections of the columns ``parent``, one a key, ``datasets``, ``artifacts``, ``bytes`` and ``unsized``.
+    keys
+        What they are broken down by.
+    kinds
+        Dataset types by the numbers that stand for them in the figures.
+    """
+    grouped = ["parent", *keys]
+    every = sa.union_all(*figures).subquery()
+    sums = {name: sa.cast(sa.func.sum(every.c[name]), sa.BigInteger) for name in _FIGURES}
+    found = each_once(every, grouped, **sums).subquery()
+    values = [_value(repository, key, found.c[key], kinds).label(key) for key in keys]
+    named = sa.select(found.c.parent, *values, *(found.c[name] for name in sums)).subquery()
     return sa.select(named).order_by(named.c.parent, *(named.c[key].nulls_last() for key in keys))
 
 
-def _each(table: sa.FromClause, names: Sequence[str], **figures: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def each_once(table: sa.FromClause, names: Sequence[str], **figures: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """Select each combination of values once, with figures of the rows that have it."""
     columns = [table.c[name] for name in names]
     return sa.select(*columns, *(figure.label(name) for name, figure in figures.items())).group_by(*columns)
 
 
-def _files(repository: Repository, members: sa.FromClause) -> sa.ColumnElement[int]:
+def _files(repository: Repository, members: sa.FromClause, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     """Count files: each path is one, but that the members of a zip file, which have one each, are together one."""
     is_member = sa.or_(*(members.c.path.contains(mark) for mark in _MEMBER_MARKS))
     file: sa.ColumnElement[str] = members.c.path
     for mark in _MEMBER_MARKS:
         file = repository.dialect.text_before(file, mark)
-    zips = sa.case((is_member, sa.cast(members.c.root, sa.Text) + " " + file))
-    return sa.func.count(zips.distinct()) + sa.func.sum(sa.case((is_member, 0), else_=1))
+    zips = sa.case((sa.and_(condition, is_member), sa.cast(members.c.root, sa.Text) + " " + file))
+    return sa.func.count(zips.distinct()) + sa.func.sum(sa.case((sa.and_(condition, ~is_member), 1), else_=0))
+
+
+def root_of(records: sa.FromClause, datastore: FileDatastore, roots: Sequence[str]) -> sa.ColumnElement[int]:
+    """Number the roots of datastores, so that the same path below another root is another artifact."""
+    root: sa.ColumnElement[int] = sa.literal(roots.index(datastore.root_uri), sa.BigInteger)
+    return sa.case((records.c.path.contains("://"), _ANYWHERE), else_=root) if len(roots) > 1 else root
+
+
+def size_of(records: sa.FromClause) -> sa.ColumnElement[int]:
+    """Give the size that was recorded; NULL where none was."""
+    return sa.case((records.c.file_size >= 0, records.c.file_size))
 
 
 def _records(
@@ -223,24 +306,21 @@ def _records(
                 records.component == datasets.c.component,
             ),
         ]
-        root: sa.ColumnElement[int] = sa.literal(roots.index(source.datastore.root_uri), sa.BigInteger)
-        if len(roots) > 1:
-            root = sa.case((records.path.contains("://"), _ANYWHERE), else_=root)
         selects.append(
             sa.select(
-                *_dataset(datasets, keys, {key: records[key.lower()] for key in _OF_RECORDS}),
-                root.label("root"),
+                *_dataset(datasets, keys, {key: records[key.lower()] for key in OF_RECORDS}),
+                root_of(source.table, source.datastore, roots).label("root"),
                 records.path,
-                sa.case((records.file_size > 0, records.file_size), else_=0).label("size"),
+                size_of(source.table).label("size"),
             )
             .select_from(repository.dialect.each(datasets, source.table))
             .where(*own)
         )
         unrecorded.append(~sa.select(records.dataset_id).where(*own).correlate(datasets).exists())
-    if not selects or not _OF_RECORDS.isdisjoint(keys):
+    if not selects or not OF_RECORDS.isdisjoint(keys):
         text, number = sa.cast(sa.null(), sa.Text), sa.cast(sa.null(), sa.BigInteger)
         none = [number.label("root"), text.label("path"), number.label("size")]
-        selects.append(sa.select(*_dataset(datasets, keys, dict.fromkeys(_OF_RECORDS, text)), *none).where(*unrecorded))
+        selects.append(sa.select(*_dataset(datasets, keys, dict.fromkeys(OF_RECORDS, text)), *none).where(*unrecorded))
     return sa.union_all(*selects).cte("records")
 
 

@@ -123,7 +123,7 @@ class DatasetSets:
         return [found[parent] for parent in parents]
 
     async def groups(
-        self, snapshot: Snapshot, parents: Sequence[int], by: Sequence[GroupKey]
+        self, snapshot: Snapshot, parents: Sequence[int], by: Sequence[GroupKey], datastore: Datastore | None = None
     ) -> list[list[DatasetGroup]]:
         """Count those of some parents, and their artifacts and bytes, broken down; see `dataset_groups`.
 
@@ -133,7 +133,13 @@ class DatasetSets:
             Raised if several certifications of one data ID are found first.
         """
         found = await dataset_groups(
-            snapshot, self._of(parents), self.parents, by, wanted=self.wanted, filters=self.filters
+            snapshot,
+            self._of(parents),
+            self.parents,
+            by,
+            wanted=self.wanted,
+            filters=self.filters,
+            datastore=datastore,
         )
         return [found[parent] for parent in parents]
 

@@ -73,6 +73,34 @@ def test_state_upgrade_makes_the_state_and_check_tells_it(
         assert_fails(run("state", "upgrade", repository.uri, "--config", str(elsewhere)), "No such file or directory")
 
 
+def test_describe_says_what_a_dataset_type_is(ci_hsc: RealRepository, tmp_path: Path) -> None:
+    descriptions, file = tmp_path / "descriptions.yaml", tmp_path / "settings.yaml"
+    descriptions.write_text("calexp: |\n  As the camera\n  wrote it.\nother:\nstorageClasses: {ExposureF: Pixels.}\n")
+    file.write_text(f"description_files: [{descriptions}]\n")
+    result = run("describe", ci_hsc.uri, "calexp", "--config", str(file))
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "dataset type   calexp",
+        "description    As the camera",
+        "               wrote it.",
+        "dimensions     instrument, detector, visit",
+        "implied        band, day_obs, physical_filter",
+        "storage class  ExposureF",
+        "               Pixels.",
+        "Python type    lsst.afw.image.ExposureF",
+    ]
+    assert result.stderr == f"butlerql: {descriptions}, line 4: the description of 'other' must be a text.\n"
+    assert re.search(r"^description +no file describes it$", run("describe", ci_hsc.uri, "calexp").stdout, re.MULTILINE)
+    checked = run("check", ci_hsc.uri, "--config", str(file)).stdout
+    assert re.search(f"^descriptions +2 in {descriptions}\n +{descriptions}, line 4: the desc", checked, re.MULTILINE)
+    assert re.search(r"^descriptions +none$", run("check", ci_hsc.uri).stdout, re.MULTILINE)
+
+
+def test_describe_tells_what_is_not_there(ci_hsc: RealRepository) -> None:
+    assert_fails(run("describe", ci_hsc.uri, "nothing"), "No dataset type is named 'nothing'")
+    assert_fails(run("describe", ci_hsc.uri, "calexp.nothing"), "has no component 'nothing'")
+
+
 @pytest.mark.parametrize("command", ["serve", "schema", "check"])
 def test_what_is_no_repository_is_told_in_a_line(command: str, tmp_path: Path) -> None:
     assert_fails(run(command, str(tmp_path / "nothing")), "is no Butler repository")

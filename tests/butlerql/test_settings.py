@@ -47,6 +47,19 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
     assert settings.log_format is LogFormat.JSON
 
 
+def test_a_list_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [Path("/a.yaml"), Path("b.yaml")]
+    file = write(tmp_path, "description_files: [/a.yaml, b.yaml]\n")
+    assert load_settings(file).description_files == files
+    monkeypatch.setenv("BUTLERQL_DESCRIPTION_FILES", os.pathsep.join(map(str, files)))
+    assert load_settings().description_files == files
+    monkeypatch.setenv("BUTLERQL_DESCRIPTION_FILES", "")
+    assert load_settings(file).description_files == []
+    monkeypatch.delenv("BUTLERQL_DESCRIPTION_FILES")
+    with pytest.raises(InvalidConfigError, match="description_files"):
+        load_settings(write(tmp_path, "description_files: {a: b}\n"), {})
+
+
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     assert load_settings(write(tmp_path, "# nothing yet\n")) == Settings()
 

@@ -48,6 +48,8 @@ WHOLE = {
     "DatasetConnection.groups",
     "ChainedDatastore.children",
     "Existence.children",
+    "StorageUsage.children",
+    "StorageUsage.groups",
     *(
         f"{name}.parents"
         for name in ("Collection", "Run", "TaggedCollection", "CalibrationCollection", "ChainedCollection")
