@@ -132,6 +132,22 @@ async def test_bounds_of_validities(
         await check_data_ids(snapshot, rich.butler, names, text, having)
 
 
+async def test_what_the_butler_fails_on(rich: RealRepository) -> None:
+    async with snapshot_of(rich) as snapshot:
+        group = snapshot.repository.universe.group(["detector"])
+
+        async def found(having: Having, text: str) -> list[Any]:
+            page = await data_ids.page(snapshot, group, await having.conditions(snapshot, group, text), _ALL)
+            return [one.mapping["detector"] for one in page.rows]
+
+        # All flats are of one run; of the biases of the detectors 0 and 1, those that are valid with them are, too.
+        assert await found(_CALIBRATIONS, "bias.run = flat.run AND bias.ingest_date < flat.ingest_date") == [0, 1]
+        assert await found(_CALIBRATIONS, "bias.run != flat.run AND bias.run = 'HSC/calib/run'") == []
+        # What is not certified is valid at any time.
+        everywhere = "instrument = 'HSC' AND visit = 101 AND bias.timespan OVERLAPS visit.timespan"
+        assert await found(Having(("bias",), ("HSC/calib/run",)), everywhere) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "text",
     [
