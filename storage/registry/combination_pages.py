@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from butlerql.storage.errors import UnsupportedJoinError
 from butlerql.storage.registry.combinations import Combinations
-from butlerql.storage.registry.dataset_searches import Lead
+from butlerql.storage.registry.dataset_searches import PARENT, Lead
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.looking import elements_of, holding
 from butlerql.storage.registry.pages import (
@@ -27,7 +28,7 @@ from butlerql.storage.registry.pages import (
 )
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Leading", "Wanted", "count", "count_each", "page", "page_each"]
+__all__ = ["Leading", "Wanted", "count", "count_each", "first_of_each", "page", "page_each"]
 
 _LOOKED_AT = 1_000
 """Combinations whose regions are looked at first; twice as many each time that they were not enough."""
@@ -103,6 +104,49 @@ class Wanted:
         """Make a statement without columns that gives each combination once."""
         statement = self.combinations.select()
         return statement if self.combinations.is_unique else statement.distinct()
+
+
+def first_of_each(combinations: Combinations, names: Iterable[str], descending: Sequence[bool]) -> Combinations:
+    """Keep the first of the rows of each combination of some dimensions, in the order of the fields.
+
+    Parameters
+    ----------
+    combinations
+        What exists.
+    names
+        The dimensions that tell combinations apart.
+    descending
+        For each of the fields, whether it descends.
+
+    Raises
+    ------
+    UnsupportedJoinError
+        Raised if regions of other dimensions have to be looked at: only that tells which rows there are.
+    """
+    own = {name: combinations.columns[name][0] for name in (PARENT, *names) if name in combinations.columns}
+    if not own.keys() >= {name for element in elements_of(combinations.looks) for name in element.required}:
+        raise UnsupportedJoinError(
+            "There is no order by what datasets have where the regions of other dimensions than those asked for have "
+            "to overlap. Ask for these dimensions, too."
+        )
+    order = ordered(list(map(Ordering, combinations.fields, descending)), PageRequest(0))
+    rows = (
+        combinations.select()
+        .add_columns(
+            *(column.label(name) for name, column in own.items()),
+            *(column.label(f"#field{place}") for place, column in enumerate(combinations.fields)),
+            sa.func.row_number().over(partition_by=list(own.values()), order_by=order).label("#number"),
+        )
+        .subquery()
+    )
+    return Combinations(
+        combinations.group,
+        columns={name: [rows.c[name]] for name in own},
+        source=rows,
+        conditions=[rows.c["#number"] == 1],
+        looks=combinations.looks,
+        fields=[rows.c[f"#field{place}"] for place in range(len(combinations.fields))],
+    )
 
 
 async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page[Key]:

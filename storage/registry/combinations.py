@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,11 +17,13 @@ from lsst import sphgeom
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import UnsupportedJoinError
+from butlerql.storage.registry.calibration_times import CalibrationTimes
 from butlerql.storage.registry.conditions import Condition, Look
+from butlerql.storage.registry.dataset_fields import dataset_field
 from butlerql.storage.registry.dataset_searches import (
-    EVER,
     PARENT,
     Columns,
+    DatasetColumns,
     DatasetSearch,
     Given,
     Lead,
@@ -29,14 +32,22 @@ from butlerql.storage.registry.dataset_searches import (
     searched_tables,
 )
 from butlerql.storage.registry.expressions.compiler import Compiler, operand_column
-from butlerql.storage.registry.expressions.tree import Column, DatasetField, DimensionKey, Kind, Operand, elements_of
+from butlerql.storage.registry.expressions.tree import (
+    Column,
+    DatasetField,
+    DimensionKey,
+    Kind,
+    Operand,
+    columns_of,
+    elements_of,
+)
 from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.spatial import pixelization
-from butlerql.storage.registry.topology import chosen_elements, overlap_to_join, split_skypix
+from butlerql.storage.registry.topology import overlap_to_join, split_skypix
 from butlerql.storage.repository import Repository
 from butlerql.storage.universe import DimensionGroup, Element
 
-__all__ = ["Combinations", "check_relations", "combine", "lead_of", "looks_of"]
+__all__ = ["Combinations", "check_relations", "combine", "datasets_of", "lead_of", "looks_of"]
 
 _PIXEL = "#pixel"
 """How what tables of overlaps share beside dimensions is named; no dimension can have such a name."""
@@ -124,7 +135,7 @@ def combine(
     condition
         What has to hold of the combinations.
     fields
-        What to select of records of elements of the group.
+        What to select of records of elements of the group, or of datasets that are searched for.
     element
         An element of which there has to be a record.
     lead
@@ -141,14 +152,18 @@ def combine(
     joined = [search.dimensions for search in searches] + ([] if given is None else [given.dimensions])
     full, overlap = _related(repository, group, joined, constraint, element, condition)
     made = Combinations(full, in_order=None if lead is None else repository.dialect, looks=_looks(overlap, condition))
-    times = _times(full, searches, given)
+    calibrations: set[str | None] = {search.name for search in searches if search.is_calibration}
     waiting = _in_order(searches)
-    validities: list[Validity] = []
+    spoken_of = datasets_of(fields) | (frozenset() if condition is None else condition.dataset_types)
+    datasets: dict[str | None, DatasetColumns] = {}
     if given is not None:
         made.columns |= {name: [column] for name, column in given.columns.items()}
-        validities += [] if given.validity is None else [given.validity]
+        datasets |= {} if given.dataset is None else {None: given.dataset}
+        calibrations |= {None} if given.is_calibration else set()
+    timed = CalibrationTimes(full, calibrations, condition)
     if waiting:
-        _join_datasets(repository, made, waiting.pop(0), validities, lead)
+        leading = waiting.pop(0)
+        datasets[leading.name] = _join_datasets(repository, made, leading, lead)
     for number, pair in enumerate((*_named_overlaps(condition), *([] if overlap is None else [overlap]))):
         _join_overlap(repository, made, number, *pair)
     # Where datasets are read in the order of an index, what they imply is looked up for each: a join might go astray.
@@ -156,35 +171,40 @@ def combine(
     needed = {*full.required, *group.required, *constraint} - looked_up
     needed.update(*(repository.universe.dimensions[name].required for name in full.required))
     tables = {}
-    forced = {*times, *elements_of(fields), *([] if element is None else [element])}
+    forced = {*timed.elements, *elements_of(fields), *([] if element is None else [element])}
     forced |= set() if condition is None else condition.elements
     for related in _relations(full, needed, joined, forced):
         tables[related.name] = table = _records(repository, related, given)
         made.add(table, _keys(related, table))
     for search in list(waiting):
-        if not made.columns.keys() >= set(search.dimensions.required):
+        if search.name in spoken_of or not made.columns.keys() >= set(search.dimensions.required):
             waiting.remove(search)
-            _join_datasets(repository, made, search, validities)
+            datasets[search.name] = _join_datasets(repository, made, search)
     _join_missing(repository, made, needed, given)
     known = {name: columns[0] for name, columns in made.columns.items()}
     for name, value in constraint.items():
         columns = made.columns.get(name) or [implied_value(repository.tables, full, known, name)]
         made.conditions += [column == value for column in columns]
-    resolver = _resolver(repository, made, tables, given)
+    resolver = _resolver(repository, made, tables, datasets)
     made.fields = [operand_column(repository.dialect, operand, resolver) for operand in fields]
     if condition is not None:
         _add_condition(repository, made, condition, resolver)
-    validities = _join_times(
-        made, [repository.dialect.timespan(tables[time.name], "timespan") for time in times], validities
-    )
-    made.conditions += [_has_datasets(repository, made, search, validities) for search in waiting]
+    validities = {name: dataset.validity for name, dataset in datasets.items() if name in calibrations}
+    times = [repository.dialect.timespan(tables[element.name], "timespan") for element in timed.elements]
+    made.conditions += timed.conditions(validities, times)
+    for search in waiting:
+        made.conditions.append(_has_datasets(repository, made, search, times or list(validities.values())))
     made.is_complete = set(full.required) <= {*group.required, *constraint}
     made.is_unique &= made.is_complete
     return made
 
 
 def lead_of(
-    repository: Repository, made: Combinations, names: Sequence[str], searches: Sequence[DatasetSearch]
+    repository: Repository,
+    made: Combinations,
+    names: Sequence[str],
+    searches: Sequence[DatasetSearch],
+    condition: Condition | None,
 ) -> Lead | None:
     """Find out whether each collection can be searched on its own, in the order of the data IDs, by an index.
 
@@ -195,6 +215,8 @@ def lead_of(
     if leading is None or leading.is_calibration or len(leading.collections) > 1 or len(leading.collections[0]) < 2:
         return None
     if made.looks or not made.is_complete or set(leading.dimensions.required) != set(names):
+        return None
+    if condition is not None and condition.dataset_types - {leading.name}:
         return None
     kinds = {"key": repository.tables.collection_type}
     collections = repository.dialect.rows("leading", kinds, [(one.key,) for one in leading.collections[0]])
@@ -241,6 +263,12 @@ def check_relations(
     _related(repository, group, joined, constraint, element, condition)
 
 
+def datasets_of(operands: Iterable[Operand]) -> frozenset[str | None]:
+    """List the types of the datasets that operands speak of; see `DatasetField`."""
+    columns = (column for operand in operands for column in columns_of(operand))
+    return frozenset(column.dataset_type for column in columns if isinstance(column, DatasetField))
+
+
 def _related(
     repository: Repository,
     group: DimensionGroup,
@@ -281,9 +309,8 @@ def _join_datasets(
     repository: Repository,
     made: Combinations,
     search: DatasetSearch,
-    validities: list[Validity],
     lead: Lead | None = None,
-) -> None:
+) -> DatasetColumns:
     """Join the tables that hold the datasets of a type."""
     parts = searched_tables(repository, search, lead)
     if search.is_calibration or len(parts) > 1:
@@ -291,20 +318,22 @@ def _join_datasets(
         for part in parts:
             begin, end = part.validity
             labelled = (column.label(name) for name, column in part.columns.items())
+            own = (part.dataset_id.label("_dataset_id"), part.collection.label("_collection"))
             selects.append(
-                sa.select(*labelled, begin.label("_begin"), end.label("_end"))
+                sa.select(*labelled, *own, begin.label("_begin"), end.label("_end"))
                 .select_from(part.table)
                 .where(*part.conditions)
             )
         union = sa.union_all(*selects).subquery()
         made.add(union, {name: union.c[name] for name in parts[0].columns})
-        validities.append((union.c["_begin"], union.c["_end"]))
         made.is_unique = False
-    else:
-        [part] = parts
-        made.add(part.table, part.columns)
-        made.conditions += part.conditions
-        made.is_unique &= lead is not None or sum(map(len, search.collections)) == 1
+        field = partial(dataset_field, repository, union.c["_dataset_id"], union.c["_collection"])
+        return DatasetColumns(field, (union.c["_begin"], union.c["_end"]))
+    [part] = parts
+    made.add(part.table, part.columns)
+    made.conditions += part.conditions
+    made.is_unique &= lead is not None or sum(map(len, search.collections)) == 1
+    return DatasetColumns(partial(dataset_field, repository, part.dataset_id, part.collection), part.validity)
 
 
 def _has_datasets(
@@ -376,39 +405,19 @@ def _add_condition(
             _constrain_region(repository, made, look.element, look.other, condition.compiler)
 
 
-def _times(full: DimensionGroup, searches: Sequence[DatasetSearch], given: Given | None) -> list[Element]:
-    """Choose the elements that say at what time calibrations have to be valid."""
-    calibrations = sum(search.is_calibration for search in searches)
-    is_timed = calibrations or (given is not None and given.validity is not None)
-    times = list(chosen_elements(full, "temporal").values()) if is_timed else []
-    if not times and calibrations > 2:
-        raise UnsupportedJoinError(
-            "Nothing says at what time more than two kinds of calibrations have to be valid. Ask for fewer of them."
-        )
-    return times
-
-
-def _join_times(made: Combinations, times: Sequence[Validity], validities: list[Validity]) -> list[Validity]:
-    """Let calibrations be valid when they have to be; gives what others have to be valid at."""
-    for when in times:
-        made.conditions += [overlaps(validity, when) for validity in validities]
-        validities = [when]
-    if not times and len(validities) == 2:
-        made.conditions.append(overlaps(*validities))
-    return validities
-
-
 def _resolver(
-    repository: Repository, made: Combinations, tables: Mapping[str, sa.FromClause], given: Given | None
+    repository: Repository,
+    made: Combinations,
+    tables: Mapping[str, sa.FromClause],
+    datasets: Mapping[str | None, DatasetColumns],
 ) -> Callable[[Column], Any]:
     """Find the SQL of what a condition speaks of."""
     known = {name: columns[0] for name, columns in made.columns.items()}
 
     def column(one: Column) -> Any:
         if isinstance(one, DatasetField):
-            assert given is not None
-            assert given.field is not None
-            return (given.validity or EVER) if one.kind is Kind.TIMESPAN else given.field(one.column)
+            dataset = datasets[one.dataset_type]
+            return dataset.validity if one.kind is Kind.TIMESPAN else dataset.field(one.column)
         if isinstance(one, DimensionKey):
             return implied_value(repository.tables, made.group, known, one.element.name)
         table = tables[one.element.name]

@@ -27,6 +27,7 @@ from butlerql.storage.registry.expressions.tree import (
     Predicate,
     columns_of,
     elements_of,
+    nodes_of,
 )
 from butlerql.storage.universe import Element
 
@@ -98,6 +99,23 @@ class Condition:
     def elements(self) -> set[Element]:
         """Elements whose records it looks into, other than for regions."""
         return elements_of(self._terms)
+
+    @cached_property
+    def dataset_types(self) -> frozenset[str | None]:
+        """Names of the types of the datasets that it speaks of; see `DatasetField`."""
+        return frozenset(column.dataset_type for column in self.columns if isinstance(column, DatasetField))
+
+    @cached_property
+    def temporal_overlaps(self) -> list[tuple[ElementField | DatasetField, ElementField | DatasetField]]:
+        """Pairs of timespans of which it says, wherever and however, that they overlap."""
+        pairs = [(node.left, node.right) for node in nodes_of(self.predicate) if isinstance(node, Overlaps)]
+        return [
+            (left, right)
+            for left, right in pairs
+            if left.kind is right.kind is Kind.TIMESPAN
+            and isinstance(left, ElementField | DatasetField)
+            and isinstance(right, ElementField | DatasetField)
+        ]
 
     def terms(self, column: Callable[[Column], Any]) -> list[sa.ColumnElement[bool]]:
         """Make the conditions that the database can tell, all of which have to hold.

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.registry import chains, combination_pages, dataset_types, summaries
 from butlerql.storage.registry.collections import Collection
-from butlerql.storage.registry.combination_pages import Leading, Wanted
-from butlerql.storage.registry.combinations import check_relations, combine, lead_of
+from butlerql.storage.registry.combination_pages import Leading, Wanted, first_of_each
+from butlerql.storage.registry.combinations import check_relations, combine, datasets_of, lead_of
 from butlerql.storage.registry.conditions import Condition
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
 from butlerql.storage.registry.dataset_searches import DatasetSearch
+from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.names import Scope
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.registry.orders import Order, orders_of
@@ -215,9 +216,15 @@ def wanted(
     )
     combinations = combined()
     names = dimensions.required if element is None else element.required
-    lead = None if conditions.order else lead_of(snapshot.repository, combinations, names, conditions.searches)
-    leading = None if lead is None else Leading(lead, lambda lead: combined(lead=lead))
+    leading = None
+    if not conditions.order:
+        lead = lead_of(snapshot.repository, combinations, names, conditions.searches, conditions.condition)
+        leading = None if lead is None else Leading(lead, lambda lead: combined(lead=lead))
     descending = [order.is_descending for order in conditions.order]
+    # One data ID may have several datasets to be ordered by.
+    is_several = not combinations.is_unique and datasets_of(order.operand for order in conditions.order)
+    if is_several and set(names).difference(conditions.constraint):
+        combinations = first_of_each(combinations, [*names, *conditions.constraint], descending)
     return Wanted(combinations, names, conditions.constraint, leading, descending)
 
 
@@ -227,18 +234,18 @@ async def _conditions(
     searched: Sequence[Sequence[Collection]],
     given: Mapping[str, Any] | None,
 ) -> DataIdConditions:
-    if given is None:
-        return DataIdConditions(parents=len(searched), is_impossible=True)
     types = list(dict.fromkeys([await dataset_types.find(snapshot, name) for name in names]))
-    governors = {name: given[name] for name in snapshot.repository.universe.governors if name in given}
-    everywhere = list(dict.fromkeys(one for found in searched for one in found))
-    places = await summaries.candidates(snapshot, everywhere, types, governors)
+    places: Mapping[DatasetType, Sequence[Collection]] = {}
+    if given is not None:
+        governors = {name: given[name] for name in snapshot.repository.universe.governors if name in given}
+        everywhere = list(dict.fromkeys(one for found in searched for one in found))
+        places = await summaries.candidates(snapshot, everywhere, types, governors)
     searches = []
     for dataset_type in types:
-        may_hold = set(places[dataset_type])
+        may_hold = set(places.get(dataset_type, ()))
         searches.append(DatasetSearch(dataset_type, [[one for one in found if one in may_hold] for found in searched]))
-    impossible = any(not any(search.collections) for search in searches)
-    return DataIdConditions(searches, given, len(searched), impossible)
+    impossible = given is None or any(not any(search.collections) for search in searches)
+    return DataIdConditions(searches, given or {}, len(searched), impossible)
 
 
 def _with(
@@ -253,8 +260,9 @@ def _with(
     # Names without an element in front may be of what the datasets bring in, too.
     searched = {name for search in found.searches for name in search.dimensions.names}
     spoken_of = repository.universe.group(searched.union(dimensions.names))
-    condition = where.condition(repository, spoken_of, constrained=found.constraint)
-    return found._replace(condition=condition, order=orders_of(order_by or (), Scope(dimensions)))
+    types = frozenset(search.name for search in found.searches)
+    condition = where.condition(repository, spoken_of, constrained=found.constraint, searched=types)
+    return found._replace(condition=condition, order=orders_of(order_by or (), Scope(dimensions, searched=types)))
 
 
 def _each(conditions: DataIdConditions) -> Iterator[DataIdConditions]:

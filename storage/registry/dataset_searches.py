@@ -17,6 +17,7 @@ __all__ = [
     "EVER",
     "PARENT",
     "Columns",
+    "DatasetColumns",
     "DatasetSearch",
     "Given",
     "Lead",
@@ -49,6 +50,11 @@ class DatasetSearch(NamedTuple):
     whose summaries name the type."""
 
     @property
+    def name(self) -> str:
+        """How conditions call its datasets; components are called by what they are of."""
+        return self.dataset_type.parent_name
+
+    @property
     def dimensions(self) -> DimensionGroup:
         """Dimensions of its data IDs."""
         return self.dataset_type.dimensions
@@ -69,6 +75,15 @@ class Lead(NamedTuple):
     """The tags table, or an alias of it."""
 
 
+class DatasetColumns(NamedTuple):
+    """What conditions may say of a dataset in a statement."""
+
+    field: Callable[[str], sa.ColumnElement[Any]]
+    """Gives ``dataset_id``, ``run``, ``collection`` or ``ingest_date``."""
+
+    validity: Validity
+
+
 class Given(NamedTuple):
     """A dataset that is there already: a row of what combinations are looked for beside."""
 
@@ -76,11 +91,11 @@ class Given(NamedTuple):
     columns: Columns
     """Of its required dimensions."""
 
-    validity: Validity | None
-    """When it has to be valid; None if it is no calibration."""
+    dataset: DatasetColumns | None = None
+    """What conditions may say of it; None if nothing but its data ID is known."""
 
-    field: Callable[[str], sa.ColumnElement[Any]] | None = None
-    """What conditions may say of it: ``dataset_id``, ``run``, ``collection``, ``ingest_date``."""
+    is_calibration: bool = False
+    """Whether it has to be valid at the time of what is looked for."""
 
 
 class SearchedTable(NamedTuple):
@@ -90,6 +105,8 @@ class SearchedTable(NamedTuple):
     columns: Columns
     conditions: list[sa.ColumnElement[bool]]
     validity: Validity
+    dataset_id: sa.ColumnElement[Any]
+    collection: sa.ColumnElement[Any]
 
 
 def searched_tables(repository: Repository, search: DatasetSearch, lead: Lead | None = None) -> list[SearchedTable]:
@@ -127,7 +144,7 @@ def searched_tables(repository: Repository, search: DatasetSearch, lead: Lead | 
         else:
             conditions.append(alias.c.collection == found[0][1])
         validity = repository.dialect.timespan(alias, "timespan") if certified else EVER
-        parts.append(SearchedTable(source, columns, conditions, validity))
+        parts.append(SearchedTable(source, columns, conditions, validity, alias.c.dataset_id, alias.c.collection))
     return parts
 
 

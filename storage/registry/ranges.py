@@ -25,7 +25,7 @@ from butlerql.storage.registry.collections import Collection, CollectionType
 from butlerql.storage.registry.combinations import Combinations, combine, looks_of
 from butlerql.storage.registry.conditions import Condition, Look
 from butlerql.storage.registry.dataset_fields import dataset_field
-from butlerql.storage.registry.dataset_searches import EVER, Columns, Given, Validity
+from butlerql.storage.registry.dataset_searches import EVER, Columns, DatasetColumns, Given, Validity
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.expressions.tree import Operand
 from butlerql.storage.registry.implied_values import implied_value
@@ -178,7 +178,7 @@ class TableGroup:
     def given(self, columns: Columns, validity: Validity, row: ReadOnlyColumnCollection[str, Any]) -> Given:
         """Say what a row is; see `related`."""
         field = partial(dataset_field, self.repository, row.dataset_id, row.collection)
-        return Given(self.dimensions, columns, validity if self.is_timed else None, field)
+        return Given(self.dimensions, columns, DatasetColumns(field, validity), self.is_timed)
 
     @property
     def disjoint(self) -> bool:

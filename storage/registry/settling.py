@@ -114,7 +114,7 @@ async def _keys(
     snapshot: Snapshot, touched: DimensionGroup, values: Mapping[str, Any], condition: Condition | None
 ) -> Sequence[Key] | None:
     """Read the data IDs of the dimensions that are touched; None if there are many."""
-    given = Given(touched, {}, None)
+    given = Given(touched, {})
     made = combine(snapshot.repository, touched, constraint=values, condition=condition, given=given)
     wanted = combination_pages.Wanted(made, touched.required, values)
     page = await combination_pages.page(snapshot, wanted, PageRequest(_MOST))

@@ -65,6 +65,7 @@ class Where:
         *,
         dataset_type: DatasetType | None = None,
         constrained: Iterable[str] = (),
+        searched: Iterable[str] = (),
     ) -> Condition | None:
         """Resolve what is named; None if everything holds.
 
@@ -78,6 +79,8 @@ class Where:
             Given if datasets are asked for.
         constrained
             Dimensions that have values already.
+        searched
+            Names of the dataset types of which there has to be a dataset, if something else is asked for.
 
         Raises
         ------
@@ -87,11 +90,11 @@ class Where:
         # Dataset types of the same dimensions have the same condition, unless it names one of them.
         name = None if dataset_type is None or self._text is None else dataset_type.name
         own = name if name is not None and f"{name}." in (self._text or "") else None
-        key = (dimensions, own, dataset_type is None, frozenset(constrained))
+        key = (dimensions, own, dataset_type is None, frozenset(constrained), frozenset(searched))
         if key not in self._known:
             predicates: list[Predicate] = []
             if self._text is not None:
-                scope = Scope(dimensions, dataset_type=name, constrained=frozenset(constrained))
+                scope = Scope(dimensions, name, frozenset(constrained), frozenset(searched))
                 predicates.append(parse(self._text, scope, self._bind))
             if self._given is not None:
                 predicates.append(predicate_of(dimensions, self._given))

@@ -22,7 +22,7 @@ _CASES = ROOT / "tests/storage/registry/butler_cases"
 def test_every_case_of_the_butler_is_told(heading: str, file: str) -> None:
     tree = ast.parse((_BUTLER / file).read_text(encoding="utf-8"))
     methods = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    [section] = re.findall(rf"^## {heading}$(.*?)(?=^## )", _PAGE, re.MULTILINE | re.DOTALL)
+    [section] = re.findall(rf"^## {heading}$(.*?)(?=^## |\Z)", _PAGE, re.MULTILINE | re.DOTALL)
     assert f"`lsst/daf/butler/{file}`" in section
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [one for one in methods if one.startswith("test")]
 

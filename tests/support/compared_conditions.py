@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import strategies as st
@@ -22,14 +23,40 @@ from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.registry.where import Where
 from butlerql.storage.snapshot import Snapshot
-from tests.support.generated_conditions import conditions, identifiers, sample
+from tests.support.generated_conditions import Sampled, conditions, identifiers, sample, sample_datasets
 
-__all__ = ["check_data_ids", "check_datasets", "check_records", "texts"]
+__all__ = ["Having", "check_data_ids", "check_datasets", "check_records", "texts"]
 
 T = TypeVar("T")
 
 _ALL = PageRequest(10_000)
 _sampled = cache(sample)
+
+
+class Having(NamedTuple):
+    """Dataset types that there have to be datasets of, and where."""
+
+    types: Sequence[str] = ()
+    collections: Sequence[str] = ()
+
+    def joined(self, query: Query) -> Query:
+        """Put it to the Butler."""
+        for name in self.types:
+            query = query.join_dataset_search(name, self.collections)
+        return query
+
+    async def conditions(self, snapshot: Snapshot, group: Any, text: str) -> data_ids.DataIdConditions:
+        """Put it to us, with a condition."""
+        return await data_ids.find_conditions(
+            snapshot,
+            group,
+            types=self.types or None,
+            collections=self.collections if self.types else None,
+            where=Where(text),
+        )
+
+
+_NOTHING = Having()
 
 
 def _asked(butler: Butler, ask: Callable[[Query], Any]) -> Any:
@@ -53,12 +80,21 @@ def _unlike(answer: Any, dimensions: DimensionGroup, text: str) -> Any:
     return AttributeError("overlaps") if related and dimensions.spatial and isinstance(answer, list) else answer
 
 
-def texts(butler: Butler, names: Collection[str], more: Sequence[str] = ()) -> st.SearchStrategy[str]:
-    """Draw conditions of what is asked for, and now and then of what is related to it."""
-    sampled = _sampled(butler)
+@cache
+def _sampled_with(butler: Butler, types: tuple[str, ...]) -> tuple[Sampled, list[str]]:
+    """Look into datasets, too, and list the identifiers of their fields."""
+    sampled = copy.deepcopy(_sampled(butler))
+    return sampled, [field for name in types for field in sample_datasets(butler, sampled, name)]
+
+
+def texts(
+    butler: Butler, names: Collection[str], more: Sequence[str] = (), types: Sequence[str] = ()
+) -> st.SearchStrategy[str]:
+    """Draw conditions of what is asked for, now and then of what is related to it, and of datasets of some types."""
+    sampled, fields = _sampled_with(butler, tuple(types))
     own = [*identifiers(butler, sampled, list(names)), *more]
     others = identifiers(butler, sampled, ("visit", "detector", "patch", "exposure"))
-    bare = conditions(sampled, own * 4 + others)
+    bare = conditions(sampled, own * 4 + others + fields * 8)
     instruments = ", ".join(f"'{name}'" for name in sampled.values["instrument"])
     governors = f"instrument IN ({instruments}) AND skymap != 'no'"
     governed = bare.map(
@@ -83,33 +119,36 @@ async def _answer(expected: Any, ours: Callable[[], Awaitable[T]]) -> T | None:
     return None
 
 
-async def check_data_ids(snapshot: Snapshot, butler: Butler, names: Sequence[str], text: str) -> None:
+async def check_data_ids(
+    snapshot: Snapshot, butler: Butler, names: Sequence[str], text: str, having: Having = _NOTHING
+) -> None:
     """Compare data IDs and their number."""
-    expected = _asked(butler, lambda query: list(query.where(text).data_ids(names)))
+    expected = _asked(butler, lambda query: list(having.joined(query).where(text).data_ids(names)))
     expected = _unlike(expected, butler.dimensions.conform(names), text)
     group = snapshot.repository.universe.group(names)
 
     async def ours() -> tuple[set[Any], int]:
-        found = await data_ids.find_conditions(snapshot, group, where=Where(text))
+        found = await having.conditions(snapshot, group, text)
         page = await data_ids.page(snapshot, group, found, _ALL)
         assert len(set(page.rows)) == len(page.rows)
         return {one.values for one in page.rows}, await data_ids.count(snapshot, group, found)
 
     found = await _answer(expected, ours)
     if found is not None:
+        # The Butler repeats data IDs of which there are several certifications.
         whole = {tuple(one.mapping[name] for name in group.names) for one in expected}
         assert found == (whole, len(whole)), text
 
 
-async def check_records(snapshot: Snapshot, butler: Butler, name: str, text: str) -> None:
+async def check_records(snapshot: Snapshot, butler: Butler, name: str, text: str, having: Having = _NOTHING) -> None:
     """Compare which records there are, and how many."""
-    expected = _asked(butler, lambda query: list(query.where(text).dimension_records(name)))
+    expected = _asked(butler, lambda query: list(having.joined(query).where(text).dimension_records(name)))
     expected = _unlike(expected, butler.dimensions[name].minimal_group, text)
     element = snapshot.repository.universe.element(name)
     group = dimension_records.dimensions_of(element, snapshot.repository.universe.group)
 
     async def ours() -> set[Any]:
-        found = await data_ids.find_conditions(snapshot, group, where=Where(text))
+        found = await having.conditions(snapshot, group, text)
         page = await dimension_records.page(snapshot, element, found, _ALL)
         assert await dimension_records.count(snapshot, element, found) == len(page.rows)
         return {record.data_id.required for record in page.rows}

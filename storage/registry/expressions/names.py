@@ -39,11 +39,15 @@ class Scope:
         Name of the dataset type, if datasets are asked for: their fields have names, too.
     constrained
         Dimensions that have values by something else than the expression.
+    searched
+        Names of the dataset types of which there has to be a dataset, if something else is asked for. The fields of
+        those datasets go by their bare names where nothing that is asked for has such a field.
     """
 
     dimensions: DimensionGroup
     dataset_type: str | None = None
     constrained: frozenset[str] = frozenset()
+    searched: frozenset[str] = frozenset()
 
 
 def find(name: str, scope: Scope) -> Operand:
@@ -66,7 +70,9 @@ def find(name: str, scope: Scope) -> Operand:
         element.name: operand for element in scope.dimensions.elements if (operand := _field(universe, element, name))
     }
     if scope.dataset_type is not None and name in _DATASET_FIELDS:
-        found[scope.dataset_type] = DatasetField(name, _DATASET_FIELDS[name])
+        found[scope.dataset_type] = _dataset_field(scope.dataset_type, name, scope)
+    if not found and name in _DATASET_FIELDS:
+        found = {searched: _dataset_field(searched, name, scope) for searched in scope.searched}
     if len(found) > 1:
         raise ValueError(f"'{name}' may be {' or '.join(f'{owner}.{name}' for owner in sorted(found))}: say which")
     if not found:
@@ -84,11 +90,22 @@ def _qualified(first: str, second: str, scope: Scope) -> Operand:
         return found
     if first == "timespan":
         return _bound(find(first, scope), second, f"{first}.{second}")
-    if second in _DATASET_FIELDS and first == scope.dataset_type:
-        return DatasetField(second, _DATASET_FIELDS[second])
-    if first == scope.dataset_type:
+    types = _dataset_types(scope)
+    if first not in types:
+        raise ValueError(f"there is no '{first}' here{_hint(first, [*universe.elements, *types])}")
+    if second not in _DATASET_FIELDS:
         raise ValueError(f"a dataset has no '{second}'; it has {', '.join(_DATASET_FIELDS)}")
-    raise ValueError(f"there is no '{first}' here{_hint(first, universe.elements)}")
+    return _dataset_field(first, second, scope)
+
+
+def _dataset_types(scope: Scope) -> frozenset[str]:
+    """Give the names of dataset types whose datasets' fields have names."""
+    return scope.searched if scope.dataset_type is None else scope.searched | {scope.dataset_type}
+
+
+def _dataset_field(dataset_type: str, name: str, scope: Scope) -> DatasetField:
+    owner = None if dataset_type == scope.dataset_type else dataset_type
+    return DatasetField(owner, name, _DATASET_FIELDS[name])
 
 
 def _bound(operand: Operand, which: str, name: str) -> Operand:
@@ -125,7 +142,7 @@ def _bare_names(scope: Scope) -> Iterator[str]:
     yield from scope.dimensions.universe.dimensions
     for element in scope.dimensions.elements:
         yield from _fields(element)
-    if scope.dataset_type is not None:
+    if _dataset_types(scope):
         yield from _DATASET_FIELDS
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "Truth",
     "columns_of",
     "elements_of",
+    "nodes_of",
 ]
 
 
@@ -95,7 +96,10 @@ class ElementField:
 
 @dataclass(frozen=True, slots=True)
 class DatasetField:
-    """``dataset_id``, ``ingest_date``, ``run``, ``collection`` or ``timespan`` of the dataset that is looked for."""
+    """``dataset_id``, ``ingest_date``, ``run``, ``collection`` or ``timespan`` of a dataset."""
+
+    dataset_type: str | None
+    """Name of its type, if it is one that there has to be; None for the dataset that is looked for itself."""
 
     column: str
     kind: Kind
@@ -251,19 +255,23 @@ def columns_of(node: Predicate | Operand, but: type[Any] | None = None) -> Itera
 
     What stands in nodes of the type ``but`` is passed over.
     """
+    return (one for one in nodes_of(node, but) if isinstance(one, DimensionKey | ElementField | DatasetField))
+
+
+def nodes_of(node: Predicate | Operand, but: type[Any] | None = None) -> Iterator[Predicate | Operand]:
+    """Go through a predicate or operand and all that it is made of, but for nodes of a type and what stands in them."""
     pending: list[Any] = [node]
     while pending:
         node = pending.pop()
         if but is not None and isinstance(node, but):
             continue
+        yield node
         match node:
-            case DimensionKey() | ElementField() | DatasetField():
-                yield node
             case And() | Or():
                 pending += node.operands
             case Comparison() | Overlaps() | Arithmetic():
                 pending += (node.left, node.right)
-            case Constant() | Literal():
+            case Constant() | Literal() | DimensionKey() | ElementField() | DatasetField():
                 pass
             case _:
                 pending.append(node.operand)

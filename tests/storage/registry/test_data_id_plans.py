@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.registry import data_ids
 from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.registry.where import EVERYTHING, Where
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.rich import RICH
 from tests.support.snapshots import snapshot_of
@@ -74,11 +75,41 @@ async def test_a_page_follows_an_index(
     after: tuple[Any, ...],
     expected: list[str],
 ) -> None:
-    async with snapshot_of(rich_on_sqlite) as snapshot:
+    plan = await _plan(rich_on_sqlite, dimensions, values, types, after)
+    searches = [_search(step) for step in plan if step.startswith("SEARCH ")]
+    assert searches == expected, plan
+    assert not [step for step in plan if "FOR ORDER BY" in step]
+
+
+async def test_what_datasets_have_is_asked_of_each_along_the_index(rich_on_sqlite: RealRepository) -> None:
+    condition = Where("calexp.ingest_date > T'2024-01-01' AND calexp.collection != 'tag/best'")
+    values = {"instrument": "HSC"}
+    plan = await _plan(rich_on_sqlite, ["visit", "detector"], values, ["calexp"], (1, 101), condition)
+    searches = [_search(step) for step in plan if step.startswith("SEARCH ")]
+    assert searches == [
+        "dataset_tags (rowid=?)",
+        "dataset_tags (dataset_type_id=? AND collection_id=? AND instrument=? AND (detector,visit)>(?,?))",
+        "dataset_1 (id=?)",
+        "collection_1 (rowid=?)",
+    ], plan
+    assert not [step for step in plan if "FOR ORDER BY" in step]
+
+
+async def _plan(
+    real: RealRepository,
+    dimensions: list[str],
+    values: dict[str, Any],
+    types: list[str] | None,
+    after: tuple[Any, ...],
+    where: Where = EVERYTHING,
+) -> list[str]:
+    async with snapshot_of(real) as snapshot:
         repository = snapshot.repository
         group = repository.universe.group(dimensions)
-        where = None if types is None else ["chain/all"]
-        conditions = await data_ids.find_conditions(snapshot, group, types=types, collections=where, values=values)
+        places = None if types is None else ["chain/all"]
+        conditions = await data_ids.find_conditions(
+            snapshot, group, types=types, collections=places, values=values, where=where
+        )
         statements: list[tuple[str, Any]] = []
 
         @sa.event.listens_for(repository.engine.sync_engine, "before_cursor_execute")
@@ -90,10 +121,7 @@ async def test_a_page_follows_an_index(
         statement, parameters = statements[0]
         async with repository.engine.connect() as connection:
             found = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plan = [detail for *_, detail in found]
-    searches = [_search(step) for step in plan if step.startswith("SEARCH ")]
-    assert searches == expected, plan
-    assert not [step for step in plan if "FOR ORDER BY" in step]
+            return [detail for *_, detail in found]
 
 
 def _search(step: str) -> str:

@@ -46,6 +46,14 @@ def exposures(where: str) -> Records:
     return Records(of="exposure", where=where, values=CAM1)
 
 
+GREEN, RED = "bias.collection = 'imported_g'", "bias.collection = 'imported_r'"
+
+
+def having_biases(where: str) -> Records:
+    """Ask for those detectors that have a bias."""
+    return Records(of="detector", where=where, values=CAM1, having=["bias"], collections=["imported_g", "imported_r"])
+
+
 @pytest.mark.parametrize(
     ("question", "there"),
     [
@@ -121,6 +129,11 @@ def exposures(where: str) -> Records:
         (Records(of="physical_filter", where="band = 'g'"), 2),
         (Records(of="physical_filter", where="instrument IN ('Cam2')"), 1),
         (Records(of="physical_filter", having=["flat"], collections=["imported_r"]), 2),
+        # Fields of the datasets that records have to have
+        (having_biases(GREEN), 3),
+        (having_biases(f"({GREEN} AND raft = 'B') OR ({RED} AND raft = 'A')"), 2),
+        (having_biases(f"{GREEN} AND {RED}"), 0),
+        (having_biases("flat.collection = 'imported_g'"), None),
         (Records(of="band"), 2),
         (Records(of="band", values={**CAM1, "physical_filter": "Cam1-R1"}), 1),
         (Records(of="detector", where="instrument = :camera", bind={"camera": "Cam1"}), 4),
