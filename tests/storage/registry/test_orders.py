@@ -14,7 +14,7 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler._exceptions import ButlerUserError
 from lsst.daf.butler.queries.tree import DatasetFieldName
 
-from butlerql.storage.errors import ButlerQLError
+from butlerql.storage.errors import ButlerQLError, InvalidExpressionError
 from butlerql.storage.registry import data_ids, dimension_records
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, select
@@ -154,6 +154,17 @@ async def _check_datasets(
         return found
 
     await _check(theirs, ours, lambda row: row.uuid)
+
+
+async def test_an_order_is_judged_by_what_is_asked_for_and_not_by_what_is_there(rich: RealRepository) -> None:
+    async with snapshot_of(rich) as snapshot:
+        # There is no calexp in the first, and nothing at all in the second.
+        for where in ("HSC/raw/all", "u/bob/never"):
+            sets = await select(snapshot, DatasetSelection(dataset_types=["calexp", "raw"], collections=[where]))
+            [page] = await sets.pages(snapshot, PageRequest(100), ["calexp.run", "detector"])
+            assert [len(page.rows)] == await sets.counts(snapshot, [0])
+            with pytest.raises(InvalidExpressionError):
+                await sets.pages(snapshot, PageRequest(100), ["coadd.run"])
 
 
 def _by_uuid(rows: Rows) -> Rows:
