@@ -58,11 +58,12 @@ async def _collections(
     names: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
     flatten_chains: bool | None = None,
+    order_by: Sequence[str] | None = None,
     **pages: Any,
 ) -> list[Connection]:
     wanted = None if types is None else {CollectionType(name) for name in types}
     selection = CollectionSelection(["*"] if names is None else names, wanted, bool(flatten_chains))
-    return [await _page(context, "collections", selection, pages)] * len(parents)
+    return [await _page(context, "collections", selection, pages, order_by)] * len(parents)
 
 
 @loaders.field("Query.runs")
@@ -74,16 +75,20 @@ async def _runs(
 
 
 async def _page(
-    context: RequestContext, field: str, selection: CollectionSelection, pages: dict[str, Any]
+    context: RequestContext,
+    field: str,
+    selection: CollectionSelection,
+    pages: dict[str, Any],
+    order_by: Sequence[str] | None = None,
 ) -> Connection:
     types = None if selection.types is None else sorted(selection.types)
-    page = paging(context, field, {"filters": [selection.names, types, selection.flatten_chains]}, **pages)
+    page = paging(context, field, {"filters": [selection.names, types, selection.flatten_chains, order_by]}, **pages)
 
     async def counts(snapshot: Snapshot, indexes: list[int]) -> list[int]:
         number = await collections.count(snapshot, selection)
         return [number for _ in indexes]
 
-    return page.connection(await collections.page(context.snapshot, selection, page.request), counts)
+    return page.connection(await collections.page(context.snapshot, selection, page.request, order_by), counts)
 
 
 @loaders.field("Collection.parents")

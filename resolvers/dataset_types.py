@@ -36,9 +36,10 @@ async def _dataset_types(
     storage_classes: Sequence[str] | None = None,
     dimensions: Sequence[str] | None = None,
     components: bool | None = None,
+    order_by: Sequence[str] | None = None,
     **pages: Any,
 ) -> list[Connection]:
-    filters = [names, storage_classes, dimensions, components]
+    filters = [names, storage_classes, dimensions, components, order_by]
     page = paging(context, "datasetTypes", {"filters": filters}, **pages)
     found = await dataset_types.match(
         context.snapshot,
@@ -51,7 +52,7 @@ async def _dataset_types(
     async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
         return [len(found) for _ in indexes]
 
-    connection = page.connection(await dataset_types.page(context.snapshot, found, page.request), counts)
+    connection = page.connection(await dataset_types.page(context.snapshot, found, page.request, order_by), counts)
     return [connection] * len(parents)
 
 

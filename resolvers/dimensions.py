@@ -14,7 +14,6 @@ from butlerql.storage.errors import ButlerQLError
 from butlerql.storage.registry import data_ids, dimension_records
 from butlerql.storage.registry.data_ids import DataIdConditions
 from butlerql.storage.registry.dimension_records import DimensionRecord
-from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.spatial import Region, decode, describe
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import Column, Element, Universe
@@ -117,29 +116,19 @@ async def _records(
 
     async def count(snapshot: Snapshot, indexes: Sequence[int]) -> list[int]:
         chosen = [parents[index] for index in indexes]
-        return [
-            0 if one.is_skypix else await dimension_records.count(snapshot, one, await conditions(snapshot, one))
-            for one in chosen
-        ]
+        return [await dimension_records.count(snapshot, one, await conditions(snapshot, one)) for one in chosen]
 
     result: list[Connection | ButlerQLError] = []
     for index, element in enumerate(parents):
         try:
-            page = await _page(context.snapshot, element, await conditions(context.snapshot, element), asked.request)
+            found = await conditions(context.snapshot, element)
+            page = await dimension_records.page(context.snapshot, element, found, asked.request)
         except ButlerQLError as error:
             # What cannot be related to one element may well be to the next.
             result.append(error)
         else:
             result.append(asked.connection(page, count, index))
     return result
-
-
-async def _page(
-    snapshot: Snapshot, element: Element, conditions: DataIdConditions, request: PageRequest
-) -> Page[DimensionRecord]:
-    if element.is_skypix:
-        return Page([], [], has_next=False, has_previous=False)
-    return await dimension_records.page(snapshot, element, conditions, request)
 
 
 @loaders.column("DimensionColumn.description")

@@ -9,7 +9,7 @@ import strawberry
 from butlerql.schema.filters import DataIdFilter
 from butlerql.schema.scalars import JSON
 
-__all__ = ["BIND", "FILTER", "WHERE", "Bind", "Filter", "OrderBy", "OrderByFields", "Where"]
+__all__ = ["BIND", "FILTER", "WHERE", "Bind", "Filter", "OrderBy", "Where"]
 
 WHERE = "The Butler's own expression language, `visit > 100 AND band IN ('r', 'i')`; null for no such condition."
 BIND = "Values for identifiers preceded by a colon in `where`: a JSON object, identifier to value or list of values."
@@ -24,15 +24,6 @@ OrderBy = Annotated[
         description=(
             "What to order by, the most significant first: names as in `where` (`visit.exposure_time`), a `-` in front "
             "for descending order. Null for the default order."
-        )
-    ),
-]
-OrderByFields = Annotated[
-    list[str] | None,
-    strawberry.argument(
-        description=(
-            "What to order by, the most significant first: names of fields, a `-` in front for descending order "
-            "(`-name`). Null for the order of names."
         )
     ),
 ]

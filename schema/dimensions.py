@@ -20,7 +20,7 @@ class DimensionKind(DescribedEnum):
 
     GOVERNOR = "GOVERNOR", "A dimension on which the meaning of others depends: an instrument, a sky map."
     DIMENSION = "DIMENSION", "An ordinary dimension."
-    SKYPIX = "SKYPIX", "A pixel of a fixed division of the sky; it has no records."
+    SKYPIX = "SKYPIX", "A pixel of a fixed division of the sky; its records are computed, and nothing lists them all."
     JOIN = "JOIN", "No dimension itself: it relates others, and has records of that."
 
 
@@ -82,7 +82,10 @@ class Dimension:
         last: Last = None,
         before: Before = None,
     ) -> DimensionRecordConnection | None:
-        """Its records; none for a skypix dimension.
+        """Its records, as `dimensionRecords` gives them.
+
+        Of a skypix dimension only those of pixels that the conditions relate to something, such as the visit or the
+        tract of `dataId`; to ask for all is an error.
 
         Parameters
         ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import strawberry
 
 from butlerql.schema.collections import Collection, CollectionConnection, CollectionType, Run, RunConnection
-from butlerql.schema.conditions import Bind, Filter, OrderBy, OrderByFields, Where
+from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
 from butlerql.schema.connections import After, Before, First, Last
 from butlerql.schema.data_ids import DataId, DataIdConnection
 from butlerql.schema.dataset_types import DatasetType, DatasetTypeConnection
@@ -72,7 +72,7 @@ class Query:
         storage_classes: list[str] | None = None,
         dimensions: list[str] | None = None,
         components: bool | None = False,
-        order_by: OrderByFields = None,
+        order_by: list[str] | None = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -90,6 +90,9 @@ class Query:
             Only those that have all these dimensions, required or implied, the Butler's spelling; null for all.
         components
             Whether globs mean components (`calexp.wcs`) too; one that is named in full is always listed.
+        order_by
+            What to order by, the most significant first: `name`, `storageClass`, `isCalibration`, `isComponent`, a `-`
+            in front for descending order. Null for the order of names.
         """
 
     @loaded
@@ -108,7 +111,7 @@ class Query:
         names: list[str] | None = EVERYTHING,
         types: list[CollectionType] | None = None,
         flatten_chains: bool | None = False,
-        order_by: OrderByFields = None,
+        order_by: list[str] | None = None,
         first: First = None,
         after: After = None,
         last: Last = None,
@@ -124,6 +127,9 @@ class Query:
             Only collections of these types; null for all.
         flatten_chains
             Whether chains are replaced by the collections that they reach, each once.
+        order_by
+            What to order by, the most significant first: `name`, `type`, `doc`, a `-` in front for descending order.
+            Null for the order of names.
         """
 
     @loaded

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from butlerql.storage.errors import AmbiguousCalibrationError
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.looked_rows import settled
+from butlerql.storage.registry.pages import Ordering, PageRequest, ordered
 from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted
 from butlerql.storage.snapshot import Snapshot
 
@@ -35,8 +36,11 @@ async def settled_groups(
     return list(merged.values())
 
 
-def chosen_rows(group: TableGroup, wanted: Wanted, fields: Fields) -> sa.Select[Any]:
+def chosen_rows(group: TableGroup, wanted: Wanted, fields: Fields, descending: Sequence[bool] = ()) -> sa.Select[Any]:
     """Select each dataset once, or the first found of each data ID.
+
+    Of a dataset that is found several times in a collection, as it is certified more than once, it is the row that
+    comes first in the order of the fields.
 
     Parameters
     ----------
@@ -46,6 +50,8 @@ def chosen_rows(group: TableGroup, wanted: Wanted, fields: Fields) -> sa.Select[
         What of the datasets that are found counts.
     fields
         Gives what else to select.
+    descending
+        For each of the fields by which they are ordered, the first ones, whether it descends.
 
     Returns
     -------
@@ -61,7 +67,9 @@ def chosen_rows(group: TableGroup, wanted: Wanted, fields: Fields) -> sa.Select[
         return sa.select(*columns, sa.literal(1).label("several"))
     same = [rows.c.uuid] if wanted is Wanted.DATASETS else [rows.c[name] for name in names]
     alike = [rows.c.parent, rows.c.place, *same]
-    number = sa.func.row_number().over(partition_by=alike, order_by=[rows.c.rank, rows.c.uuid]).label("number")
+    order = [Ordering(rows.c[f"field_{index}"], down) for index, down in enumerate(descending)]
+    first = [rows.c.rank, *ordered(order, PageRequest(0)), rows.c.uuid]
+    number = sa.func.row_number().over(partition_by=alike, order_by=first).label("number")
     several: sa.ColumnElement[int] = sa.literal(1)
     if wanted is Wanted.FIRST:
         several = sa.func.count().over(partition_by=[*alike, rows.c.rank])

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.errors import UnknownCollectionError
 from butlerql.storage.globs import EVERYTHING, split_names
+from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, page_of
 from butlerql.storage.registry.timespans import Timespan
 from butlerql.storage.snapshot import Snapshot
@@ -179,19 +180,41 @@ async def find(snapshot: Snapshot, patterns: Iterable[str]) -> list[Collection]:
     return list(dict.fromkeys(matched + named))
 
 
-async def page(snapshot: Snapshot, selection: CollectionSelection, request: PageRequest) -> Page[Collection]:
-    """Read one page of collections by name as the database orders them; the key of a row is its name.
+async def page(
+    snapshot: Snapshot, selection: CollectionSelection, request: PageRequest, order_by: Sequence[str] | None = None
+) -> Page[Collection]:
+    """Read one page of collections; the key of a row is what was asked to order by, and its name.
 
-    Uses the unique index of the names.
+    Uses the unique index of the names, where no other order was asked for.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    selection
+        Which collections.
+    request
+        Which page.
+    order_by
+        ``name``, ``type``, ``doc``, each with or without a minus in front; by name, as the database orders it, if
+        nothing is given.
 
     Raises
     ------
     UnknownCollectionError
         Raised if one is named in full and is not there.
+    InvalidExpressionError
+        Raised if nothing can be ordered by what was asked for.
     """
     tables = snapshot.repository.tables
     statement = sa.select(*collection_columns(tables)).where(*await _conditions(snapshot, selection))
-    found = await page_of(snapshot, statement, [tables.collection.c.name], request)
+    c = tables.collection.c
+    fields: Mapping[str, Sequence[sa.ColumnElement[Any]]] = {
+        "name": [c.name],
+        "type": [sa.case({number: str(name) for number, name in _TYPES.items()}, value=c.type)],
+        "doc": [sa.func.nullif(c.doc, "", type_=sa.Text())],
+    }
+    found = await page_of(snapshot, statement, field_order(order_by or (), fields, [c.name]), request)
     return Page([collection_of(row) for row in found.rows], found.keys, found.has_next, found.has_previous)
 
 

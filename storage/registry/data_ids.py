@@ -176,7 +176,7 @@ async def page_each(
         conditions.check(snapshot.repository, dimensions)
         return [Page([], [], has_next=False, has_previous=False)] * conditions.parents
     together = wanted(snapshot, dimensions, conditions)
-    if not together.can_share:
+    if conditions.parents == 1 or not together.can_share:
         return [await page(snapshot, dimensions, one, request) for one in _each(conditions)]
     found = await combination_pages.page_each(snapshot, together, conditions.parents, request)
     return await _expanded(snapshot, dimensions, found)
@@ -194,7 +194,7 @@ async def count_each(snapshot: Snapshot, dimensions: DimensionGroup, conditions:
     if conditions.is_impossible:
         return [0] * conditions.parents
     together = wanted(snapshot, dimensions, conditions)
-    if not together.can_share:
+    if conditions.parents == 1 or not together.can_share:
         return [await count(snapshot, dimensions, one) for one in _each(conditions)]
     return await combination_pages.count_each(snapshot, together, conditions.parents)
 

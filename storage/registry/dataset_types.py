@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from butlerql.plain import plain
 from butlerql.storage.errors import BadCursorError, UnknownComponentError, UnknownDatasetTypeError
 from butlerql.storage.globs import check_text, python_regex, split_names
-from butlerql.storage.registry.pages import Page, PageRequest, cut
+from butlerql.storage.registry.field_orders import field_order
+from butlerql.storage.registry.pages import Page, PageRequest, cut, page_of
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup
 
@@ -127,11 +128,8 @@ async def find_or_none(snapshot: Snapshot, name: str) -> DatasetType | None:
 
 async def position(snapshot: Snapshot, dataset_type: DatasetType) -> int:
     """Tell the place of a dataset type in the order of names; components follow their parent."""
-    place = (await _known(snapshot)).positions[dataset_type.parent_name] * _COMPONENTS
-    if dataset_type.component is None:
-        return place
-    kept = await parent(snapshot, dataset_type)
-    return place + 1 + list(_component_classes(snapshot, kept)).index(dataset_type.component)
+    known = await _known(snapshot)
+    return known.positions[dataset_type.parent_name] * _COMPONENTS + _position_in_parent(snapshot, known, dataset_type)
 
 
 async def parent(snapshot: Snapshot, dataset_type: DatasetType) -> DatasetType:
@@ -191,17 +189,69 @@ async def match(
     return _ordered(known, found)
 
 
-async def page(snapshot: Snapshot, chosen: Collection[DatasetType], request: PageRequest) -> Page[DatasetType]:
+async def page(
+    snapshot: Snapshot, chosen: Collection[DatasetType], request: PageRequest, order_by: Sequence[str] | None = None
+) -> Page[DatasetType]:
     """Cut one page out of some dataset types.
 
-    The key of a row is the name of the type and the component's, which is empty for the type itself.
+    The key of a row is the name of the type and the component's, which is empty for the type itself. In another order
+    it is what was asked to order by, the name of the type, and the place of the component behind it.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    chosen
+        The dataset types.
+    request
+        Which page.
+    order_by
+        ``name``, ``storageClass``, ``isCalibration``, ``isComponent``, each with or without a minus in front; by name
+        if nothing is given.
 
     Raises
     ------
     BadCursorError
         Raised if a key of the request is not one of such a page.
+    InvalidExpressionError
+        Raised if nothing can be ordered by what was asked for.
     """
-    return (await pages(snapshot, [chosen], request))[0]
+    if not order_by:
+        return (await pages(snapshot, [chosen], request))[0]
+    known = await _known(snapshot)
+    listed = list(chosen)
+    table = snapshot.repository.dialect.rows(
+        "chosen",
+        {
+            "number": sa.Integer(),
+            "name": sa.Text(),
+            "component": sa.Integer(),
+            "storage_class": sa.Text(),
+            "is_calibration": sa.Integer(),
+            "is_component": sa.Integer(),
+        },
+        [
+            (
+                number,
+                one.parent_name,
+                _position_in_parent(snapshot, known, one),
+                one.storage_class,
+                int(one.is_calibration),
+                int(one.is_component),
+            )
+            for number, one in enumerate(listed)
+        ],
+    )
+    c = table.c
+    fields = {
+        "name": [c.name, c.component],
+        "storageClass": [c.storage_class],
+        "isCalibration": [c.is_calibration],
+        "isComponent": [c.is_component],
+    }
+    key = field_order(order_by, fields, fields["name"])
+    found = await page_of(snapshot, sa.select(c.number), key, request)
+    return Page([listed[row.number] for row in found.rows], found.keys, found.has_next, found.has_previous)
 
 
 async def pages(
@@ -317,6 +367,13 @@ def _component(snapshot: Snapshot, dataset_type: DatasetType, name: str) -> Data
     if storage_class is None:
         return None
     return replace(dataset_type, name=f"{dataset_type.name}.{name}", storage_class=storage_class, component=name)
+
+
+def _position_in_parent(snapshot: Snapshot, known: _Known, dataset_type: DatasetType) -> int:
+    """Tell the place of a component among those of its parent, from 1; 0 for a dataset type that is none."""
+    if dataset_type.component is None:
+        return 0
+    return 1 + list(_component_classes(snapshot, known.by_key[dataset_type.key])).index(dataset_type.component)
 
 
 def _listed(snapshot: Snapshot, known: _Known, with_components: bool) -> Iterable[DatasetType]:

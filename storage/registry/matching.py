@@ -93,7 +93,8 @@ async def matching_datasets(
                 asked.append((parent, kind, values))
             else:
                 unrelated[kind.name] = None
-    where = await candidates(snapshot, path, {kind for _, kind, _ in asked})
+    matching = list(dict.fromkeys(kind for _, kind, _ in asked))
+    where = await candidates(snapshot, path, matching)
     # What is related says by itself when calibrations have to be valid.
     is_timed = match is not DataIdMatch.RELATED and any(kind.is_calibration for _, kind, _ in asked)
     periods = await timespans(snapshot, data_ids) if is_timed else [None] * len(data_ids)
@@ -102,7 +103,7 @@ async def matching_datasets(
         for parent, kind, values in asked
         if where[kind]
     ]
-    return DatasetSets(parts, len(data_ids), wanted, unrelated=list(unrelated))
+    return DatasetSets(matching, parts, len(data_ids), wanted, unrelated=list(unrelated))
 
 
 def _is_related(repository: Repository, dimensions: DimensionGroup, values: Mapping[str, Any]) -> bool:

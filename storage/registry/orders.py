@@ -60,7 +60,7 @@ class DatasetOrder:
     names
         What to order by.
     kinds
-        Dataset types of the datasets.
+        Dataset types of the datasets. The fields of a component's go by the name of its parent.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class DatasetOrder:
     """
 
     def __init__(self, names: Sequence[str], kinds: Iterable[DatasetType]) -> None:
-        scopes = {kind: Scope(kind.dimensions, dataset_type=kind.name) for kind in kinds}
+        scopes = {kind: Scope(kind.dimensions, dataset_type=kind.parent_name) for kind in kinds}
         self._by_kind: dict[DatasetType, list[Order]] = {kind: [] for kind in scopes}
         for name in names:
             found = {kind: _found(name, scope) for kind, scope in scopes.items()}

@@ -91,6 +91,8 @@ class DatasetSelection:
 class DatasetSets:
     """The datasets of each of several parents."""
 
+    kinds: Sequence[DatasetType] = ()
+    """Dataset types that were asked for, whether or not there may be any datasets of them."""
     parts: Sequence[Part] = ()
     parents: int = 1
     wanted: Wanted = Wanted.DATASETS
@@ -112,7 +114,7 @@ class DatasetSets:
             return await dataset_pages(
                 snapshot, self.parts, self.parents, request, wanted=self.wanted, filters=self.filters
             )
-        order = DatasetOrder(order_by, [part.dataset_type for part in self.parts])
+        order = DatasetOrder(order_by, self.kinds)
         return await sorted_pages(
             snapshot, self.parts, self.parents, request, order, wanted=self.wanted, filters=self.filters
         )
@@ -174,7 +176,7 @@ async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Dat
     where = await candidates(snapshot, path, found.types, governors_of(snapshot, values))
     parts = await found.parts(snapshot, 0, where)
     wanted = Wanted.FIRST if selection.find_first else Wanted.DATASETS
-    return DatasetSets(parts, 1, wanted, filters, found.unrelated)
+    return DatasetSets(found.types, parts, 1, wanted, filters, found.unrelated)
 
 
 async def datasets_of_types(
@@ -202,7 +204,7 @@ async def datasets_of_types(
     each = [taking_part(snapshot.repository, [kind], [kind.name], values, where) for kind in kinds]
     places = await candidates(snapshot, path, kinds, governors_of(snapshot, values))
     parts = [part for parent, found in enumerate(each) for part in await found.parts(snapshot, parent, places)]
-    return DatasetSets(parts, len(kinds), wanted)
+    return DatasetSets(kinds, parts, len(kinds), wanted)
 
 
 async def datasets_of_collections(
@@ -236,7 +238,7 @@ async def datasets_of_collections(
         own = {kind: [entry for entry in path if entry in set(some)] for kind, some in holders.items()}
         parts += await found.parts(snapshot, parent, own)
     wanted = Wanted.FIRST if find_first else Wanted.DATASETS
-    return DatasetSets(parts, len(collections), wanted, unrelated=found.unrelated)
+    return DatasetSets(found.types, parts, len(collections), wanted, unrelated=found.unrelated)
 
 
 async def _path(snapshot: Snapshot, selection: DatasetSelection) -> list[Collection]:

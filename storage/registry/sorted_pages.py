@@ -47,12 +47,13 @@ async def sorted_pages(
         Raised if several certifications of one data ID are found first.
     """
     groups = await settled_groups(snapshot, parts, wanted, filters)
-    selects = [chosen_rows(group, wanted, _fields(order(group.parts[0].dataset_type))) for group in groups]
-    if not selects:
+    if not groups:
         return [Page([], [], has_next=False, has_previous=False) for _ in range(parents)]
+    # Of the same kinds for all, and so of the same directions.
+    descending = [term.is_descending for term in order(parts[0].dataset_type)]
+    selects = [chosen_rows(group, wanted, _fields(order(group.parts[0].dataset_type)), descending) for group in groups]
     entries = sa.union_all(*selects).subquery()
     fields = [column for name, column in entries.c.items() if name.startswith("field_")]
-    descending = [term.is_descending for term in order(parts[0].dataset_type)]
     key: list[OrderBy] = [Ordering(*term) for term in zip(fields, descending, strict=True)]
     key += [entries.c.uuid, entries.c.place]
     statement = sa.select(entries.c.uuid, entries.c.place, entries.c.several)

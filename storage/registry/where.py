@@ -76,7 +76,7 @@ class Where:
         dimensions
             Of what is asked for.
         dataset_type
-            Given if datasets are asked for.
+            Given if datasets are asked for. Those of a component are its parent's: their fields go by its name.
         constrained
             Dimensions that have values already.
         searched
@@ -88,7 +88,7 @@ class Where:
             Raised if something is named that is not there, or compared with what it cannot be compared with.
         """
         # Dataset types of the same dimensions have the same condition, unless it names one of them.
-        name = None if dataset_type is None or self._text is None else dataset_type.name
+        name = None if dataset_type is None or self._text is None else dataset_type.parent_name
         own = name if name is not None and f"{name}." in (self._text or "") else None
         key = (dimensions, own, dataset_type is None, frozenset(constrained), frozenset(searched))
         if key not in self._known:

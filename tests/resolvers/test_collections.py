@@ -123,7 +123,13 @@ async def test_runs(rich: RealRepository) -> None:
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize(
-    ("field", "arguments"), [("collections", 'names: ["*"]'), ("collections", "types: [RUN],"), ("runs", "")]
+    ("field", "arguments"),
+    [
+        ("collections", 'names: ["*"]'),
+        ("collections", "types: [RUN],"),
+        ("collections", 'orderBy: ["-type", "doc"],'),
+        ("runs", ""),
+    ],
 )
 async def test_pages_go_through_all(
     rich_in_every_layout: RealRepository, field: str, arguments: str, backward: bool
@@ -193,6 +199,18 @@ async def test_a_name_that_no_database_takes_has_a_code(rich: RealRepository, fi
     async with asking(rich) as ask:
         result = await ask(rf'{{ {field}(name: "a\u0000b") {{ name }} }}')
     assert codes_of(result) == [([field], "INVALID_ARGUMENT")]
+
+
+async def test_the_order_may_be_another(rich: RealRepository) -> None:
+    query = """query ($order: [String!], $after: String) { collections(orderBy: $order, first: 1000, after: $after) {
+        nodes { name type } pageInfo { startCursor } } }"""
+    async with asking(rich) as ask:
+        named = data_of(await ask(query))["collections"]
+        turned = data_of(await ask(query, order=["type", "-name"]))["collections"]
+        elsewhere = await ask(query, order=["type"], after=turned["pageInfo"]["startCursor"])
+    backward = named["nodes"][::-1]
+    assert turned["nodes"] == sorted(backward, key=lambda one: one["type"])
+    assert codes_of(elsewhere) == [(["collections"], "BAD_CURSOR")]
 
 
 async def test_a_cursor_of_other_filters_is_refused(rich: RealRepository) -> None:

@@ -89,8 +89,10 @@ async def test_data_ids_come_in_pages(rich: RealRepository) -> None:
 async def test_data_ids_of_collections_are_found_together(rich: RealRepository) -> None:
     query = """{ collections { nodes { name dataIds(dimensions: ["visit"], datasetTypes: ["calexp"], first: 2) {
         totalCount nodes { values band } } } } }"""
+    alone = query.replace("collections { nodes {", 'one: collection(name: "u/alice/run1") {').removesuffix("}")
     async with asking(rich) as ask:
         found = data_of(await ask(query))["collections"]["nodes"]
+        found.append(data_of(await ask(alone))["one"])
     for one in found:
         with rich.butler.query() as asked:
             joined = asked.join_dataset_search("calexp", [one["name"]])

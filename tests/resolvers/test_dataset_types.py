@@ -70,6 +70,9 @@ async def test_one_dataset_type_or_none(rich: RealRepository) -> None:
         ('storageClasses: ["ArrowAstropy"]', ["table"]),
         ('dimensions: ["htm7"]', ["sky_source", "sky_tile"]),
         ('names: ["sky*"], dimensions: ["htm7", "band"]', ["sky_source"]),
+        ('names: ["packed", "table", "packed.data"], orderBy: []', ["packed", "packed.data", "table"]),
+        ('names: ["packed", "table", "packed.data"], orderBy: ["-name"]', ["table", "packed.data", "packed"]),
+        ('names: ["packed", "table", "packed.data"], orderBy: ["storageClass"]', ["table", "packed", "packed.data"]),
     ],
 )
 async def test_some_dataset_types(rich: RealRepository, arguments: str, expected: list[str]) -> None:
@@ -129,6 +132,7 @@ async def test_collections_that_hold_a_dataset_type(rich: RealRepository) -> Non
         ('names: ["packed.nope"]', "UNKNOWN_COMPONENT"),
         ('dimensions: ["nope"]', "UNKNOWN_DIMENSION"),
         (r'names: ["a\u0000b"]', "INVALID_ARGUMENT"),
+        ('orderBy: ["dimensions"]', "INVALID_EXPRESSION"),
         ("last: -1", "INVALID_ARGUMENT"),
         ("last: 10001", "LIMIT_EXCEEDED"),
         ('before: "nonsense"', "BAD_CURSOR"),

@@ -209,6 +209,9 @@ async def test_collections_are_asked_together_as_each_alone(rich: RealRepository
                 alone = await data_ids.find_conditions(snapshot, group, types=types, collections=[parent.name])
                 assert page == await data_ids.page(snapshot, group, alone, PageRequest(3))
                 assert count == await data_ids.count(snapshot, group, alone)
+                single = await data_ids.find_conditions_in(snapshot, group, types, [parent])
+                assert await data_ids.page_each(snapshot, group, single, PageRequest(3)) == [page]
+                assert await data_ids.count_each(snapshot, group, single) == [count]
 
 
 async def test_the_number_of_statements_does_not_depend_on_the_number_of_rows(ci_hsc: RealRepository) -> None:

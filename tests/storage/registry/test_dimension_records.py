@@ -118,6 +118,14 @@ async def test_records_of_every_universe_are_the_butlers(every_universe: RealRep
         ("visit", {"skymap": "rings µ", "tract": 1}, ()),
         ("detector", {}, ("bias", "camera")),
         ("exposure", {}, ("bias",)),
+        ("htm7", {}, ("sky_tile",)),
+        ("htm7", {}, ("calexp",)),
+        ("htm7", {"instrument": "HSC", "visit": 101}, ()),
+        ("htm7", {"skymap": "rings µ", "tract": 1}, ()),
+        ("htm7", {"htm7": 131_072}, ()),
+        ("htm7", {"htm7": 131_072}, ("sky_tile",)),
+        ("htm9", {"skymap": "rings µ", "tract": 1}, ()),
+        ("healpix9", {}, ("sky_tile_healpix",)),
     ],
 )
 async def test_records_that_have_datasets(
