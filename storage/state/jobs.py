@@ -209,7 +209,8 @@ async def find_jobs(
     async def find(connection: AsyncConnection) -> list[Job]:
         return [job_of(row) for row in await connection.execute(statement)]
 
-    return cut([((job.id,), job) for job in await state.read(find, absent=[])], request)
+    jobs: list[Job] = await state.read(find, absent=[])
+    return cut([((job.id,), job) for job in jobs], request)
 
 
 async def count_jobs(
