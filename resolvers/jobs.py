@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from butlerql.resolvers.identifiers import decode, encode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.errors import UnknownJobError
 from butlerql.storage.snapshot import Snapshot
-from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs
+from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
 __all__ = ["JOB_TYPES", "jobs_by_key", "loaders", "type_of_job"]
@@ -96,17 +96,26 @@ async def _cancel_job(
     *,
     input: dict[str, Any],  # noqa: A002
 ) -> list[JobPayload]:
-    number = _number(input["id"])
-    if number is None:
-        raise UnknownJobError("This is not the id of a job. The field jobs lists them.")
-    job = await cancel_job(context.repository.state, number, _ANYBODY)
+    job = await cancel_job(context.repository.state, _required(input["id"]), _ANYBODY)
     return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
+
+
+@loaders.stream("Subscription.jobProgress")
+async def _job_progress(context: RequestContext, *, id: str) -> AsyncIterator[Job]:  # noqa: A002
+    return await watch_job(context.repository.state, _required(id))
 
 
 async def jobs_by_key(context: RequestContext, keys: Iterable[str]) -> list[Job | None]:
     """Find jobs by what their identifiers hold."""
     numbers = [_digits(key) for key in keys]
     return [None if number is None else await find_job(context.repository.state, number) for number in numbers]
+
+
+def _required(identifier: str) -> int:
+    number = _number(identifier)
+    if number is None:
+        raise UnknownJobError("This is not the id of a job. The field jobs lists them.")
+    return number
 
 
 def _number(identifier: str) -> int | None:

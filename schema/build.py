@@ -33,6 +33,7 @@ from butlerql.schema.mutation import Mutation
 from butlerql.schema.names import free_name, graphql_name
 from butlerql.schema.query import Query
 from butlerql.schema.scalars import SCALARS, BigInt
+from butlerql.schema.subscription import Subscription
 from butlerql.schema.universe_filters import add_filters
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def build_schema(universe: Universe) -> GraphQLSchema:
         Without resolvers: it says what may be asked, and what is asked of it must be installed.
     """
     config = StrawberryConfig(scalar_map=SCALARS)
-    declared = strawberry.Schema(query=Query, mutation=Mutation, types=(*_CONCRETE, *_FILTERS), config=config)
+    declared = strawberry.Schema(
+        query=Query, mutation=Mutation, subscription=Subscription, types=(*_CONCRETE, *_FILTERS), config=config
+    )
     # Strawberry keeps what it makes for graphql-core to itself; from here on it is all that is needed.
     schema = declared._schema  # noqa: SLF001
     for named in schema.type_map.values():

@@ -240,16 +240,22 @@ async def watch_job(state: State, number: int, *, seconds: float = 1.0) -> Async
     UnknownJobError
         Raised if there is no such job.
     """
-    before: Job | None = None
-    while before is None or before.state not in ENDED:
-        job = await find_job(state, number)
-        if job is None:
-            raise UnknownJobError(_unknown(number))
-        if job != before:
-            yield job
-        before = job
-        if job.state not in ENDED:
-            await asyncio.sleep(seconds)
+    first = await find_job(state, number)
+    if first is None:
+        raise UnknownJobError(_unknown(number))
+    return _watch(state, first, seconds)
+
+
+async def _watch(state: State, job: Job, seconds: float) -> AsyncIterator[Job]:
+    yield job
+    while job.state not in ENDED:
+        await asyncio.sleep(seconds)
+        now = await find_job(state, job.id)
+        if now is None:
+            return
+        if now != job:
+            yield now
+        job = now
 
 
 async def cancel_job(state: State, number: int, user: str) -> Job:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from graphql import ExecutionResult, parse
 
+from butlerql.resolvers.context import Limits
 from butlerql.resolvers.identifiers import encode
+from butlerql.resolvers.service import build_service
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.database import State
@@ -151,3 +156,27 @@ async def test_what_is_no_job_is_not_found(question: Ask, state: State, key: str
         assert codes_of(cancel) == [(["cancelJob"], "UNKNOWN_JOB")]
     nonsense = await question('{ job(id: "?") { id } }')
     assert codes_of(nonsense) == [(["job"], "INVALID_ARGUMENT")]
+
+
+async def test_who_subscribes_sees_the_job_until_it_ends(real: RealRepository, state: State) -> None:
+    service = build_service(await Repository.open(real.uri), Limits())
+    job = await ask(state, range(20), seconds=0.2)
+    query = parse(f"subscription ($id: ID!) {{ jobProgress(id: $id) {{ {FIELDS} }} }}")
+    identifier = encode("ValidationJob", str(job.id))
+    stream = await service.subscribe(query, variables={"id": identifier})
+    assert isinstance(stream, AsyncIterator)
+    running = asyncio.create_task(run_all(state))
+    seen = [data_of(event)["jobProgress"] async for event in stream]
+    await running
+    ended = await find_job(state, job.id)
+    assert ended is not None
+    assert seen[-1] == shown(ended)
+    assert [event["state"] for event in (seen[0], seen[-1])] == ["QUEUED", "SUCCEEDED"]
+    assert len(seen) > 2
+    assert all(before["progress"]["done"] <= after["progress"]["done"] for before, after in pairwise(seen))
+    for unknown in (encode("ValidationJob", "999"), encode("Run", "run")):
+        refused = await service.subscribe(query, variables={"id": unknown})
+        assert isinstance(refused, ExecutionResult)
+        assert codes_of(refused) == [(["jobProgress"], "UNKNOWN_JOB")]
+    assert isinstance(await service.subscribe(query, variables={}), ExecutionResult)
+    await service.close()

@@ -96,7 +96,7 @@ async def test_without_state_there_are_no_jobs(state: State, dialect: Dialect) -
     assert await find_jobs(state, ALL) == Page([], [], has_next=False, has_previous=False)
     assert await count_jobs(state) == 0
     with pytest.raises(UnknownJobError):
-        await anext(watch_job(state, 1))
+        await watch_job(state, 1)
     async with coordinator(state) as made:
         assert not await made.run_next()
     with pytest.raises(UnknownJobError):
@@ -205,7 +205,7 @@ async def test_who_watches_a_job_sees_each_step_and_its_end(state: State) -> Non
     job = await ask(state, MANY, seconds=0.02)
 
     async def watch() -> list[Job]:
-        return [seen async for seen in watch_job(state, job.id, seconds=0.005)]
+        return [seen async for seen in await watch_job(state, job.id, seconds=0.005)]
 
     async with coordinator(state) as made:
         watching = asyncio.create_task(watch())
@@ -217,7 +217,7 @@ async def test_who_watches_a_job_sees_each_step_and_its_end(state: State) -> Non
     assert done == sorted(done)
     assert len(set(done)) > 5
     assert all(one != other for one, other in pairwise(seen))
-    assert [step.state async for step in watch_job(state, job.id)] == [JobState.SUCCEEDED]
+    assert [step.state async for step in await watch_job(state, job.id)] == [JobState.SUCCEEDED]
 
 
 async def test_what_is_cancelled_stops_between_chunks(state: State) -> None:
