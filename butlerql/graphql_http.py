@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote
@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from butlerql.answers import codes_of, encode, mask, present
 from butlerql.documents import Documents
-from butlerql.negotiation import JSON, answer_type, check_body_type, wants_page
+from butlerql.event_stream import stream_response
+from butlerql.negotiation import EVENTS, JSON, answer_type, check_body_type, wants_events, wants_page
 from butlerql.request_errors import Code, RequestError
 from butlerql.settings import Settings
 from butlerql.storage.errors import (
@@ -60,6 +61,11 @@ class Service(Protocol):
         self, document: DocumentNode, *, variables: dict[str, Any] | None, operation_name: str | None
     ) -> ExecutionResult:
         """Run one operation of a valid document."""
+
+    async def subscribe(
+        self, document: DocumentNode, *, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> AsyncIterator[ExecutionResult] | ExecutionResult:
+        """Run a subscription of a valid document."""
 
     async def ready(self) -> None:
         """Raise a ButlerQLError if the repository cannot be read just now."""
@@ -106,8 +112,10 @@ class GraphQLEndpoint:
             if _is_visit(request):
                 response = _to_the_page(request)
             else:
-                media_type = answer_type(request.headers.get("accept"))
-                response = await self._answer(request, media_type, request_id)
+                accept = request.headers.get("accept")
+                events = wants_events(accept)
+                media_type = JSON if events else answer_type(accept)
+                response = await self._answer(request, media_type, request_id, events=events)
         except RequestError as error:
             response = _refusal(error, media_type, request_id)
         except ButlerQLError as error:
@@ -118,7 +126,7 @@ class GraphQLEndpoint:
             return
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request, media_type: str, request_id: str) -> Response:
+    async def _answer(self, request: Request, media_type: str, request_id: str, *, events: bool) -> Response:
         label, service = self._choose(request.path_params.get("label"))
         if request.method == "POST":
             asked = await self._read_body(request)
@@ -144,6 +152,10 @@ class GraphQLEndpoint:
                 405,
                 headers={"Allow": "POST"},
             )
+        if operation.operation is OperationType.SUBSCRIPTION:
+            return await _subscribe(service, document, asked, media_type, request_id, events=events)
+        if events:
+            media_type = answer_type(request.headers.get("accept"))
         result = await _run(service, document, asked, request.receive, self._settings.request_seconds)
         return _response(present(result, request_id), media_type)
 
@@ -289,6 +301,19 @@ async def _run(
         leaving.cancel()
         if not execution.done():
             await _stop(execution)
+
+
+async def _subscribe(
+    service: Service, document: DocumentNode, asked: Asked, media_type: str, request_id: str, *, events: bool
+) -> Response:
+    if not events:
+        raise RequestError(
+            Code.NOT_ACCEPTABLE, f"A subscription is answered by a stream of events: accept {EVENTS}.", 406
+        )
+    results = await service.subscribe(document, variables=asked.variables, operation_name=asked.operation_name)
+    if isinstance(results, ExecutionResult):
+        return _response(present(results, request_id), media_type)
+    return stream_response(results, request_id)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -6,10 +6,11 @@ import re
 
 from butlerql.request_errors import Code, RequestError
 
-__all__ = ["GRAPHQL_RESPONSE", "JSON", "answer_type", "check_body_type", "wants_page"]
+__all__ = ["EVENTS", "GRAPHQL_RESPONSE", "JSON", "answer_type", "check_body_type", "wants_events", "wants_page"]
 
 GRAPHQL_RESPONSE = "application/graphql-response+json"
 JSON = "application/json"
+EVENTS = "text/event-stream"
 
 _QUALITY = re.compile(r"\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
@@ -45,6 +46,11 @@ def answer_type(accept: str | None) -> str:
 def wants_page(accept: str | None) -> bool:
     """Tell whether a browser asks to be shown something."""
     return accept is not None and _ranges(accept).get("text/html", 0.0) > 0
+
+
+def wants_events(accept: str | None) -> bool:
+    """Tell whether a client can read a stream of events."""
+    return accept is not None and _ranges(accept).get(EVENTS, 0.0) > 0
 
 
 def check_body_type(content_type: str | None, content_encoding: str | None) -> None:

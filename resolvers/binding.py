@@ -109,13 +109,17 @@ def bind(schema: GraphQLSchema, loaders: Loaders) -> Binding:
     fields: dict[tuple[str, str], BoundField] = {}
     leaves: dict[str, LeafColumn] = {}
     for type_ in _object_types(schema):
+        is_stream = type_ is schema.subscription_type
         is_root = type_ in (schema.query_type, schema.mutation_type)
         for name, definition in type_.fields.items():
             names = _registered_names(type_, name, loaders)
             if len(names) > 1:
                 problems.append(f"{type_.name}.{name} is answered by both {names[0]} and {names[1]}")
             source = _source(names[0], loaders) if names else None
-            problems.extend(_field_problems(schema, type_, name, source, is_root))
+            if not is_stream:
+                problems.extend(_field_problems(schema, type_, name, source, is_root))
+            elif f"{type_.name}.{name}" not in loaders.streams or source is not None:
+                problems.append(f"{type_.name}.{name} is a subscription, which a stream answers and nothing else")
             fields[type_.name, name] = BoundField(
                 type_, name, definition, shape_of(definition.type, leaves), source or _attribute(name)
             )
@@ -150,19 +154,19 @@ def shape_of(type_: GraphQLOutputType, leaves: dict[str, LeafColumn]) -> Shape:
 
 def _object_types(schema: GraphQLSchema) -> Iterator[GraphQLObjectType]:
     for type_ in schema.type_map.values():
-        if not isinstance(type_, GraphQLObjectType) or is_introspection_type(type_):
-            continue
-        if type_ is not schema.subscription_type:
+        if isinstance(type_, GraphQLObjectType) and not is_introspection_type(type_):
             yield type_
 
 
 def _loaders_without_field(schema: GraphQLSchema, loaders: Loaders) -> Iterator[str]:
-    for target in (*loaders.loaders, *loaders.columns):
+    for target in (*loaders.loaders, *loaders.columns, *loaders.streams):
         type_name, _, field_name = target.partition(".")
         type_ = schema.type_map.get(type_name)
         if not isinstance(type_, GraphQLObjectType | GraphQLInterfaceType) or field_name not in type_.fields:
             yield f"{target} has a loader but is not in the schema"
             continue
+        if target in loaders.streams and type_ is not schema.subscription_type:
+            yield f"{target} has a stream but is no subscription"
         declaration = type_.fields[field_name].extensions.get(_DEFINITION)
         if target in loaders.loaders and declaration is not None and not getattr(declaration, "is_loaded", False):
             yield f"{target} has a loader but is not declared @loaded"

@@ -41,7 +41,7 @@ Grouper = Callable[[Snapshot, list[int], Sequence[GroupKey]], Awaitable[Sequence
 
 _CURSOR_TYPES = frozenset({str, int, float, type(None)})
 _PAGING = ("first", "after", "last", "before")
-_CONNECTIONS = ("Dataset", "DatasetType", "Collection", "Run", "DataId", "DimensionRecord", "Certification")
+_CONNECTIONS = ("Dataset", "DatasetType", "Collection", "Run", "DataId", "DimensionRecord", "Certification", "Job")
 
 
 class Paging(NamedTuple):

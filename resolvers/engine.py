@@ -8,13 +8,14 @@ resolvers from the same loaders.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 from graphql import GraphQLFieldResolver, GraphQLResolveInfo, GraphQLSchema
 
 from butlerql.resolvers.binding import Binding, BoundField, SchemaMismatchError, bind
 from butlerql.resolvers.execution import BatchExecutionContext, Uncompleted
-from butlerql.resolvers.loaders import LoaderContext, Loaders, RegisteredLoader, fetch, pick
+from butlerql.resolvers.loaders import LoaderContext, Loaders, RegisteredLoader, Stream, fetch, pick
 
 __all__ = ["BatchExecutionContext", "LoaderContext", "Loaders", "SchemaMismatchError", "install"]
 
@@ -25,8 +26,8 @@ def install(schema: GraphQLSchema, loaders: Loaders) -> None:
     Parameters
     ----------
     schema
-        Complete: changed in place, its root fields get their resolvers. It must be executed by
-        `BatchExecutionContext`, with a context that is a `LoaderContext`.
+        Complete: changed in place, its root fields get their resolvers, and subscriptions their streams. It must be
+        executed by `BatchExecutionContext`, with a context that is a `LoaderContext`.
     loaders
         One for each declared field.
 
@@ -40,6 +41,10 @@ def install(schema: GraphQLSchema, loaders: Loaders) -> None:
         if root is not None:
             for name, definition in root.fields.items():
                 definition.resolve = _root_resolver(binding, binding.fields[root.name, name])
+    if schema.subscription_type is not None:
+        for name, definition in schema.subscription_type.fields.items():
+            definition.subscribe = _subscriber(loaders.streams[f"{schema.subscription_type.name}.{name}"])
+            definition.resolve = _event_resolver(binding)
 
 
 def _root_resolver(binding: Binding, bound: BoundField) -> GraphQLFieldResolver:
@@ -51,5 +56,19 @@ def _root_resolver(binding: Binding, bound: BoundField) -> GraphQLFieldResolver:
         else:
             values = pick(bound.source, name, [source])
         return Uncompleted(values[0], binding)
+
+    return resolve
+
+
+def _subscriber(stream: Stream) -> GraphQLFieldResolver:
+    async def subscribe(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> AsyncIterator[Any]:
+        return await stream(info.context, **arguments)
+
+    return subscribe
+
+
+def _event_resolver(binding: Binding) -> GraphQLFieldResolver:
+    def resolve(row: Any, info: GraphQLResolveInfo[Any], **arguments: Any) -> Uncompleted:
+        return Uncompleted(row, binding)
 
     return resolve

@@ -40,7 +40,7 @@ class Uncompleted:
 class BatchExecutionContext(StrawberryGraphQLCoreExecutionContext):
     """The executor for a schema whose root fields were installed by the engine.
 
-    Everything else (subscriptions, introspection, fields of other schemas) it executes as graphql-core does.
+    Everything else (streams of subscriptions, introspection, fields of other schemas) it executes as graphql-core does.
     ``@defer`` and ``@stream`` below a root field are ignored, as the specification allows.
     """
 

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Column", "Loader", "LoaderContext", "Loaders", "RegisteredLoader", "TypeOfRow", "fetch", "pick"]
+__all__ = ["Column", "Loader", "LoaderContext", "Loaders", "RegisteredLoader", "Stream", "TypeOfRow", "fetch", "pick"]
 
 Loader: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
 """``async (context, parents, **arguments)``: one value, or one exception, a parent, in their order."""
@@ -21,8 +21,12 @@ Column: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
 TypeOfRow: TypeAlias = Callable[[Any], str | None]
 """The name of the object type of a row that an interface or a union promised."""
 
+Stream: TypeAlias = Callable[..., Awaitable[AsyncIterator[Any]]]
+"""``async (context, **arguments)``: the rows of a subscription, one after another; it holds nothing while it waits."""
+
 _LoaderT = TypeVar("_LoaderT", bound=Loader)
 _ColumnT = TypeVar("_ColumnT", bound=Column)
+_StreamT = TypeVar("_StreamT", bound=Stream)
 _TypeOfRowT = TypeVar("_TypeOfRowT", bound=TypeOfRow)
 
 _TARGET = re.compile(r"[A-Za-z]\w*\.[A-Za-z]\w*", re.ASCII)
@@ -50,7 +54,7 @@ class Loaders:
 
     Attributes
     ----------
-    loaders, columns
+    loaders, columns, streams
         By ``Type.field``.
     interfaces
         By the name of the interface or union.
@@ -59,6 +63,7 @@ class Loaders:
     def __init__(self) -> None:
         self.loaders: dict[str, RegisteredLoader] = {}
         self.columns: dict[str, Column] = {}
+        self.streams: dict[str, Stream] = {}
         self.interfaces: dict[str, TypeOfRow] = {}
 
     @classmethod
@@ -76,6 +81,8 @@ class Loaders:
                 whole._register_loader(target, registered)
             for target, column in part.columns.items():
                 whole._register_column(target, column)
+            for target, stream in part.streams.items():
+                whole._register_stream(target, stream)
             for name, type_of_row in part.interfaces.items():
                 whole._register_interface(name, type_of_row)
         return whole
@@ -123,6 +130,26 @@ class Loaders:
 
         return register
 
+    def stream(self, target: str) -> Callable[[_StreamT], _StreamT]:
+        """Register the decorated function, which gives the rows of a subscription.
+
+        Parameters
+        ----------
+        target
+            ``Subscription.field``, as the schema spells it.
+
+        Raises
+        ------
+        ValueError
+            If ``target`` is not of that form, or is answered already.
+        """
+
+        def register(stream: _StreamT) -> _StreamT:
+            self._register_stream(target, stream)
+            return stream
+
+        return register
+
     def interface(self, name: str) -> Callable[[_TypeOfRowT], _TypeOfRowT]:
         """Register the decorated function, which names the object type of a row of an interface or a union.
 
@@ -146,6 +173,10 @@ class Loaders:
         self._check(target)
         self.columns[target] = column
 
+    def _register_stream(self, target: str, stream: Stream) -> None:
+        self._check(target)
+        self.streams[target] = stream
+
     def _register_interface(self, name: str, type_of_row: TypeOfRow) -> None:
         if name in self.interfaces:
             raise ValueError(f"The types of {name} are told by two functions.")
@@ -154,7 +185,7 @@ class Loaders:
     def _check(self, target: str) -> None:
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{target!r} is not of the form 'Type.field'.")
-        if target in self.loaders or target in self.columns:
+        if target in self.loaders or target in self.columns or target in self.streams:
             raise ValueError(f"{target} is answered twice.")
 
 

@@ -10,6 +10,7 @@ from butlerql.resolvers.collections import type_of_collection
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.data_ids import data_ids_by_key
 from butlerql.resolvers.identifiers import decode
+from butlerql.resolvers.jobs import JOB_TYPES, jobs_by_key, type_of_job
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.errors import ButlerQLError, InvalidArgumentError
@@ -19,6 +20,7 @@ from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.data_id_values import DataId
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
+from butlerql.storage.state.jobs import Job
 
 __all__ = ["loaders"]
 
@@ -32,6 +34,8 @@ _NOBODY = "00000000-0000-0000-0000-000000000000"
 def _type_of(row: Any) -> str:
     if isinstance(row, Collection):
         return type_of_collection(row)
+    if isinstance(row, Job):
+        return type_of_job(row)
     return type(row).__name__
 
 
@@ -106,4 +110,5 @@ _FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence
     "CalibrationCollection": _collections,
     "ChainedCollection": _collections,
     "DataId": _data_ids,
+    **dict.fromkeys(JOB_TYPES.values(), jobs_by_key),
 }

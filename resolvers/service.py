@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from inspect import isawaitable
 from typing import Any
 
-from graphql import DocumentNode, ExecutionResult, GraphQLSchema, execute
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    Executor,
+    GraphQLSchema,
+    create_source_event_stream,
+    execute,
+    execute_subscription_event,
+    map_source_to_response_event,
+)
 
 from butlerql.resolvers import (
     certifications,
@@ -20,6 +30,7 @@ from butlerql.resolvers import (
     dimensions,
     existence,
     extents,
+    jobs,
     nodes,
     repository,
     storage_classes,
@@ -46,6 +57,7 @@ _SUBJECTS = (
     dimensions,
     existence,
     extents,
+    jobs,
     nodes,
     repository,
     storage_classes,
@@ -86,6 +98,37 @@ class Service:
             if context.unrelated:
                 result.extensions = {**(result.extensions or {}), "unrelated": sorted(context.unrelated)}
             return result
+
+    async def subscribe(
+        self, document: DocumentNode, *, variables: dict[str, Any] | None = None, operation_name: str | None = None
+    ) -> AsyncIterator[ExecutionResult] | ExecutionResult:
+        """Run a subscription of a valid document: a result an event, each of which is read in a snapshot of its own.
+
+        Returns
+        -------
+        results
+            One after another; or one with errors, if the stream cannot begin.
+        """
+        executor = BatchExecutionContext.build(
+            self.schema,
+            document,
+            context_value=RequestContext(self.repository, self._limits),
+            raw_variable_values=variables,
+            operation_name=operation_name,
+        )
+        if isinstance(executor, list):
+            return ExecutionResult(errors=executor)
+        stream = create_source_event_stream(executor)
+        stream = await stream if isawaitable(stream) else stream
+        if isinstance(stream, ExecutionResult):
+            return stream
+        return map_source_to_response_event(executor, stream, self._execute_event)
+
+    async def _execute_event(self, executor: Executor[Any]) -> ExecutionResult:
+        async with RequestContext(self.repository, self._limits) as context:
+            executor.context_value = context
+            result = execute_subscription_event(executor)
+            return await result if isawaitable(result) else result
 
     async def ready(self) -> None:
         """Find out whether the repository can be read now; see `Repository.ready`."""

@@ -28,9 +28,12 @@ from strawberry.schema.schema_converter import CustomGraphQLEnumType
 from butlerql.schema.collections import CalibrationCollection, ChainedCollection, Run, TaggedCollection
 from butlerql.schema.datastores import ChainedDatastore, FileDatastore, InMemoryDatastore
 from butlerql.schema.filters import BigIntFilter, BooleanFilter, FloatFilter, StringFilter, TimespanFilter
+from butlerql.schema.jobs import ValidationJob
+from butlerql.schema.mutation import Mutation
 from butlerql.schema.names import free_name, graphql_name
 from butlerql.schema.query import Query
 from butlerql.schema.scalars import SCALARS, BigInt
+from butlerql.schema.subscription import Subscription
 from butlerql.schema.universe_filters import add_filters
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ _CONCRETE = (
     InMemoryDatastore,
     Run,
     TaggedCollection,
+    ValidationJob,
 )
 # What only the fields that a universe adds refer to.
 _FILTERS = (BigIntFilter, BooleanFilter, FloatFilter, StringFilter, TimespanFilter)
@@ -67,7 +71,9 @@ def build_schema(universe: Universe) -> GraphQLSchema:
         Without resolvers: it says what may be asked, and what is asked of it must be installed.
     """
     config = StrawberryConfig(scalar_map=SCALARS)
-    declared = strawberry.Schema(query=Query, types=(*_CONCRETE, *_FILTERS), config=config)
+    declared = strawberry.Schema(
+        query=Query, mutation=Mutation, subscription=Subscription, types=(*_CONCRETE, *_FILTERS), config=config
+    )
     # Strawberry keeps what it makes for graphql-core to itself; from here on it is all that is needed.
     schema = declared._schema  # noqa: SLF001
     for named in schema.type_map.values():

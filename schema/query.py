@@ -14,6 +14,7 @@ from butlerql.schema.datastores import Datastore
 from butlerql.schema.dimension_records import DimensionRecordConnection
 from butlerql.schema.dimensions import Dimension
 from butlerql.schema.fields import EVERYTHING, loaded
+from butlerql.schema.jobs import Job, JobConnection, JobKind, JobState
 from butlerql.schema.nodes import Node
 from butlerql.schema.repository import Repository
 from butlerql.schema.scalars import UUID, DataIdValues
@@ -312,4 +313,34 @@ class Query:
         ----------
         name
             Its name, as `Datastore.name` gives it.
+        """
+
+    @loaded
+    def job(self, id: strawberry.ID) -> Job | None:  # noqa: A002 - the contract's name
+        """A job; null if there is none with that id.
+
+        Parameters
+        ----------
+        id
+            Its `id`.
+        """
+
+    @loaded
+    def jobs(
+        self,
+        kinds: list[JobKind] | None = None,
+        states: list[JobState] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> JobConnection | None:
+        """Jobs, the newest first.
+
+        Parameters
+        ----------
+        kinds
+            Only jobs of these kinds; null for all.
+        states
+            Only jobs in these states; null for all.
         """

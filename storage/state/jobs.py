@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.errors import UnknownJobError
+from butlerql.storage.registry.pages import Ordering, Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import JOB, NOW
 
@@ -23,10 +25,12 @@ __all__ = [
     "JobState",
     "Progress",
     "cancel_job",
+    "count_jobs",
     "find_job",
     "find_jobs",
     "insert_job",
     "job_of",
+    "watch_job",
 ]
 
 
@@ -112,6 +116,7 @@ class Job:
 _STATE = sa.case(
     (sa.and_(JOB.c.state == JobState.RUNNING, JOB.c.lease_until <= NOW), JobState.INTERRUPTED), else_=JOB.c.state
 )
+_NEWEST_FIRST = [Ordering(JOB.c.id, is_descending=True)]
 _SELECT = sa.select(*(column for column in JOB.c if column is not JOB.c.state), _STATE.label("state"))
 
 
@@ -181,40 +186,76 @@ async def find_job(state: State, number: int) -> Job | None:
 
 async def find_jobs(
     state: State,
+    request: PageRequest,
     *,
     kinds: Sequence[JobKind] | None = None,
     states: Sequence[JobState] | None = None,
-    limit: int,
-    before: int | None = None,
-    after: int | None = None,
-) -> list[Job]:
-    """Look at jobs, the newest first.
+) -> Page[Job]:
+    """Look at a page of jobs, the newest first.
 
     Parameters
     ----------
+    request
+        Which page; keys are numbers of jobs.
     kinds, states
-        Which; None is all.
-    limit
-        How many at most.
-    before
-        Only those with a smaller number, that is earlier ones.
-    after
-        Only those with a larger number; the smallest of these.
+        Which jobs; None is all.
     """
-    statement = _SELECT.limit(limit).order_by(JOB.c.id if after is not None else JOB.c.id.desc())
-    if kinds is not None:
-        statement = statement.where(JOB.c.kind.in_(kinds))
-    if states is not None:
-        statement = statement.where(_STATE.in_(states))
-    if before is not None:
-        statement = statement.where(JOB.c.id < before)
-    if after is not None:
-        statement = statement.where(JOB.c.id > after)
+    statement = (
+        _SELECT.where(*_chosen(kinds, states), *bounds(_NEWEST_FIRST, request))
+        .order_by(*ordered(_NEWEST_FIRST, request))
+        .limit(request.limit + 1)
+    )
 
     async def find(connection: AsyncConnection) -> list[Job]:
-        return sorted(map(job_of, await connection.execute(statement)), key=lambda job: -job.id)
+        return [job_of(row) for row in await connection.execute(statement)]
 
-    return await state.read(find, absent=[])
+    jobs: list[Job] = await state.read(find, absent=[])
+    return cut([((job.id,), job) for job in jobs], request)
+
+
+async def count_jobs(
+    state: State, *, kinds: Sequence[JobKind] | None = None, states: Sequence[JobState] | None = None
+) -> int:
+    """Count jobs, see `find_jobs`."""
+    statement = sa.select(sa.func.count()).select_from(JOB).where(*_chosen(kinds, states))
+
+    async def count(connection: AsyncConnection) -> int:
+        return int((await connection.execute(statement)).scalar_one())
+
+    return await state.read(count, absent=0)
+
+
+async def watch_job(state: State, number: int, *, seconds: float = 1.0) -> AsyncIterator[Job]:
+    """Look at a job again and again: as it is now, after each step of its progress, and last when it has ended.
+
+    Parameters
+    ----------
+    number
+        Its number.
+    seconds
+        How long to wait between two looks.
+
+    Raises
+    ------
+    UnknownJobError
+        Raised if there is no such job.
+    """
+    first = await find_job(state, number)
+    if first is None:
+        raise UnknownJobError(_unknown(number))
+    return _watch(state, first, seconds)
+
+
+async def _watch(state: State, job: Job, seconds: float) -> AsyncIterator[Job]:
+    yield job
+    while job.state not in ENDED:
+        await asyncio.sleep(seconds)
+        now = await find_job(state, job.id)
+        if now is None:
+            return
+        if now != job:
+            yield now
+        job = now
 
 
 async def cancel_job(state: State, number: int, user: str) -> Job:
@@ -229,7 +270,7 @@ async def cancel_job(state: State, number: int, user: str) -> Job:
     async def cancel(connection: AsyncConnection) -> Job:
         row = (await connection.execute(_SELECT.where(JOB.c.id == number).with_for_update())).one_or_none()
         if row is None:
-            raise UnknownJobError(f"There is no job {number}.")
+            raise UnknownJobError(_unknown(number))
         job = job_of(row)
         if job.state in ENDED:
             return job
@@ -242,7 +283,7 @@ async def cancel_job(state: State, number: int, user: str) -> Job:
         return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
 
     if await find_job(state, number) is None:  # Which makes no state.
-        raise UnknownJobError(f"There is no job {number}.")
+        raise UnknownJobError(_unknown(number))
     return await state.write(cancel)
 
 
@@ -270,3 +311,16 @@ def job_of(row: sa.Row[*tuple[Any, ...]]) -> Job:
         result=None if row.result is None else orjson.loads(row.result),
         error=row.error,
     )
+
+
+def _chosen(kinds: Sequence[JobKind] | None, states: Sequence[JobState] | None) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if kinds is not None:
+        conditions.append(JOB.c.kind.in_(kinds))
+    if states is not None:
+        conditions.append(_STATE.in_(states))
+    return conditions
+
+
+def _unknown(number: int) -> str:
+    return f"There is no job {number}. The field jobs lists them."

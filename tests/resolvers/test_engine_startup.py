@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -237,3 +237,25 @@ def test_a_mutation_type_is_installed_too() -> None:
     loaders = Loaders()
     loaders.column("Query.a")(list)
     assert _problems(schema, loaders) == ["Mutation.b is a root field and has no loader"]
+
+
+async def _nothing(context: object, **arguments: object) -> AsyncIterator[int]:
+    raise NotImplementedError
+
+
+def test_subscriptions_are_answered_by_streams_alone() -> None:
+    schema = build_schema("type Query { a: Int } type Subscription { b(n: Int): Int c: Int }")
+    loaders = Loaders()
+    loaders.column("Query.a")(list)
+    loaders.column("Subscription.c")(list)
+    assert _problems(schema, loaders) == [
+        "Subscription.b is a subscription, which a stream answers and nothing else",
+        "Subscription.c is a subscription, which a stream answers and nothing else",
+    ]
+    streams = Loaders()
+    for target in ("Query.a", "Subscription.b", "Subscription.c"):
+        streams.stream(target)(_nothing)
+    assert _problems(schema, streams) == [
+        "Query.a has a stream but is no subscription",
+        "Query.a is a root field and has no loader",
+    ]

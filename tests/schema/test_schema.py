@@ -119,7 +119,7 @@ def test_descriptions_are_sentences(core: GraphQLSchema) -> None:
 
 def test_connections_have_relays_shape(core: GraphQLSchema) -> None:
     connections = [named for named in ours(core) if named.name.endswith("Connection")]
-    assert len(connections) == 7
+    assert len(connections) == 8
     for connection in connections:
         item = connection.name.removesuffix("Connection")
         assert isinstance(connection, GraphQLObjectType)
@@ -171,6 +171,7 @@ def test_nodes_have_ids(core: GraphQLSchema) -> None:
         "InMemoryDatastore",
         "Run",
         "TaggedCollection",
+        "ValidationJob",
     }
     for interface in ("Collection", "Datastore"):
         abstract = core.type_map[interface]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-from graphql import DocumentNode, ExecutionResult, GraphQLSchema, build_schema, execute
+from graphql import DocumentNode, ExecutionResult, GraphQLSchema, build_schema, execute, subscribe
 
 from butlerql.storage.errors import BusyError, UnknownCollectionError
 
@@ -34,7 +34,7 @@ type Query {
 }
 type Item { id: ID! name: String! self: Item! friends(first: Int): [Item!]! }
 type Mutation { set(value: Int!): Int }
-type Subscription { ticks: Int }
+type Subscription { ticks(trouble: String): Int }
 scalar Anything
 '''
 
@@ -75,6 +75,13 @@ class TinyService:
             raise
         finally:
             self.running -= 1
+
+    async def subscribe(
+        self, document: DocumentNode, *, variables: dict[str, Any] | None, operation_name: str | None
+    ) -> AsyncIterator[ExecutionResult] | ExecutionResult:
+        """Run a subscription."""
+        stream = subscribe(self.schema, document, _Root(self), variable_values=variables, operation_name=operation_name)
+        return await stream if isinstance(stream, Awaitable) else stream
 
     async def ready(self) -> None:
         """Raise the trouble."""
@@ -137,6 +144,21 @@ class _Root:
         if value == "nan":
             return [float("nan"), "\udcff", (1, {"a": float("inf")})]
         return value
+
+    async def ticks(self, info: Any, trouble: str | None = None) -> AsyncIterator[dict[str, int]]:
+        self._service.running += 1
+        try:
+            yield {"ticks": 1}
+            await asyncio.sleep(0.05)
+            yield {"ticks": 2}
+            if trouble == "broken":
+                raise RuntimeError("password=hunter2")
+            if trouble == "busy":
+                raise BusyError("Another program holds the database; try again.")
+            if trouble == "endless":
+                await asyncio.sleep(3600)
+        finally:
+            self._service.running -= 1
 
     def set(self, info: Any, value: int) -> int:
         self._service.value = value

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ import pytest
 import sqlalchemy as sa
 
 from butlerql.storage.errors import StateUnavailableError, UnknownJobError
+from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.database import State
-from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, find_job, find_jobs
+from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
 from butlerql.storage.state.leases import LeaseLostError, claim, kept
 from butlerql.storage.state.place import StatePlace
 from butlerql.storage.state.tables import JOB
@@ -30,6 +32,7 @@ from tests.support.repositories import Dialect
 from tests.support.squares import Squares, ask, squares_of
 
 MANY = range(50)
+ALL = PageRequest(10)
 
 
 @pytest.fixture
@@ -90,7 +93,10 @@ async def expire(state: State) -> None:
 
 async def test_without_state_there_are_no_jobs(state: State, dialect: Dialect) -> None:
     assert await find_job(state, 1) is None
-    assert await find_jobs(state, limit=10) == []
+    assert await find_jobs(state, ALL) == Page([], [], has_next=False, has_previous=False)
+    assert await count_jobs(state) == 0
+    with pytest.raises(UnknownJobError):
+        await watch_job(state, 1)
     async with coordinator(state) as made:
         assert not await made.run_next()
     with pytest.raises(UnknownJobError):
@@ -155,17 +161,24 @@ async def test_jobs_are_found_newest_first(state: State) -> None:
     jobs = [await ask(state, [number]) for number in range(5)]
     numbers = [job.id for job in jobs]
 
-    async def found(**options: Any) -> list[int]:
-        return [job.id for job in await find_jobs(state, **{"limit": 10, **options})]
+    async def found(request: PageRequest = ALL, **options: Any) -> list[int]:
+        page = await find_jobs(state, request, **options)
+        assert page.keys == [(job.id,) for job in page.rows]
+        return [job.id for job in page.rows]
 
     assert await found() == numbers[::-1]
-    assert await found(limit=2) == numbers[:2:-1]
-    assert await found(limit=2, before=numbers[3]) == [numbers[2], numbers[1]]
-    assert await found(limit=2, after=numbers[0]) == [numbers[2], numbers[1]]
+    assert await found(PageRequest(2)) == numbers[:2:-1]
+    assert await found(PageRequest(2, after=(numbers[3],))) == [numbers[2], numbers[1]]
+    assert await found(PageRequest(2, backward=True)) == [numbers[1], numbers[0]]
+    assert await found(PageRequest(2, backward=True, before=(numbers[0],))) == [numbers[2], numbers[1]]
+    page = await find_jobs(state, PageRequest(2, after=(numbers[3],)))
+    assert (page.has_next, page.has_previous) == (True, True)
     await cancel_job(state, numbers[1], "somebody")
     assert await found(states=[JobState.CANCELLED]) == [numbers[1]]
     assert await found(states=[]) == await found(kinds=[JobKind.INGEST]) == []
-    assert len(await found(states=[JobState.QUEUED], kinds=[JobKind.VALIDATION])) == 4
+    queued: Any = {"states": [JobState.QUEUED], "kinds": [JobKind.VALIDATION]}
+    assert len(await found(**queued)) == await count_jobs(state, **queued) == 4
+    assert await count_jobs(state) == 5
     # Whom nobody keeps alive is interrupted, and is found as that.
     await claim(state, [JobKind.VALIDATION], 30)
     assert await found(states=[JobState.RUNNING]) == [numbers[0]]
@@ -186,6 +199,25 @@ async def test_a_started_coordinator_takes_up_what_it_finds_and_what_comes(state
         new = await ask(state, MANY)
         made.wake()
         assert_done(await until(state, new, JobState.SUCCEEDED), MANY)
+
+
+async def test_who_watches_a_job_sees_each_step_and_its_end(state: State) -> None:
+    job = await ask(state, MANY, seconds=0.02)
+
+    async def watch() -> list[Job]:
+        return [seen async for seen in await watch_job(state, job.id, seconds=0.005)]
+
+    async with coordinator(state) as made:
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0.05)
+        await made.run_next()
+        seen = await watching
+    assert (seen[0].state, seen[-1].state) == (JobState.QUEUED, JobState.SUCCEEDED)
+    done = [step.progress.done for step in seen]
+    assert done == sorted(done)
+    assert len(set(done)) > 5
+    assert all(one != other for one, other in pairwise(seen))
+    assert [step.state async for step in await watch_job(state, job.id)] == [JobState.SUCCEEDED]
 
 
 async def test_what_is_cancelled_stops_between_chunks(state: State) -> None:

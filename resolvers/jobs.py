@@ -1,0 +1,132 @@
+"""Jobs: how far they are, and how they are stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from butlerql.resolvers.connections import Connection, paging
+from butlerql.resolvers.context import RequestContext
+from butlerql.resolvers.identifiers import decode, encode
+from butlerql.resolvers.loaders import Loaders
+from butlerql.storage.errors import UnknownJobError
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
+from butlerql.time_scales import utc_datetime_to_tai_ns
+
+__all__ = ["JOB_TYPES", "jobs_by_key", "loaders", "type_of_job"]
+
+loaders = Loaders()
+
+JOB_TYPES = {JobKind.VALIDATION: "ValidationJob"}
+
+_ANYBODY = "anonymous"
+"""Nobody has to log in."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class JobPayload(NamedTuple):
+    """What a change did to a job."""
+
+    job: Job
+    client_mutation_id: str | None
+
+
+@loaders.interface("Job")
+def type_of_job(job: Job) -> str:
+    """Name the type of the schema that a job is of."""
+    return JOB_TYPES[job.kind]
+
+
+@loaders.column("Job.id")
+def _ids(parents: Sequence[Job]) -> list[str]:
+    return [encode(type_of_job(job), str(job.id)) for job in parents]
+
+
+@loaders.column("Job.createdAt")
+def _created(parents: Sequence[Job]) -> list[int | None]:
+    return [_instant(job.created_at) for job in parents]
+
+
+@loaders.column("Job.startedAt")
+def _started(parents: Sequence[Job]) -> list[int | None]:
+    return [_instant(job.started_at) for job in parents]
+
+
+@loaders.column("Job.endedAt")
+def _ended(parents: Sequence[Job]) -> list[int | None]:
+    return [_instant(job.ended_at) for job in parents]
+
+
+@loaders.field("Query.job", database=False)
+async def _job(context: RequestContext, parents: Sequence[Any], *, id: str) -> list[Job | None]:  # noqa: A002
+    number = _number(id)
+    found = None if number is None else await find_job(context.repository.state, number)
+    return [found] * len(parents)
+
+
+@loaders.field("Query.jobs", database=False)
+async def _jobs(
+    context: RequestContext,
+    parents: Sequence[Any],
+    *,
+    kinds: Sequence[str] | None = None,
+    states: Sequence[str] | None = None,
+    **pages: Any,
+) -> list[Connection]:
+    page = paging(context, "jobs", {"filters": [kinds, states]}, **pages)
+    state = context.repository.state
+    chosen: dict[str, Any] = {
+        "kinds": None if kinds is None else [JobKind(name) for name in kinds],
+        "states": None if states is None else [JobState(name) for name in states],
+    }
+
+    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
+        return [await count_jobs(state, **chosen)] * len(indexes)
+
+    return [page.connection(await find_jobs(state, page.request, **chosen), counts)] * len(parents)
+
+
+@loaders.field("Mutation.cancelJob", database=False)
+async def _cancel_job(
+    context: RequestContext,
+    parents: Sequence[Any],
+    *,
+    input: dict[str, Any],  # noqa: A002
+) -> list[JobPayload]:
+    job = await cancel_job(context.repository.state, _required(input["id"]), _ANYBODY)
+    return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
+
+
+@loaders.stream("Subscription.jobProgress")
+async def _job_progress(context: RequestContext, *, id: str) -> AsyncIterator[Job]:  # noqa: A002
+    return await watch_job(context.repository.state, _required(id))
+
+
+async def jobs_by_key(context: RequestContext, keys: Iterable[str]) -> list[Job | None]:
+    """Find jobs by what their identifiers hold."""
+    numbers = [_digits(key) for key in keys]
+    return [None if number is None else await find_job(context.repository.state, number) for number in numbers]
+
+
+def _required(identifier: str) -> int:
+    number = _number(identifier)
+    if number is None:
+        raise UnknownJobError("This is not the id of a job. The field jobs lists them.")
+    return number
+
+
+def _number(identifier: str) -> int | None:
+    kind, key = decode(identifier)
+    return _digits(key) if kind in JOB_TYPES.values() else None
+
+
+def _digits(key: str) -> int | None:
+    number = int(key) if key.isascii() and key.isdigit() and len(key) < 20 else None
+    return number if number is not None and number < 2**63 else None
+
+
+def _instant(micros: int | None) -> int | None:
+    return None if micros is None else utc_datetime_to_tai_ns(_EPOCH + timedelta(microseconds=micros))
