@@ -70,6 +70,9 @@ class Service(Protocol):
     async def ready(self) -> None:
         """Raise a ButlerQLError if the repository cannot be read just now."""
 
+    def start(self) -> None:
+        """Take up long work."""
+
     async def close(self) -> None:
         """Let go of the repository."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -52,7 +53,8 @@ async def open_service(uri: str, settings: Settings) -> Service:
     repository = await open_repository(uri, settings)
     for problem in await asyncio.to_thread(repository.descriptions.refresh):
         _log.warning(problem)
-    return build_service(repository, Limits(settings.default_page, settings.maximum_page))
+    limits = Limits(settings.default_page, settings.maximum_page)
+    return build_service(repository, limits, os.cpu_count() or 1)
 
 
 @asynccontextmanager
@@ -71,6 +73,7 @@ async def open_services(repositories: Mapping[str, str], settings: Settings) -> 
         for label, uri in repositories.items():
             services[label] = await open_service(uri, settings)
             stack.push_async_callback(services[label].close)
+            services[label].start()
         _spare_the_garbage_collector()
         yield services
 

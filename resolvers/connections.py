@@ -41,7 +41,17 @@ Grouper = Callable[[Snapshot, list[int], Sequence[GroupKey]], Awaitable[Sequence
 
 _CURSOR_TYPES = frozenset({str, int, float, type(None)})
 _PAGING = ("first", "after", "last", "before")
-_CONNECTIONS = ("Dataset", "DatasetType", "Collection", "Run", "DataId", "DimensionRecord", "Certification", "Job")
+_CONNECTIONS = (
+    "Dataset",
+    "DatasetType",
+    "Collection",
+    "Run",
+    "DataId",
+    "DimensionRecord",
+    "Certification",
+    "Job",
+    "Finding",
+)
 
 
 class Paging(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Self
 
@@ -28,13 +28,16 @@ class RequestContext:
 
     Attributes
     ----------
+    wake
+        Tells whoever runs jobs that there is a new one.
     unrelated
         Names of dataset types that were left out because nothing relates them to what was asked.
     """
 
-    def __init__(self, repository: Repository, limits: Limits) -> None:
+    def __init__(self, repository: Repository, limits: Limits, wake: Callable[[], object] = bool) -> None:
         self.repository = repository
         self.limits = limits
+        self.wake = wake
         self.unrelated: set[str] = set()
         self._stack = AsyncExitStack()
         self._opening: asyncio.Task[Snapshot] | None = None

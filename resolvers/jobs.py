@@ -15,13 +15,13 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
-__all__ = ["JOB_TYPES", "jobs_by_key", "loaders", "type_of_job"]
+__all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "jobs_by_key", "loaders", "type_of_job"]
 
 loaders = Loaders()
 
 JOB_TYPES = {JobKind.VALIDATION: "ValidationJob"}
 
-_ANYBODY = "anonymous"
+ANYBODY = "anonymous"
 """Nobody has to log in."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,7 +96,7 @@ async def _cancel_job(
     *,
     input: dict[str, Any],  # noqa: A002
 ) -> list[JobPayload]:
-    job = await cancel_job(context.repository.state, _required(input["id"]), _ANYBODY)
+    job = await cancel_job(context.repository.state, _required(input["id"]), ANYBODY)
     return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
 
 

@@ -35,12 +35,16 @@ from butlerql.resolvers import (
     repository,
     storage_classes,
     usage,
+    validation,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
 from butlerql.resolvers.loaders import Loaders
 from butlerql.schema.build import build_schema
+from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.workers import processes
 
 __all__ = ["Service", "build_service", "every_loader"]
 
@@ -62,6 +66,7 @@ _SUBJECTS = (
     repository,
     storage_classes,
     usage,
+    validation,
 )
 
 
@@ -76,16 +81,17 @@ class Service:
     Make one with `build_service`.
     """
 
-    def __init__(self, repository: Repository, schema: GraphQLSchema, limits: Limits) -> None:
+    def __init__(self, repository: Repository, schema: GraphQLSchema, limits: Limits, jobs: Coordinator) -> None:
         self.repository = repository
         self.schema = schema
+        self.jobs = jobs
         self._limits = limits
 
     async def execute(
         self, document: DocumentNode, *, variables: dict[str, Any] | None = None, operation_name: str | None = None
     ) -> ExecutionResult:
         """Run one operation of a valid document, in one snapshot of the registry."""
-        async with RequestContext(self.repository, self._limits) as context:
+        async with self._context() as context:
             result = execute(
                 self.schema,
                 document,
@@ -112,7 +118,7 @@ class Service:
         executor = BatchExecutionContext.build(
             self.schema,
             document,
-            context_value=RequestContext(self.repository, self._limits),
+            context_value=self._context(),
             raw_variable_values=variables,
             operation_name=operation_name,
         )
@@ -125,22 +131,39 @@ class Service:
         return map_source_to_response_event(executor, stream, self._execute_event)
 
     async def _execute_event(self, executor: Executor[Any]) -> ExecutionResult:
-        async with RequestContext(self.repository, self._limits) as context:
+        async with self._context() as context:
             executor.context_value = context
             result = execute_subscription_event(executor)
             return await result if isawaitable(result) else result
+
+    def _context(self) -> RequestContext:
+        return RequestContext(self.repository, self._limits, self.jobs.wake)
 
     async def ready(self) -> None:
         """Find out whether the repository can be read now; see `Repository.ready`."""
         await self.repository.ready()
 
+    def start(self) -> None:
+        """Take up long work: what is asked for, and what others left."""
+        self.jobs.start()
+
     async def close(self) -> None:
-        """Let go of the repository."""
+        """Leave jobs for whoever comes next, and let go of the repository."""
+        await self.jobs.close()
         await self.repository.close()
 
 
-def build_service(repository: Repository, limits: Limits) -> Service:
+def build_service(repository: Repository, limits: Limits, workers: int = 1) -> Service:
     """Build the schema of a repository and what answers it.
+
+    Parameters
+    ----------
+    repository
+        What is served.
+    limits
+        What a request may ask for.
+    workers
+        How many processes do long work, when the service's ``jobs`` are started.
 
     Raises
     ------
@@ -149,4 +172,5 @@ def build_service(repository: Repository, limits: Limits) -> Service:
     """
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
-    return Service(repository, schema, limits)
+    jobs = Coordinator(repository.state, [Validation(repository, workers)], processes(workers), width=2 * workers)
+    return Service(repository, schema, limits, jobs)

@@ -9,7 +9,7 @@ from butlerql.schema.connections import After, Before, First, Last
 from butlerql.schema.existence import Existence
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.references import DatasetConnection, StorageUsage, UsageKey
+from butlerql.schema.references import DatasetConnection, JobConnection, StorageUsage, UsageKey
 from butlerql.schema.scalars import BigInt
 from butlerql.schema.selection import DatasetSelection
 
@@ -75,6 +75,12 @@ class Datastore:
         select
             Only these datasets; null for all.
         """
+
+    @loaded
+    def validations(
+        self, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> JobConnection:
+        """Its validations, the newest first; those of a chain that it is a member of are the chain's."""
 
 
 @strawberry.type

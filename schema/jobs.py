@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import strawberry
 
-from butlerql.schema.connections import Connection
+from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.enums import DescribedEnum
+from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.scalars import BigInt, DateTime
+from butlerql.schema.references import Datastore
+from butlerql.schema.scalars import JSON, BigInt, DateTime
+from butlerql.schema.validation import FindingConnection, FindingCount, FindingKind, ValidationCheck, Verdict
 
 __all__ = ["CancelJobInput", "Job", "JobConnection", "JobKind", "JobPayload", "JobState", "Progress", "ValidationJob"]
 
@@ -74,6 +77,46 @@ class Job:
 @strawberry.type
 class ValidationJob(Node, Job):
     """Looks whether a datastore holds what is recorded, and as it was put there."""
+
+    @loaded
+    def datastore(self) -> Datastore:
+        """What it looks at."""
+
+    @loaded
+    def checks(self) -> list[ValidationCheck]:
+        """What it looks for."""
+
+    @loaded
+    def verdict(self) -> Verdict | None:
+        """What came of it. Null until it ends."""
+
+    @loaded
+    def coverage(self) -> JSON:
+        """What was looked at, and how many were not, by the reason.
+
+        `datasets`, `artifacts` and their `bytes`; `contents` and `bytesRead` of those that were read.
+        """
+
+    @loaded
+    def summary(self) -> list[FindingCount]:
+        """How many findings there are of each kind, as yet."""
+
+    @loaded
+    def findings(
+        self,
+        kinds: list[FindingKind] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> FindingConnection:
+        """What is wrong, in the order in which it was found.
+
+        Parameters
+        ----------
+        kinds
+            Only these; null for all.
+        """
 
 
 @strawberry.type

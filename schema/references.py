@@ -30,6 +30,7 @@ __all__ = [
     "Dimension",
     "DimensionRecord",
     "DimensionRecordConnection",
+    "JobConnection",
     "Run",
     "StorageUsage",
     "UsageKey",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from butlerql.schema.datastores import ChainedDatastore, Datastore
     from butlerql.schema.dimension_records import DimensionRecord, DimensionRecordConnection
     from butlerql.schema.dimensions import Dimension
+    from butlerql.schema.jobs import JobConnection
     from butlerql.schema.usage import StorageUsage, UsageKey
 else:
     for _module, _names in {
@@ -57,6 +59,7 @@ else:
         "datastores": "ChainedDatastore Datastore",
         "dimension_records": "DimensionRecord DimensionRecordConnection",
         "dimensions": "Dimension",
+        "jobs": "JobConnection",
         "usage": "StorageUsage UsageKey",
     }.items():
         for _name in _names.split():

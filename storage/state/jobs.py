@@ -127,6 +127,7 @@ async def insert_job(
     *,
     unit: str,
     user: str,
+    subject: str | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
     """Ask for a job, in a transaction of the state that writes; a coordinator takes it up.
@@ -141,6 +142,8 @@ async def insert_job(
         What its progress counts.
     user
         Who asks.
+    subject
+        Name of what it is about, see `find_jobs`.
     idempotency_key
         If this user has asked for a job of this kind with the same key before, that one is meant.
     """
@@ -151,6 +154,7 @@ async def insert_job(
         .values(
             kind=kind,
             state=JobState.QUEUED,
+            subject=subject,
             request=orjson.dumps(request).decode(),
             created_by=user,
             idempotency_key=idempotency_key,
@@ -190,6 +194,7 @@ async def find_jobs(
     *,
     kinds: Sequence[JobKind] | None = None,
     states: Sequence[JobState] | None = None,
+    subject: str | None = None,
 ) -> Page[Job]:
     """Look at a page of jobs, the newest first.
 
@@ -199,9 +204,11 @@ async def find_jobs(
         Which page; keys are numbers of jobs.
     kinds, states
         Which jobs; None is all.
+    subject
+        Only jobs about this; None is all.
     """
     statement = (
-        _SELECT.where(*_chosen(kinds, states), *bounds(_NEWEST_FIRST, request))
+        _SELECT.where(*_chosen(kinds, states, subject), *bounds(_NEWEST_FIRST, request))
         .order_by(*ordered(_NEWEST_FIRST, request))
         .limit(request.limit + 1)
     )
@@ -214,10 +221,14 @@ async def find_jobs(
 
 
 async def count_jobs(
-    state: State, *, kinds: Sequence[JobKind] | None = None, states: Sequence[JobState] | None = None
+    state: State,
+    *,
+    kinds: Sequence[JobKind] | None = None,
+    states: Sequence[JobState] | None = None,
+    subject: str | None = None,
 ) -> int:
     """Count jobs, see `find_jobs`."""
-    statement = sa.select(sa.func.count()).select_from(JOB).where(*_chosen(kinds, states))
+    statement = sa.select(sa.func.count()).select_from(JOB).where(*_chosen(kinds, states, subject))
 
     async def count(connection: AsyncConnection) -> int:
         return int((await connection.execute(statement)).scalar_one())
@@ -313,12 +324,16 @@ def job_of(row: sa.Row[*tuple[Any, ...]]) -> Job:
     )
 
 
-def _chosen(kinds: Sequence[JobKind] | None, states: Sequence[JobState] | None) -> list[sa.ColumnElement[bool]]:
+def _chosen(
+    kinds: Sequence[JobKind] | None, states: Sequence[JobState] | None, subject: str | None
+) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if kinds is not None:
         conditions.append(JOB.c.kind.in_(kinds))
     if states is not None:
         conditions.append(_STATE.in_(states))
+    if subject is not None:
+        conditions.append(JOB.c.subject == subject)
     return conditions
 
 

@@ -33,6 +33,7 @@ JOB = sa.Table(
     sa.Column("id", _NUMBER, primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text),  # name of what it is about
     sa.Column("request", sa.Text, nullable=False),  # JSON, as its kind understands it
     sa.Column("created_by", sa.Text, nullable=False),
     sa.Column("idempotency_key", sa.Text),

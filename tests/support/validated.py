@@ -11,6 +11,7 @@ from butlerql.storage.datastores.validation import results
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.datastores.validation.request import Request
+from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.jobs import Job, JobState, find_job, insert_job
@@ -69,4 +70,5 @@ async def validated(
     await coordinator.close()
     found = await find_job(repository.state, job.id)
     assert found is not None and found.state is JobState.SUCCEEDED, found
-    return Validated(found, await results.findings(repository.state, job.id, limit=100_000))
+    page = await results.findings(repository.state, job.id, PageRequest(100_000))
+    return Validated(found, page.rows)

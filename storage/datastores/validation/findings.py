@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum, auto
+from enum import StrEnum
 from typing import NamedTuple
 
 __all__ = ["Check", "Finding", "FindingKind", "Verdict"]
@@ -11,37 +11,37 @@ __all__ = ["Check", "Finding", "FindingKind", "Verdict"]
 class Check(StrEnum):
     """What is checked."""
 
-    MISSING = auto()
-    UNTRACKED = auto()
-    SIZE = auto()
-    CHECKSUM = auto()
-    REGISTRY = auto()
+    MISSING = "MISSING"
+    UNTRACKED = "UNTRACKED"
+    SIZE = "SIZE"
+    CHECKSUM = "CHECKSUM"
+    REGISTRY = "REGISTRY"
 
 
 class FindingKind(StrEnum):
     """What is wrong."""
 
-    MISSING = auto()
-    UNTRACKED = auto()
-    SIZE_MISMATCH = auto()
-    CHECKSUM_MISMATCH = auto()
-    UNREADABLE = auto()
-    WRONG_TYPE = auto()
-    ZIP_MEMBER_MISSING = auto()
-    STALE_TRASH = auto()
-    RECORD_WITHOUT_DATASET = auto()
-    RECORD_WITHOUT_LOCATION = auto()
-    LOCATION_WITHOUT_RECORD = auto()
-    CHECKSUM_NOT_RECORDED = auto()
+    MISSING = "MISSING"
+    UNTRACKED = "UNTRACKED"
+    SIZE_MISMATCH = "SIZE_MISMATCH"
+    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
+    UNREADABLE = "UNREADABLE"
+    WRONG_TYPE = "WRONG_TYPE"
+    ZIP_MEMBER_MISSING = "ZIP_MEMBER_MISSING"
+    STALE_TRASH = "STALE_TRASH"
+    RECORD_WITHOUT_DATASET = "RECORD_WITHOUT_DATASET"
+    RECORD_WITHOUT_LOCATION = "RECORD_WITHOUT_LOCATION"
+    LOCATION_WITHOUT_RECORD = "LOCATION_WITHOUT_RECORD"
+    CHECKSUM_NOT_RECORDED = "CHECKSUM_NOT_RECORDED"
     """Counted, not a fault."""
 
 
 class Verdict(StrEnum):
     """What comes of it all."""
 
-    VALID = auto()
-    INVALID = auto()
-    SUSPECT = auto()
+    VALID = "VALID"
+    INVALID = "INVALID"
+    SUSPECT = "SUSPECT"
     """So much is missing or untracked that the store itself is in doubt."""
 
 

@@ -13,10 +13,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.datastores.validation.contents import ALGORITHM, Seen, Verified
 from butlerql.storage.datastores.validation.findings import Finding, FindingKind
 from butlerql.storage.dialect import dialect_of
+from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import CHECKSUM, COVERAGE, FINDING, NOW
 
-__all__ = ["FindingCount", "FoundRow", "add", "counts", "coverage", "findings", "seen"]
+__all__ = [
+    "FindingCount",
+    "FoundRow",
+    "add",
+    "count_findings",
+    "counts",
+    "counts_of",
+    "coverage",
+    "coverage_of",
+    "findings",
+    "seen",
+]
 
 
 @dataclass(frozen=True)
@@ -131,16 +143,22 @@ async def coverage(connection: AsyncConnection, job: int) -> dict[str, int]:
     return dict(tuple(row) for row in await connection.execute(statement))
 
 
+async def counts_of(state: State, job: int) -> list[FindingCount]:
+    """Count the findings of a validation, kind by kind, as they are now."""
+    nothing: list[FindingCount] = []
+    return await state.read(lambda connection: counts(connection, job), absent=nothing)
+
+
+async def coverage_of(state: State, job: int) -> dict[str, int]:
+    """Tell what was looked at, and what was not, as it is now."""
+    nothing: dict[str, int] = {}
+    return await state.read(lambda connection: coverage(connection, job), absent=nothing)
+
+
 async def findings(
-    state: State,
-    job: int,
-    *,
-    kinds: Sequence[FindingKind] | None = None,
-    limit: int,
-    after: int | None = None,
-    before: int | None = None,
-) -> list[FoundRow]:
-    """Read some findings of a validation, in the order in which they were found.
+    state: State, job: int, request: PageRequest, *, kinds: Sequence[FindingKind] | None = None
+) -> Page[FoundRow]:
+    """Read a page of the findings of a validation, in the order in which they were found.
 
     Parameters
     ----------
@@ -148,26 +166,36 @@ async def findings(
         Where they are.
     job
         Number of the validation.
+    request
+        Which page; keys are numbers of findings.
     kinds
         Which; None: all.
-    limit
-        How many at most.
-    after, before
-        Only those with a larger, or with a smaller, number; with ``before`` the last of these.
     """
     columns = [FINDING.c[name] for name in Finding._fields]
-    statement = sa.select(FINDING.c.id, FINDING.c.datastore, *columns).where(FINDING.c.job_id == job).limit(limit)
-    statement = statement.order_by(FINDING.c.id if before is None else FINDING.c.id.desc())
-    if kinds is not None:
-        statement = statement.where(FINDING.c.kind.in_(kinds))
-    if after is not None:
-        statement = statement.where(FINDING.c.id > after)
-    if before is not None:
-        statement = statement.where(FINDING.c.id < before)
+    statement = (
+        sa.select(FINDING.c.id, FINDING.c.datastore, *columns)
+        .where(*_chosen(job, kinds), *bounds([FINDING.c.id], request))
+        .order_by(*ordered([FINDING.c.id], request))
+        .limit(request.limit + 1)
+    )
 
     async def read(connection: AsyncConnection) -> list[FoundRow]:
         rows = await connection.execute(statement)
         return [FoundRow(row[0], row[1], Finding(FindingKind(row[2]), *row[3:])) for row in rows]
 
     nothing: list[FoundRow] = []
-    return sorted(await state.read(read, absent=nothing))
+    return cut([((row.id,), row) for row in await state.read(read, absent=nothing)], request)
+
+
+async def count_findings(state: State, job: int, *, kinds: Sequence[FindingKind] | None = None) -> int:
+    """Count what `findings` reads."""
+    statement = sa.select(sa.func.count()).select_from(FINDING).where(*_chosen(job, kinds))
+
+    async def count(connection: AsyncConnection) -> int:
+        return int((await connection.execute(statement)).scalar_one())
+
+    return await state.read(count, absent=0)
+
+
+def _chosen(job: int, kinds: Sequence[FindingKind] | None) -> list[sa.ColumnElement[bool]]:
+    return [FINDING.c.job_id == job, *([] if kinds is None else [FINDING.c.kind.in_(kinds)])]

@@ -103,11 +103,11 @@ async def test_all_is_well(things: RealRepository) -> None:
     async with opened(things) as repository:
         for _ in range(2):
             found = await validated(repository)
-            assert found.verdict == "valid" and found.findings == [], found.findings
+            assert found.verdict == "VALID" and found.findings == [], found.findings
             assert found.coverage["datasets"] == 16
             assert found.coverage["artifacts"] == found.coverage["contents"] == 14
         # A zip file has no checksum of its own; by now it has been seen.
-        assert "checksum_not_recorded" not in found.coverage
+        assert "CHECKSUM_NOT_RECORDED" not in found.coverage
 
 
 async def test_the_rich_repository(rich_in_every_layout: RealRepository, repositories: Repositories) -> None:
@@ -125,7 +125,7 @@ async def test_the_rich_repository(rich_in_every_layout: RealRepository, reposit
                 if row is not trash
             }
             assert missing == _KNOWN
-            assert found.verdict == "invalid"
+            assert found.verdict == "INVALID"
             own = await validated(repository, repository.datastore.children[1].name)
             assert [row.finding.kind for row in own.rows] == [FindingKind.MISSING]
 
@@ -180,7 +180,7 @@ async def test_each_fault_is_found(things: RealRepository, fault: str) -> None:
     async with opened(things) as repository:
         found = await validated(repository)
     assert found.kinds == {(kind, file.name)} and len(found.findings) == 1
-    assert found.verdict == "invalid"
+    assert found.verdict == "INVALID"
 
 
 async def test_what_nobody_recorded_is_found_by_any_name(things: RealRepository) -> None:
@@ -205,7 +205,7 @@ async def test_a_size_that_is_not_known_is_not_wrong(things: RealRepository) -> 
     run_sql(things, "UPDATE file_datastore_records SET file_size = NULL WHERE path LIKE 'b/%'")
     async with opened(things) as repository:
         found = await validated(repository)
-        assert found.verdict == "valid"
+        assert found.verdict == "VALID"
 
 
 def run_sql(real: RealRepository, statement: str) -> None:
@@ -245,7 +245,7 @@ async def test_without_recorded_checksums_the_first_reading_counts(repositories:
         file = path_of(real, "c", 3)
         async with opened(real) as repository:
             first = await validated(repository, checks=frozenset({Check.CHECKSUM}))
-            assert first.verdict == "valid" and first.coverage["checksum_not_recorded"] == 14
+            assert first.verdict == "VALID" and first.coverage["CHECKSUM_NOT_RECORDED"] == 14
             before = file.stat()
             content = bytearray(file.read_bytes())
             content[-1] ^= 1
@@ -321,7 +321,7 @@ async def test_a_selection(things: RealRepository) -> None:
         assert found.kinds == {(FindingKind.MISSING, files[1].name)}
         assert found.coverage["datasets"] == 4 and found.coverage["artifacts"] == 4
         nothing = await validated(repository, select=DatasetSelection(collections=[]), checks=EVERY_BUT_UNTRACKED)
-        assert nothing.verdict == "valid" and nothing.coverage == {}
+        assert nothing.verdict == "VALID" and nothing.coverage == {}
 
 
 EVERY_BUT_UNTRACKED = frozenset(Check) - {Check.UNTRACKED}
@@ -355,7 +355,7 @@ async def test_a_store_that_is_gone_is_in_doubt(things: RealRepository) -> None:
         for request in ({}, {"select": DatasetSelection(collections=["a"]), "checks": EVERY_BUT_UNTRACKED}):
             found = await validated(repository, **request)
             assert not any(kind is FindingKind.MISSING for kind, _ in found.kinds)
-            assert found.verdict == "suspect" or request
+            assert found.verdict == "SUSPECT" or request
         store.mkdir()
         found = await validated(repository)
         assert len(found.findings) == 14
@@ -366,9 +366,9 @@ async def test_too_much_missing_is_in_doubt(things: RealRepository, monkeypatch:
     for detector in (1, 2, 3):
         path_of(things, "a", detector).unlink()
     async with opened(things) as repository:
-        assert (await validated(repository)).verdict == "invalid"
+        assert (await validated(repository)).verdict == "INVALID"
         path_of(things, "a", 4).unlink()
-        assert (await validated(repository)).verdict == "suspect"
+        assert (await validated(repository)).verdict == "SUSPECT"
 
 
 async def test_in_many_stretches_and_processes(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("id", _NUMBER, primary_key=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text),
         sa.Column("request", sa.Text, nullable=False),
         sa.Column("created_by", sa.Text, nullable=False),
         sa.Column("idempotency_key", sa.Text),

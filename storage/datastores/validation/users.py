@@ -1,0 +1,35 @@
+"""Whose artifacts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from butlerql.storage.datastores.records import RecordSource
+from butlerql.storage.dialect import raw
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["users"]
+
+
+async def users(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) -> dict[str, list[str]]:
+    """Find the datasets that have some artifacts, or members of them, by the paths in the records.
+
+    Returns
+    -------
+    dict
+        Path to UUIDs, in order, each once.
+    """
+    dialect, path = snapshot.repository.dialect, source.table.c.path
+    wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in set(paths)])
+    names = sa.select(wanted.c.path)
+    file = dialect.text_before(path, "#")
+    is_its = sa.or_(path.in_(names), sa.and_(path.like("%#%"), file.in_(names)))
+    rows = await snapshot.rows(sa.select(path, file, raw(source.table.c.dataset_id)).where(source.own, is_its))
+    found: dict[str, set[str]] = {one: set() for one in paths}
+    for (text, name, _), uuid in zip(rows, dialect.uuids([row[2] for row in rows]), strict=True):
+        for one in (text, name):
+            if one in found:
+                found[one].add(uuid)
+    return {one: sorted(uuids) for one, uuids in found.items()}
