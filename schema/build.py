@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, cast
 
 import strawberry
 from graphql import (
+    FloatValueNode,
     GraphQLArgument,
     GraphQLBoolean,
+    GraphQLDefaultInput,
     GraphQLField,
     GraphQLFloat,
     GraphQLInputField,
@@ -105,6 +107,10 @@ def _finish(named: GraphQLNamedType) -> None:
         given.out_name = given.extensions["strawberry-definition"].python_name.rstrip("_")
         if given.default_value is None:
             # What is left out stays out: a default of null would be handed to loaders as if the client had said it.
+            given.default_value = Undefined
+        elif isinstance(given.default_value, float):
+            # As a value 1.0 is printed like a whole number.
+            given.default = GraphQLDefaultInput(literal=FloatValueNode(value=str(given.default_value)))
             given.default_value = Undefined
 
 
