@@ -78,7 +78,16 @@ def change_state(real: RealRepository, statement: str) -> None:
 
 async def note(connection: AsyncConnection, path: str = "a") -> None:
     await connection.execute(
-        sa.insert(CHECKSUM).values(datastore="d", path=path, size=1, algorithm="blake2b", checksum="c", verified_at=NOW)
+        sa.insert(CHECKSUM).values(
+            datastore="d",
+            path=path,
+            owner="o",
+            size=1,
+            identity="i",
+            algorithm="blake2b",
+            checksum="c",
+            verified_at=NOW,
+        )
     )
 
 
