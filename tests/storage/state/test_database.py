@@ -78,7 +78,16 @@ def change_state(real: RealRepository, statement: str) -> None:
 
 async def note(connection: AsyncConnection, path: str = "a") -> None:
     await connection.execute(
-        sa.insert(CHECKSUM).values(datastore="d", path=path, size=1, algorithm="blake2b", checksum="c", verified_at=NOW)
+        sa.insert(CHECKSUM).values(
+            datastore="d",
+            path=path,
+            owner="o",
+            size=1,
+            identity="i",
+            algorithm="blake2b",
+            checksum="c",
+            verified_at=NOW,
+        )
     )
 
 
@@ -358,3 +367,40 @@ async def test_a_server_that_does_not_answer_is_told(on_sqlite: RealRepository) 
             with pytest.raises(StateUnavailableError, match=r"127\.0\.0\.1:1") as caught:
                 await ask
             assert "secret" not in str(caught.value)
+
+
+async def test_a_connection_that_is_lost_before_the_commit_is_tried_again(on_postgresql: RealRepository) -> None:
+    tries = []
+
+    async def lose(connection: AsyncConnection) -> None:
+        tries.append(await connection.scalar(sa.text("SELECT pg_backend_pid()")))
+        await note(connection, str(len(tries)))
+        if len(tries) == 1:
+            await asyncio.to_thread(execute, on_postgresql, f"SELECT pg_terminate_backend({tries[0]})")
+            await note(connection, "never")
+
+    async with opened(on_postgresql) as repository:
+        await repository.state.upgrade()
+        await repository.state.write(lose)
+        assert len(set(tries)) == 2
+        assert await repository.state.read(paths, absent=[]) == ["2"]
+
+
+async def test_a_connection_that_is_lost_in_the_commit_is_told_and_nothing_is_done_twice(
+    on_postgresql: RealRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can tell whether the server had committed; here it had."""
+    async with opened(on_postgresql) as repository:
+        await repository.state.upgrade()
+        driver = repository.state._driver
+        commit = driver.commit
+
+        async def lose(link: Any) -> None:
+            await commit(link)
+            raise ConnectionResetError
+
+        monkeypatch.setattr(driver, "commit", lose)
+        with pytest.raises(StateUnavailableError, match="ask whether it was"):
+            await repository.state.write(note)
+        monkeypatch.undo()
+        assert await repository.state.read(paths, absent=[]) == ["a"]
