@@ -281,15 +281,16 @@ async def _filters(snapshot: Snapshot, selection: DatasetSelection, within: Data
 
 async def _of_uuids(snapshot: Snapshot, uuids: Sequence[str], wanted: TakingPart) -> TakingPart:
     """Look only where the data IDs of some datasets are: they tell where in the index that is."""
-    by_key: dict[int, list[Mapping[str, Any]]] = {}
+    # Each data ID once, though datasets of several runs may share it.
+    by_key: dict[int, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
     for dataset in filter(None, await by_uuids(snapshot, uuids)):
         own = dict(zip(dataset.dataset_type.dimensions.required, dataset.data_id, strict=True))
-        by_key.setdefault(dataset.dataset_type.key, []).append(own)
+        by_key.setdefault(dataset.dataset_type.key, {})[dataset.data_id] = own
     members = []
     for member in wanted.members:
         data_ids = [
             {**own, **wanted.values}
-            for own in by_key.get(member.dataset_type.key, ())
+            for own in by_key.get(member.dataset_type.key, {}).values()
             if all(own.get(name, value) == value for name, value in wanted.values.items())
         ]
         members.append(member._replace(data_ids=data_ids))
