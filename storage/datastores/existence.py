@@ -6,12 +6,12 @@ A dataset is there if all its files are, and a component of it if it is, as in t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from enum import IntEnum, auto
 from itertools import chain, islice
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
@@ -19,6 +19,7 @@ from butlerql.storage.datastores.artifacts.store import Entry, Kind, unreadable
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
 from butlerql.storage.datastores.records import Artifact, artifacts, record_sources
 from butlerql.storage.datastores.tree import ChainedDatastore, Datastore, FileDatastore
+from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.errors import UnreadableArtifactError
 from butlerql.storage.registry.chosen_rows import ambiguous, chosen_rows, settled_groups
 from butlerql.storage.registry.dataset_types import by_keys
@@ -33,6 +34,12 @@ __all__ = ["Existence", "Tally", "are_there", "are_whole", "files_of", "looked_f
 
 _CHUNK = 20_000
 """Datasets whose records are read in one snapshot, and whose files are then looked at."""
+
+_FEW = 1_000
+"""Datasets that are missing, of which it is worth while to read which they are when they are counted."""
+
+_FEW_PLACES = 10_000
+"""Collections and data IDs at which datasets may be looked for one by one."""
 
 
 class Tally(NamedTuple):
@@ -83,31 +90,60 @@ async def recorded(snapshot: Snapshot, selection: DatasetSelection, datastore: D
     if not groups:
         return _existence([Tally(one, 0, 0, 0) for one in asked], sets)
     rows = sa.union_all(*(chosen_rows(group, sets.wanted, _nothing_else) for group in groups)).subquery()
-    sources = await record_sources(snapshot)
-    held = {source.datastore: source.holds(rows.c.uuid).correlate(rows) for source in sources}
-    columns = [condition.label(f"in_{index}") for index, condition in enumerate(held.values())]
-    # Each is asked for once, however often it counts.
-    flags = sa.select(rows.c.place, rows.c.several, *columns).cte("flags").prefix_with("MATERIALIZED")
-    of_leaf = dict(zip(held, list(flags.c)[2:], strict=True))
-    present = [
-        sa.func.count(sa.case((sa.or_(sa.false(), *(of_leaf[leaf] for leaf in one.leaves if leaf in of_leaf)), 1)))
-        for one in asked
-    ]
-    unclear = sa.func.min(sa.case((flags.c.several > 1, flags.c.place)))
-    statement = sa.select(unclear, sa.func.count(), *present).select_from(flags)
-    [(place, selected, *counts)] = await snapshot.rows(statement)
+    held = {source.datastore: source.holds(rows.c.uuid).correlate(rows) for source in await record_sources(snapshot)}
+    here = [held[leaf] for leaf in datastore.leaves if leaf in held]
+    found = await snapshot.rows(_figures(rows, held, asked))
+    [(place, selected, *counts, _)] = [row for row in found if row[-1] is None]
     if place is not None:
         raise ambiguous(next(part.dataset_type for part in sets.parts if part.place == place))
     tallies = [Tally(one, count, selected - count, 0) for one, count in zip(asked, counts, strict=True)]
+    if tallies[0].absent <= _FEW:
+        uuids = snapshot.repository.dialect.uuids(row[-1] for row in found if row[-1] is not None)
+        return _existence(tallies, await _of_uuids(snapshot, selection, sets, uuids))
     if sets.wanted is not Wanted.FIRST:
         absent = await datastore_filter(snapshot, datastore, absent=True)
         return _existence(tallies, replace(sets, filters=[*sets.filters, absent]))
     # Which are the first is known: a condition more would let others be the first.
-    here = [held[leaf] for leaf in datastore.leaves if leaf in held]
-    uuids = sa.select(rows.c.uuid).where(~sa.or_(sa.false(), *here))
+    missing = sa.select(rows.c.uuid).where(~sa.or_(sa.false(), *here))
     return _existence(
-        tallies, replace(sets, wanted=Wanted.DATASETS, filters=[lambda table: table.c.dataset_id.in_(uuids)])
+        tallies, replace(sets, wanted=Wanted.DATASETS, filters=[lambda table: table.c.dataset_id.in_(missing)])
     )
+
+
+def _figures(
+    rows: sa.FromClause, held: Mapping[FileDatastore, sa.ColumnElement[bool]], asked: Sequence[Datastore]
+) -> sa.CompoundSelect[Any]:
+    """Select the figures in one row, and in others the UUIDs of some of what the first datastore lacks.
+
+    Columns are the place of a dataset type of which several are the first, how many are selected, how many of them each
+    datastore has, and the UUID: all NULL but the last, or the last alone.
+    """
+    columns = [condition.label(f"in_{index}") for index, condition in enumerate(held.values())]
+    # Each is asked for once, however often it counts.
+    flags = sa.select(rows.c.place, rows.c.several, rows.c.uuid, *columns).cte("flags").prefix_with("MATERIALIZED")
+    of_leaf = dict(zip(held, list(flags.c)[3:], strict=True))
+    has = [sa.or_(sa.false(), *(of_leaf[leaf] for leaf in one.leaves if leaf in of_leaf)) for one in asked]
+    figures = sa.select(
+        sa.func.min(sa.case((flags.c.several > 1, flags.c.place))),
+        sa.func.count(),
+        *(sa.func.count(sa.case((condition, 1))) for condition in has),
+        raw(sa.cast(sa.null(), UuidText)),
+    ).select_from(flags)
+    nothing = [sa.cast(sa.null(), sa.BigInteger)] * (2 + len(asked))
+    missing = sa.select(flags.c.uuid).where(~has[0]).limit(_FEW).subquery()
+    some = sa.select(*(column.label(f"no_{index}") for index, column in enumerate(nothing)), raw(missing.c.uuid))
+    return sa.union_all(figures, some)
+
+
+async def _of_uuids(
+    snapshot: Snapshot, selection: DatasetSelection, sets: DatasetSets, uuids: Sequence[str]
+) -> DatasetSets:
+    """Find out where some of the datasets of a selection are."""
+    if not uuids:
+        return DatasetSets(unrelated=sets.unrelated)
+    if len(uuids) * max(len(part.collections) for part in sets.parts) <= _FEW_PLACES:
+        return await select(snapshot, replace(selection, uuids=uuids, find_first=False))
+    return replace(sets, wanted=Wanted.DATASETS, filters=[uuid_filter(snapshot, uuids)])
 
 
 async def looked_for(
@@ -158,7 +194,8 @@ async def looked_for(
         Tally(one, *(count[state] for state in (_State.PRESENT, _State.ABSENT, _State.UNREADABLE)))
         for one, count in zip(asked, counts, strict=True)
     ]
-    return _existence(tallies, replace(sets, wanted=Wanted.DATASETS, filters=[uuid_filter(snapshot, missing)]))
+    async with reading() as snapshot:
+        return _existence(tallies, await _of_uuids(snapshot, selection, sets, missing))
 
 
 async def files_of(

@@ -281,10 +281,10 @@ async def _filters(snapshot: Snapshot, selection: DatasetSelection, within: Data
 
 async def _of_uuids(snapshot: Snapshot, uuids: Sequence[str], wanted: TakingPart) -> TakingPart:
     """Look only where the data IDs of some datasets are: they tell where in the index that is."""
+    # Each data ID once, though datasets of several runs may share it.
     by_key: dict[int, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
     for dataset in filter(None, await by_uuids(snapshot, uuids)):
         own = dict(zip(dataset.dataset_type.dimensions.required, dataset.data_id, strict=True))
-        # Each data ID once: several of the datasets may have it, and each would be found once for each of them.
         by_key.setdefault(dataset.dataset_type.key, {})[dataset.data_id] = own
     members = []
     for member in wanted.members:

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
+from typing import BinaryIO
 
 from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, unreadable
 
@@ -28,7 +29,7 @@ class Fault(Enum):
 class FaultyStore:
     """Does what another store does, but for one call, or from that on.
 
-    An entry that is listed, a path that is looked at and a block that is read are a call each.
+    An entry that is listed, a path that is looked at, a block that is read and a file that is opened are a call each.
 
     Parameters
     ----------
@@ -84,6 +85,14 @@ class FaultyStore:
             if fault is Fault.FAIL:
                 raise unreadable(path, "EIO")
             yield bytes(byte ^ 1 for byte in block) if fault is Fault.LIE else block
+
+    def open(self, path: str) -> BinaryIO:
+        if self._next() is Fault.FAIL:
+            raise unreadable(path, "EIO")
+        return self._store.open(path)
+
+    def now(self) -> int:
+        return self._store.now()
 
     def _next(self) -> Fault | None:
         """Count a call, wait if it is one that takes long, and tell what goes wrong in it."""
