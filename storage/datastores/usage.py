@@ -133,8 +133,9 @@ class _Figures:
         for index in range(len(self._sources)):
             records.append(self._records(index))
             shared.append(self._shared(index))
-        counted = self._twice(sa.union_all(*records).cte("counted").prefix_with("MATERIALIZED"), _FIGURES)
-        rows = self._twice(sa.union_all(*shared).cte("shared").prefix_with("MATERIALIZED"), ["root", "path", "size"])
+        # Without names: the table of a datastore may have any.
+        counted = self._twice(sa.union_all(*records).cte().prefix_with("MATERIALIZED"), _FIGURES)
+        rows = self._twice(sa.union_all(*shared).cte().prefix_with("MATERIALIZED"), ["root", "path", "size"])
         size, one = sa.func.coalesce(rows.c.size, 0), sa.literal(1, sa.BigInteger)
         taken_off = {
             "datasets": sa.literal(0, sa.BigInteger),
@@ -189,7 +190,7 @@ class _Figures:
         if self._roots.count(source.datastore.root_uri) > 1:
             suspect.append(sa.true())
         paths = sa.select(path).group_by(path).having(sa.or_(*suspect))
-        listed = paths.cte(f"paths_{index}").prefix_with("MATERIALIZED")
+        listed = paths.cte().prefix_with("MATERIALIZED")
         rows, known = self._joined(self._repository.dialect.each(listed, records), source)
         root = root_of(records, source.datastore, list(dict.fromkeys(self._roots)))
         columns = _labelled({**known, "root": root, "path": records.c.path, "size": size_of(records)})

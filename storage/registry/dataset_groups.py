@@ -167,7 +167,7 @@ async def _datasets(
     columns = [rows.c.parent, rows.c.place, rows.c.uuid, rows.c.several, sa.cast(component, sa.Text).label("component")]
     columns += [known[key].label(key) for key in keys if key in known]
     # Read several times, made once.
-    return sa.select(*columns).select_from(source).where(*conditions).cte("datasets").prefix_with("MATERIALIZED")
+    return sa.select(*columns).select_from(source).where(*conditions).cte().prefix_with("MATERIALIZED")
 
 
 def _instrument(source: Source, table: sa.FromClause) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
@@ -321,7 +321,7 @@ def _records(
         text, number = sa.cast(sa.null(), sa.Text), sa.cast(sa.null(), sa.BigInteger)
         none = [number.label("root"), text.label("path"), number.label("size")]
         selects.append(sa.select(*_dataset(datasets, keys, dict.fromkeys(OF_RECORDS, text)), *none).where(*unrecorded))
-    return sa.union_all(*selects).cte("records")
+    return sa.union_all(*selects).cte()
 
 
 def _dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -28,7 +29,8 @@ from butlerql.storage.snapshot import Snapshot
 from tests.support.generated import Spec, specs
 from tests.support.raw_sql import execute
 from tests.support.repositories import Content, Layout, RealRepository, Repositories
-from tests.support.snapshots import snapshot_of, statements_of
+from tests.support.rich import RICH
+from tests.support.snapshots import plans_of, snapshot_of, statements_of
 
 KEYS = st.lists(st.sampled_from(GroupKey), max_size=4, unique=True)
 Figures = tuple[int, int, int, int]
@@ -221,11 +223,6 @@ def _of(children: list[dict[str, Any]]) -> Callable[[], dict[str, Any]]:
 
 
 def _fill(butler: Butler, outside: Path) -> None:
-    def file(name: str, *refs: DatasetRef) -> FileDataset:
-        path = outside / f"{name}.yaml"
-        path.write_text(f"in: {name}")
-        return FileDataset(path=str(path), refs=list(refs))
-
     for name in ("one", "two"):
         kind = DatasetType(name, [], "StructuredDataDict", universe=butler.dimensions)
         butler.registry.registerDatasetType(kind)
@@ -233,9 +230,12 @@ def _fill(butler: Butler, outside: Path) -> None:
             butler.collections.register(run)
             butler.put({"in": name}, kind, {}, run=run)
     butler.collections.register("c")
+    shared = outside / "shared.yaml"
+    shared.write_text("in: both")
     empty = DataCoordinate.make_empty(butler.dimensions)
-    refs = [DatasetRef(butler.get_dataset_type(name), empty, run="c") for name in ("one", "two")]
-    butler.ingest(file("both", *refs), transfer="direct")
+    for name in ("one", "two"):
+        ref = DatasetRef(butler.get_dataset_type(name), empty, run="c")
+        butler.ingest(FileDataset(path=str(shared), refs=[ref]), transfer="direct")
 
 
 _ROOT = "<butlerRoot>/files"
@@ -245,6 +245,35 @@ SAME_ROOT = Content(
     _of([{"root": _ROOT, "records": {"table": name}} for name in ("first", "second")]),
 )
 WITH_MEMORY = Content("with memory", _fill, _of([{}, {"root": _ROOT}]))
+
+SHARED_TABLE = Content(
+    "one table for two",
+    _fill,
+    _of(
+        [
+            {"root": f"<butlerRoot>/{name}", "records": {"table": "shared"}, "constraints": {"accept": [name]}}
+            for name in ("one", "two")
+        ]
+    ),
+)
+
+
+async def test_datastores_that_share_a_table(dialect: Any, repositories: Repositories) -> None:
+    """Each has the datasets whose files the Butler finds below its root, or elsewhere by its location."""
+    repository = repositories.shared(SHARED_TABLE, Layout(dialect))
+    butler = repository.butler
+    async with snapshot_of(repository) as snapshot:
+        tree = snapshot.repository.datastore
+        assert isinstance(tree, ChainedDatastore)
+        everything = (await usage(snapshot, tree, [])).total
+        for leaf, name in zip(tree.children, ("one", "two"), strict=True):
+            sizes = [butler.getURI(ref).size() for ref in butler.query_datasets(name, "*", find_first=False)]
+            found = await usage(snapshot, leaf, [GroupKey.DATASET_TYPE])
+            assert told(found, [GroupKey.DATASET_TYPE])[1] == {(name,): _figures(found.total)}
+            assert (found.total.datasets, found.total.bytes) == (len(sizes), sum(sizes)) != (0, 0)
+            assert found.total == (await selected_usage(snapshot, leaf, DatasetSelection(), [])).total
+    # The file that a dataset of each has is one.
+    assert (everything.datasets, everything.artifacts) == (6, 5)
 
 
 @pytest.mark.parametrize("content", [SAME_ROOT, WITH_MEMORY], ids=lambda content: content.name)
@@ -270,6 +299,22 @@ async def test_a_repository_that_holds_no_file(tmp_path: Path) -> None:
         found = await usage(snapshot, snapshot.repository.datastore, [])
         assert _figures(found.total) == (0, 0, 0, 0)
         assert (await usage(snapshot, snapshot.repository.datastore, [GroupKey.RUN])).groups == []
+
+
+async def test_plan(repositories: Repositories) -> None:
+    """On SQLite: paths by their index alone, datasets by their keys, and records read through once."""
+    repository = repositories.shared(RICH, Layout())
+    async with snapshot_of(repository) as snapshot:
+        (first, *_) = snapshot.repository.datastore.leaves
+        await usage(snapshot, first, [])
+        with plans_of(snapshot) as lines:
+            await usage(snapshot, first, [GroupKey.DATASET_TYPE, GroupKey.RUN])
+    table = r"file_datastore_records_0(_\d+)?"
+    scans = [line for line in lines if re.match(rf"SCAN {table}\b", line)]
+    assert len(scans) == 2
+    assert sum("USING COVERING INDEX file_datastore_records_0_idx_path" in line for line in scans) == 1
+    assert any(re.match(rf"SEARCH {table} USING INDEX file_datastore_records_0_idx_path", line) for line in lines)
+    assert not any(re.match(r"SCAN dataset(_\d+)?\b", line) for line in lines)
 
 
 # ------------------------------------------------- the file system
