@@ -71,6 +71,9 @@ class Dialect(ABC):
     merges: ClassVar[bool]
     """Whether it goes through all parts of a union at once, each in the order of an index, no further than it must."""
 
+    indexes_by_bytes: ClassVar[bool]
+    """Whether the index of a text has the order of `by_bytes`."""
+
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
         """Make a table of values that travel as one parameter a table or a column, however many they are.
 
@@ -148,6 +151,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     merges = True
+    indexes_by_bytes = True
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
@@ -203,6 +207,7 @@ class PostgresqlDialect(Dialect):
 
     name = "postgresql"
     merges = False
+    indexes_by_bytes = False
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]

@@ -19,6 +19,11 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 # Where a link leads to nothing.
 _NOWHERE = _ABSENT | {errno.ELOOP}
 
+_Name = tuple[bytes, os.DirEntry[bytes]]
+"""How an entry of a directory counts in order, and the entry."""
+
+_new = tuple.__new__
+
 
 class LocalStore:
     """Files below a directory.
@@ -91,43 +96,41 @@ class LocalStore:
         finally:
             os.close(file)
 
-    def _walk(self, prefix: bytes, names: Sequence[os.DirEntry[bytes]], after: bytes) -> Iterator[Entry]:
+    def _walk(self, prefix: bytes, names: Sequence[_Name], after: bytes) -> Iterator[Entry]:
         """Go through a directory, of which the sorted content is given."""
         # A stack of our own: the depth of a tree must not meet Python's limit here.
         pending = [(prefix, iter(names))]
         while pending:
             prefix, rest = pending[-1]
-            name = next(rest, None)
-            if name is None:
+            for key, name in rest:
+                path = prefix + key
+                if not path.endswith(b"/"):
+                    if path > after and (entry := self._entry(path, name)) is not None:
+                        yield entry
+                # What is below it may all be before what was asked for.
+                elif path >= after or after.startswith(path):
+                    try:
+                        pending.append((path, iter(_names(self._directory + path))))
+                        break
+                    except OSError as error:
+                        if error.errno not in _ABSENT and path > after:
+                            yield Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
+            else:
                 pending.pop()
-                continue
-            path = prefix + name.name
-            if not _is_directory(name):
-                if path > after and (entry := self._entry(path, name)) is not None:
-                    yield entry
-                continue
-            path += b"/"
-            # What is below it is all before what was asked for.
-            if path < after and not after.startswith(path):
-                continue
-            try:
-                pending.append((path, iter(_names(self._directory + path))))
-            except OSError as error:
-                if error.errno not in _ABSENT and path > after:
-                    yield Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
 
     def _entry(self, path: bytes, name: os.DirEntry[bytes]) -> Entry | None:
         try:
             own = name.stat(follow_symlinks=False)
-            if stat.S_ISREG(own.st_mode):
-                # Nearly all: no more is called for them than must be.
-                identity = own.st_dev, own.st_ino, own.st_size, own.st_mtime_ns
-                return Entry(path.decode("utf-8", "surrogateescape"), Kind.FILE, own.st_size, identity, own.st_mtime_ns)
         except OSError as error:
             if error.errno in _ABSENT:
                 # It went away meanwhile.
                 return None
             return Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
+        if stat.S_ISREG(own.st_mode):
+            # Nearly all, so that nothing of Python is called for them.
+            size, changed = own.st_size, own.st_mtime_ns
+            identity = own.st_dev, own.st_ino, size, changed
+            return _new(Entry, (path.decode("utf-8", "surrogateescape"), Kind.FILE, size, identity, changed, None))
         entry = self._of_status(path_text(path), own)
         # A link to a directory is not followed: it may lead anywhere, and in a circle.
         return entry._replace(path=f"{entry.path}/") if entry.kind is Kind.DIRECTORY else entry
@@ -171,10 +174,10 @@ class LocalStore:
             return f"the root: {_problem(error)}"
 
 
-def _names(directory: bytes) -> list[os.DirEntry[bytes]]:
+def _names(directory: bytes) -> list[_Name]:
     """Read a directory, in the order of paths: a directory counts with the slash that follows it there."""
     with os.scandir(directory) as found:
-        return sorted(found, key=lambda name: name.name + b"/" if _is_directory(name) else name.name)
+        return sorted((name.name + b"/" if _is_directory(name) else name.name, name) for name in found)
 
 
 def _is_directory(name: os.DirEntry[bytes]) -> bool:

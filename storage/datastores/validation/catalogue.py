@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import RecordSource
+from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation.looking import Recorded, Single
 from butlerql.storage.datastores.validation.zip_members import Member, member_of
 from butlerql.storage.dialect import UuidText, raw
@@ -18,7 +21,10 @@ from butlerql.storage.snapshot import Snapshot
 __all__ = ["Catalogue", "catalogue", "datasets", "elsewhere", "known", "of_datasets", "stretches", "within"]
 
 _ODD = ("%\\%%", "%#%", "%$%", "~%", "/%", ".%", "%:%", "%//%", "%/.%")
-"""Patterns of LIKE: what is like none is what `_is_plain`."""
+"""Patterns of LIKE: what is like none is plain, see `_are_plain`."""
+
+_SPECIAL = ("%", "#", "$", ":", "//", "/.", "\n/", "\n~", "\n.")
+"""The same, in lines."""
 
 
 _LAST = "\U0010ffff"
@@ -48,7 +54,7 @@ class _Row(NamedTuple):
 
 
 async def stretches(
-    snapshot: Snapshot, source: RecordSource, after: str, files: int, bytes_: int
+    snapshot: Snapshot, source: RecordSource, after: str, files: int, bytes_: int | None
 ) -> list[tuple[str | None, int]]:
     """Cut the records of a datastore into stretches.
 
@@ -61,7 +67,7 @@ async def stretches(
     after
         Where to begin: behind this path.
     files, bytes_
-        About how many records, and how many bytes of files, a stretch has at most.
+        About how many records, and how many bytes of files, a stretch has at most; None: as many as there are.
 
     Returns
     -------
@@ -69,27 +75,48 @@ async def stretches(
         Of each stretch, in order, the path at which it ends, None for the last, which goes on to the end; and the
         number of its records.
     """
-    path = snapshot.repository.dialect.by_bytes(source.table.c.path)
-    size = sa.case((source.table.c.file_size > 0, source.table.c.file_size), else_=0)
-    numbered = (
-        sa.select(
-            path.label("path"),
-            sa.func.row_number().over(order_by=path).label("number"),
-            sa.cast(sa.func.sum(size).over(order_by=path, rows=(None, 0)), sa.BigInteger).label("bytes"),
-        )
-        .where(source.own, path > after)
-        .subquery()
-    )
-    stretch = numbered.c.number // files + numbered.c.bytes // bytes_
-    last = sa.func.max(snapshot.repository.dialect.by_bytes(numbered.c.path))
+    dialect = snapshot.repository.dialect
+    path = dialect.by_bytes(source.table.c.path)
+    if bytes_ is None and dialect.indexes_by_bytes:
+        ends = _whole(await _steps(snapshot, source, after, files))
+    else:
+        numbers: list[sa.ColumnElement[int]] = [sa.func.row_number().over(order_by=path) // files]
+        if bytes_ is not None:
+            size = sa.case((source.table.c.file_size > 0, source.table.c.file_size), else_=0)
+            before = sa.func.sum(size).over(order_by=path, rows=(None, 0))
+            numbers.append(sa.cast(before, sa.BigInteger) // bytes_)
+        stretch = reduce(operator.add, numbers).label("stretch")
+        numbered = sa.select(path.label("path"), stretch).where(source.own, path > after).subquery()
+        last = sa.func.max(dialect.by_bytes(numbered.c.path))
+        found = await snapshot.rows(sa.select(last, sa.func.count()).group_by(numbered.c.stretch).order_by(last))
+        ends = _whole(found)
+    *others, rest = ends.items() if ends else [("", 0)]
+    return [*others, (None, rest[1])]
+
+
+async def _steps(snapshot: Snapshot, source: RecordSource, after: str, files: int) -> list[tuple[str, int]]:
+    """Go along the index of paths: the end of each stretch, and how many records it has."""
+    path = source.table.c.path
+    found: list[tuple[str, int]] = []
+    while True:
+        ahead = sa.select(path).where(source.own, path > after).order_by(path)
+        end = await snapshot.rows(ahead.offset(files - 1).limit(1))
+        if not end:
+            number = sa.select(sa.func.count()).select_from(ahead.subquery())
+            rest = int((await snapshot.rows(number))[0][0])
+            return [*found, (_LAST, rest)] if rest else found
+        after = end[0][0]
+        found.append((after, files))
+
+
+def _whole(ends: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Have all members of a zip file in one stretch."""
     found: dict[str, int] = {}
-    for end, count in await snapshot.rows(sa.select(last, sa.func.count()).group_by(stretch).order_by(last)):
-        # All members of a zip file are in one stretch.
+    for end, count in ends:
         file, mark, _ = end.partition("#")
         whole = f"{file}#{_LAST}" if mark else end
         found[whole] = found.get(whole, 0) + count
-    *ends, rest = found.items() if found else [("", 0)]
-    return [*ends, (None, rest[1])]
+    return found
 
 
 async def within(snapshot: Snapshot, source: RecordSource, after: str, until: str | None) -> Catalogue:
@@ -161,28 +188,33 @@ async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.Column
     is_kept = sa.or_(table.c.dataset_id.not_in(trash), table.c.dataset_id.in_(here))
     columns = (table.c.path, raw(table.c.dataset_id), table.c.file_size, table.c.checksum)
     found = await snapshot.rows(sa.select(*columns).where(source.own, *conditions, is_kept))
+    if not found:
+        return Catalogue({}, {})
+    paths, ids, sizes, checksums = zip(*found, strict=True)
+    known = sizes if -1 not in sizes else [None if size == -1 else size for size in sizes]
+    rows = list(zip(snapshot.repository.dialect.uuids(ids), known, checksums, strict=True))
+    singles: dict[str, Single] = dict(zip(paths, rows, strict=True))
+    if len(singles) == len(paths) and _are_plain(paths):
+        return Catalogue(singles, {})
+    return _catalogue(source.datastore, paths, rows)
+
+
+def _catalogue(datastore: FileDatastore, paths: Sequence[str], rows: Sequence[Single]) -> Catalogue:
+    """Put together what is recorded of one artifact."""
+    places: dict[tuple[str, str], list[_Row]] = {}
+    for path, row in zip(paths, rows, strict=True):
+        is_plain = _are_plain([path])
+        place = (datastore.root_uri, path) if is_plain else place_in_store(datastore, datastore.artifacts.place(path))
+        places.setdefault(place, []).append(_Row(path, *row))
     singles: dict[str, Single] = {}
-    shared: dict[str, list[_Row]] = {}
-    others: dict[tuple[str, str], list[_Row]] = {}
-    paths, ids, sizes, checksums = zip(*found, strict=True) if found else ((), (), (), ())
-    owners = snapshot.repository.dialect.uuids(ids)
-    known = (None if size == -1 else size for size in sizes)
-    for path, *what in zip(paths, owners, known, checksums, strict=True):
-        if not _is_plain(path):
-            place = place_in_store(source.datastore, source.datastore.artifacts.place(path))
-            others.setdefault(place, []).append(_Row(path, *what))
-        elif path in shared:
-            shared[path].append(_Row(path, *what))
-        elif path in singles:
-            shared[path] = [_Row(path, *singles.pop(path)), _Row(path, *what)]
+    others: dict[str, list[Recorded]] = {}
+    for (root, path), found in places.items():
+        first = found[0]
+        if len(found) == 1 and (root, path) == (datastore.root_uri, first.path):
+            singles[path] = first[1:]
         else:
-            singles[path] = tuple(what)
-    for path, rows in shared.items():
-        others.setdefault((source.datastore.root_uri, path), []).extend(rows)
-    stores: dict[str, list[Recorded]] = {}
-    for (root, path), rows in others.items():
-        stores.setdefault(root, []).append(_recorded(path, rows))
-    return Catalogue(singles, stores)
+            others.setdefault(root, []).append(_recorded(path, found))
+    return Catalogue(singles, others)
 
 
 def _recorded(path: str, rows: Sequence[_Row]) -> Recorded:
@@ -203,10 +235,11 @@ def _order(member: Member) -> tuple[str, int]:
     return member.name, -1 if member.size is None else member.size
 
 
-def _is_plain(path: str) -> bool:
-    """Whether a store has a path as its record does: nothing is escaped, expanded, normalised, or a fragment."""
-    special = "%" in path or "#" in path or "$" in path or ":" in path or "//" in path or "/." in path
-    return not (special or path.startswith(("/", "~", ".")))
+def _are_plain(paths: Sequence[str]) -> bool:
+    """Whether a store has paths as their records do: nothing is escaped, expanded, normalised, or a fragment."""
+    # All at once: this is asked of millions.
+    text = "\n".join(["", *paths])
+    return text.count("\n") == len(paths) and not any(special in text for special in _SPECIAL)
 
 
 def _is_text(path: str) -> bool:

@@ -34,7 +34,7 @@ from butlerql.storage.state.kinds import Kind, Planned, Step
 
 __all__ = ["Validation"]
 
-_FILES = 20_000
+_FILES = 40_000
 """Records of a stretch."""
 
 _BYTES = 64 << 30
@@ -126,7 +126,7 @@ class Validation(Kind):
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
-            found.singles,
+            (list(found.singles), list(found.singles.values())),
             own,
             request.checks or frozenset(),
             listing,
@@ -134,7 +134,7 @@ class Validation(Kind):
             self._contents(job, request),
         )
         outside = (
-            replace(stretch, root=root, singles={}, others=others, listing=None)
+            replace(stretch, root=root, singles=((), ()), others=others, listing=None)
             for root, others in found.others.items()
         )
         return [stretch, *outside]
@@ -224,12 +224,12 @@ class Validation(Kind):
         begin = before.get("until", "")
         if begin is None:
             return
-        bytes_ = _BYTES if Check.CHECKSUM in (request.checks or ()) else 2**62
+        most = _BYTES if Check.CHECKSUM in (request.checks or ()) else None
         async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
             source = await _source(snapshot, leaf)
             ends: Sequence[tuple[str | None, int]] = [(None, 0)]
             if source is not None:
-                ends = await catalogue.stretches(snapshot, source, begin, _FILES, bytes_)
+                ends = await catalogue.stretches(snapshot, source, begin, _FILES, most)
             datasets = 0 if source is None or before else await catalogue.datasets(snapshot, source)
         for end, count in ends:
             yield {"after": begin, "until": end, "count": count, "datasets": datasets}

@@ -85,7 +85,7 @@ class Stretch:
     root
         Absolute URI of the store.
     singles
-        What should be there, by the path, which is the same in the records and in the store.
+        Paths, which are the same in the records and in the store, and what should be there.
     others
         What should be there as well, and is looked at one by one.
     seen
@@ -99,7 +99,7 @@ class Stretch:
     """
 
     root: str
-    singles: Mapping[str, Single]
+    singles: tuple[Sequence[str], Sequence[Single]]
     others: Sequence[Recorded]
     checks: frozenset[Check]
     listing: Listing | None = None
@@ -147,7 +147,7 @@ def look(stretch: Stretch) -> Looked:
 
     What is not as expected from outside was looked at twice.
     """
-    looked = Looked(stretch.root, len(stretch.singles) + len(stretch.others))
+    looked = Looked(stretch.root, len(stretch.singles[0]) + len(stretch.others))
     try:
         store = open_store(stretch.root)
         # Before anything is looked at: what comes later is younger.
@@ -183,7 +183,7 @@ class _Look:
     def go(self) -> None:
         """Look at everything."""
         stretch = self._stretch
-        waiting = dict(stretch.singles)
+        waiting = dict(zip(*stretch.singles, strict=True))
         if stretch.listing is not None:
             self._list(stretch.listing, waiting)
         left = [recorded_of(path, single) for path, single in waiting.items()]
@@ -205,6 +205,7 @@ class _Look:
     def _list(self, listing: Listing, waiting: dict[str, Single]) -> None:
         """List what is there, and take what is as expected away from what is waited for."""
         until = None if listing.until is None else path_bytes(listing.until)
+        known, single_of = listing.known, waiting.get
         checks = self._stretch.checks
         any_size, looks_into = Check.SIZE not in checks, Check.CHECKSUM in checks
         artifacts = bytes_ = 0
@@ -213,7 +214,7 @@ class _Look:
             path = entry.path
             if until is not None and path_bytes(path) > until:
                 break
-            single = waiting.get(path)
+            single = single_of(path)
             if single is not None:
                 recorded = single[1]
                 if entry.kind is Kind.FILE and (recorded is None or recorded == entry.size or any_size):
@@ -222,7 +223,7 @@ class _Look:
                     bytes_ += (entry.size or 0) if recorded is None else recorded
                     if looks_into:
                         self._look_into(recorded_of(path, single), entry)
-            elif path not in listing.known:
+            elif path not in known:
                 if entry.kind is Kind.UNREADABLE:
                     self._looked.skipped[f"{path} cannot be read ({entry.problem})"] += 1
                 else:
