@@ -32,6 +32,7 @@ def main() -> None:
     _measure("dataset_types", small)
     _measure("queries", surveyed)
     _measure("usage", big)
+    _measure("validation", str(_CACHE))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""Validations of datastores, beside a bare walk, a bare checksum, and a bare listing of an object store.
+
+usage: python -m benchmarks.validation CACHE [FILES]      where repositories are kept; only the memory for so many files
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import Executor
+from contextlib import closing
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+
+from benchmarks.measure import race, report
+from benchmarks.repositories import large
+from butlerql.storage.datastores.validation.findings import Check
+from butlerql.storage.datastores.validation.job import Validation
+from butlerql.storage.datastores.validation.request import Request
+from butlerql.storage.repository import Repository
+from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.jobs import find_job, insert_job
+from butlerql.storage.state.workers import processes
+
+_CORES = os.cpu_count() or 1
+_FILES = (30_000, 300_000)
+_CONTENTS, _SIZE = 512, 4 << 20
+_OUTSIDE = frozenset({Check.MISSING, Check.UNTRACKED, Check.SIZE})
+
+
+def stored(cache: Path, datasets: int, size: int | None = None) -> Path:
+    """Give a repository whose files are there, without contents: of the recorded size, or all of one size."""
+    root = cache / f"stored-{datasets}-{size}"
+    if not (root / "stored").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(large(cache, datasets=datasets), root)
+        with closing(sqlite3.connect(root / "gen3.sqlite3")) as link, link:
+            if size is not None:
+                link.execute("UPDATE file_datastore_records SET file_size = ?, checksum = NULL", (size,))
+            for path, bytes_ in link.execute("SELECT path, file_size FROM file_datastore_records"):
+                file = root / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
+                os.truncate(file, bytes_)
+        (root / "stored").touch()
+    return root
+
+
+def walk(root: str) -> int:
+    """Look at every file below a directory, and do nothing else."""
+    number, pending = 0, [root]
+    while pending:
+        with os.scandir(pending.pop()) as names:
+            for name in names:
+                if name.is_dir(follow_symlinks=False):
+                    pending.append(name.path)
+                else:
+                    name.stat(follow_symlinks=False)
+                    number += 1
+    return number
+
+
+def _digest(block: bytes, times: int) -> None:
+    digest = blake2b()
+    for _ in range(times):
+        digest.update(block)
+
+
+async def validate(repository: Repository, executor: Executor, checks: frozenset[Check]) -> dict[str, int]:
+    """Run a validation to its end; what it looked at."""
+    kind = Validation(repository, _CORES)
+    request = Request(repository.datastore.name, checks=checks, grace_seconds=0).validated(repository.datastore)
+    job = await repository.state.write(
+        lambda connection: insert_job(connection, kind.name, request.as_json, unit=kind.unit, user="benchmark")
+    )
+    coordinator = Coordinator(repository.state, [kind], lambda: executor, width=2 * _CORES)
+    await coordinator.run_next()
+    done = await find_job(repository.state, job.id)
+    assert done is not None and done.error is None, done
+    coverage: dict[str, int] = done.result["coverage"]
+    return coverage
+
+
+async def main(cache: Path) -> None:
+    """Race them."""
+    with tempfile.TemporaryDirectory() as directory:
+        root = stored(cache, _FILES[-1])
+        executor = processes(_CORES)()
+        # They take a second to start, which is not what is measured.
+        list(executor.map(time.sleep, [0.1] * 2 * _CORES))
+        repository = await Repository.open(str(root), state=f"{directory}/state.sqlite3")
+        best = await race(
+            {
+                "bare walk": partial(walk, str(root)),
+                "validation of what is there, and of sizes": partial(validate, repository, executor, _OUTSIDE),
+            },
+            rounds=3,
+        )
+        report(f"{_FILES[-1]} files on {_CORES} cores", best, "bare walk")
+        await repository.close()
+        executor = processes(_CORES)()
+        list(executor.map(time.sleep, [0.1] * 2 * _CORES))
+        root = stored(cache, _CONTENTS, _SIZE)
+        repository = await Repository.open(str(root), state=f"{directory}/contents.sqlite3")
+        block = bytes(1 << 20)
+
+        def bare() -> None:
+            times = _CONTENTS * _SIZE // len(block) // _CORES
+            list(executor.map(partial(_digest, block), [times] * _CORES))
+
+        best = await race(
+            {"hashlib": bare, "checksums": partial(validate, repository, executor, frozenset({Check.CHECKSUM}))},
+            rounds=3,
+        )
+        report(f"Contents of {_CONTENTS} files of {_SIZE >> 20} MB on {_CORES} cores", best, "hashlib")
+        await repository.close()
+
+
+async def peak(cache: Path, datasets: int) -> None:
+    """Validate once, and print the most memory that this process or one of its own ever had."""
+    with tempfile.TemporaryDirectory() as directory:
+        repository = await Repository.open(str(stored(cache, datasets)), state=f"{directory}/state.sqlite3")
+        executor = processes(_CORES)()
+        await validate(repository, executor, _OUTSIDE)
+        executor.shutdown()
+        await repository.close()
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"{datasets} files: at most {most // 1024} MB in one process")
+
+
+if __name__ == "__main__":
+    place, *number = sys.argv[1:]
+    if number:
+        asyncio.run(peak(Path(place), int(number[0])))
+    else:
+        for files in _FILES:
+            stored(Path(place), files)
+            # A process each: what is measured is the most that it ever had.
+            subprocess.run([sys.executable, "-m", "benchmarks.validation", place, str(files)], check=True)
+        asyncio.run(main(Path(place)))
