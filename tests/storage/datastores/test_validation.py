@@ -389,36 +389,44 @@ async def test_in_many_stretches_and_processes(things: RealRepository, monkeypat
             assert found.coverage["artifacts"] == 14
 
 
-async def test_while_the_butler_ingests(repositories: Repositories, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation_job, "_FILES", 3)
+async def test_while_the_butler_ingests_a_thousand_files(
+    repositories: Repositories, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It also takes every third batch away again: what comes and goes leaves no finding."""
+    monkeypatch.setattr(validation_job, "_FILES", 100)
     with repositories.private(THINGS, Layout("sqlite")) as real:
+        writer = real.open(writeable=True)
+        kind = writer.get_dataset_type("thing")
+        file = tmp_path / "content.yaml"
+        file.write_text("a: 1\n")
+        data_ids = [
+            writer.registry.expandDataId(instrument="Cam1", detector=n, dimensions=kind.dimensions)
+            for n in (1, 2, 3, 4)
+        ]
+
+        def ingest(batch: int) -> None:
+            runs = [f"batch{batch}/{number}" for number in range(25)]
+            for run in runs:
+                writer.collections.register(run)
+            refs = [DatasetRef(kind, data_id, run) for run in runs for data_id in data_ids]
+            writer.ingest(*(FileDataset(str(file), [ref]) for ref in refs), transfer="copy")
+            if batch % 3 == 0:
+                writer.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
+
+        async def ingest_all() -> None:
+            for batch in range(10):
+                await asyncio.to_thread(ingest, batch)
+
         async with opened(real) as repository:
-            writer = real.open(writeable=True)
-            stop = asyncio.Event()
-
-            def write(number: int) -> None:
-                writer.collections.register(f"run{number % 7}")
-                for detector in (1, 2, 3, 4):
-                    writer.put({"n": number}, "thing", instrument="Cam1", detector=detector, run=f"run{number % 7}")
-                if number % 2:
-                    refs = writer.query_datasets("thing", f"run{number % 7}")
-                    writer.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
-
-            async def writing() -> None:
-                number = 0
-                while not stop.is_set():
-                    try:
-                        await asyncio.to_thread(write, number)
-                    except Exception as error:
-                        if "already exists" not in str(error) and "onflict" not in str(error):
-                            raise
-                    number += 1
-
-            task = asyncio.create_task(writing())
-            found = [await validated(repository, grace_seconds=60) for _ in range(15)]
-            stop.set()
+            task = asyncio.create_task(ingest_all())
+            meanwhile = []
+            while not task.done():
+                meanwhile.append(await validated(repository, grace_seconds=60))
             await task
-            assert [one.findings for one in found] == [[]] * 15
+            assert len(meanwhile) > 1
+            assert all(one.findings == [] for one in meanwhile)
+            after = await validated(repository)
+            assert after.findings == [] and after.coverage["artifacts"] == 14 + 600
 
 
 @pytest.mark.parametrize(
