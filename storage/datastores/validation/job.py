@@ -122,7 +122,7 @@ class Validation(Kind):
         listing = None
         own = found.others.pop(leaf.root_uri, [])
         if request.select is None:
-            not_artifacts = own_files(self._repository, leaf, self._state.place.url)
+            not_artifacts = own_files(self._repository, leaf)
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,

@@ -342,6 +342,7 @@ async def test_the_repositorys_own_files_are_no_artifacts(repositories: Reposito
     with repositories.private(content, Layout("sqlite")) as real:
         for suffix in ("-journal", "-wal", "-shm"):
             (real.directory / f"gen3.sqlite3{suffix}").touch()
+        (real.directory / "descriptions.yaml").touch()
         async with opened(real) as repository:
             found = await validated(repository, checks=frozenset({Check.UNTRACKED}))
             assert (real.directory / "butlerql.sqlite3").exists()
