@@ -225,7 +225,8 @@ class _Look:
                         self._look_into(recorded_of(path, single), entry)
             elif path not in known:
                 if entry.kind is Kind.UNREADABLE:
-                    self._looked.skipped[f"{path} cannot be read ({entry.problem})"] += 1
+                    name = path_bytes(path).decode(errors="replace")
+                    self._looked.skipped[f"{name} cannot be read ({entry.problem})"] += 1
                 else:
                     self._looked.untracked.append(entry)
         self._looked.artifacts += artifacts

@@ -1,0 +1,105 @@
+"""What long work runs on: processes of this machine, or a Dask cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from butlerql.settings import Settings
+from butlerql.storage.errors import InvalidConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Executors", "executors"]
+
+_CONNECT_SECONDS = 10
+_PRELOADED = ("butlerql.executors", "butlerql.storage.datastores.validation.job")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Executors:
+    """Makes what a coordinator has chunks done on."""
+
+    make: Callable[[], Executor]
+
+    width: int
+    """How many chunks are done at once."""
+
+
+@contextmanager
+def executors(settings: Settings) -> Iterator[Executors]:
+    """Find out what the settings say that long work runs on, and be connected to it within the block.
+
+    Raises
+    ------
+    InvalidConfigError
+        Raised if there is no scheduler of Dask where one should be, or Dask is not installed.
+    """
+    if settings.dask_scheduler is None:
+        width = settings.job_workers or os.cpu_count() or 1
+        yield Executors(lambda: _processes(width), width)
+        return
+    with _connected(settings.dask_scheduler) as client:
+        yield Executors(lambda: _OnDask(client), settings.job_workers or sum(client.nthreads().values()) or 1)
+
+
+def _processes(width: int) -> Executor:
+    # Forked from a process without threads, in which what takes long to import is there already.
+    multiprocessing.set_forkserver_preload(list(_PRELOADED))
+    return ProcessPoolExecutor(width, multiprocessing.get_context("forkserver"), initializer=_begin)
+
+
+def _begin() -> None:
+    """Leave Ctrl-C to the process that gives the work, and do not outlive it, however it dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InvalidConfigError(
+            "Work can be given to Dask only where it is installed: pip install 'butlerql[dask]'."
+        ) from None
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InvalidConfigError(f"There is no scheduler of Dask at {address}: {error}") from error
+    with client:
+        yield client
+
+
+class _OnDask(Executor):
+    """Has work done by a cluster; a worker that dies is the scheduler's business."""
+
+    def __init__(self, client: Client) -> None:
+        # Two chunks that look the same are done twice: what they look at may have changed.
+        self._executor = client.get_executor(pure=False)
+
+    def submit(self, work: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
+        """Have something done."""
+        future: Future[T] = self._executor.submit(work, *arguments, **named)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Give the work up, or wait for it."""
+        self._executor.shutdown(wait=wait and not cancel_futures)
