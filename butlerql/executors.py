@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from butlerql.settings import Settings
@@ -54,14 +55,20 @@ def executors(settings: Settings) -> Iterator[Executors]:
 
 
 def _processes(width: int) -> Executor:
-    # Forked from a process without threads, in which what takes long to import is there already.
+    # Forked from a process without threads, in which what takes long to import is there already. Ctrl-C, which a
+    # terminal tells all processes, is left to the one that gives the work: the others inherit that they do not hear it.
     multiprocessing.set_forkserver_preload(list(_PRELOADED))
-    return ProcessPoolExecutor(width, multiprocessing.get_context("forkserver"), initializer=_begin)
+    resource_tracker.ensure_running()  # It would have us hear it again.
+    heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+    return ProcessPoolExecutor(width, multiprocessing.get_context("forkserver"), initializer=_watch_parent)
 
 
-def _begin() -> None:
-    """Leave Ctrl-C to the process that gives the work, and do not outlive it, however it dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _watch_parent() -> None:
+    """See to it that a worker does not outlive the process that gives the work, however that dies."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

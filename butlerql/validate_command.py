@@ -125,6 +125,12 @@ class _Command:
                 loop.remove_signal_handler(number)
 
     async def _run(self, asked: dict[str, Any], resume: int | None) -> int:
+        from butlerql.executors import executors
+
+        with executors(self._settings) as made:
+            return await self._run_on(made, asked, resume)
+
+    async def _run_on(self, made: Executors, asked: dict[str, Any], resume: int | None) -> int:
         async with opened_repository(self._uri, self._settings) as repository:
             try:
                 job = await (_ask(repository, asked) if resume is None else _find(repository, resume))
@@ -133,24 +139,22 @@ class _Command:
                     raise
                 why = str(error)
             else:
-                return await self._see_to(repository, job)
+                return await self._see_to(repository, job, made)
         with TemporaryDirectory(prefix="butlerql-") as directory:
             for_now = self._settings.model_copy(update={"state": f"{directory}/state.sqlite3"})
             async with opened_repository(self._uri, for_now) as repository:
-                return await self._see_to(repository, await _ask(repository, asked), why)
+                return await self._see_to(repository, await _ask(repository, asked), made, why)
 
-    async def _see_to(self, repository: Repository, job: Job, why_temporary: str | None = None) -> int:
+    async def _see_to(self, repository: Repository, job: Job, made: Executors, why_temporary: str | None = None) -> int:
         """Bring a job to its end, and tell what came out."""
         from butlerql import validation_report
-        from butlerql.executors import executors
         from butlerql.storage.datastores.validation.findings import Verdict
         from butlerql.storage.state.jobs import ENDED, JobState
 
         try:
             if job.state not in ENDED:
-                with executors(self._settings) as made:
-                    async with _progress_bar(repository, job):
-                        job = await _ended(repository, job, made)
+                async with _progress_bar(repository, job):
+                    job = await _ended(repository, job, made)
         except asyncio.CancelledError:
             self._tell_stopped(job, is_kept=why_temporary is None)
             raise
