@@ -17,7 +17,7 @@ from butlerql.settings import Settings
 from butlerql.storage.datastores.validation import job as validation_job
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.jobs import find_job
-from tests.support.repositories import Layout, RealRepository, Repositories
+from tests.support.repositories import Layout, Repositories
 from tests.support.things import STORE, THINGS
 from tests.support.validated import validated
 
