@@ -30,13 +30,14 @@ def jobs(repository: str, cancel: int | None, state: str | None, file: Path | No
 
     The last fifty are listed; times are UTC.
     """
+    from butlerql.storage.registry.pages import PageRequest
     from butlerql.storage.state.jobs import cancel_job, find_jobs
 
     async def look() -> list[Job]:
         async with opened_repository(repository, read_settings(file, state=state)) as opened:
             if cancel is not None:
                 return [await cancel_job(opened.state, cancel, this_user())]
-            return await find_jobs(opened.state, limit=_SHOWN)
+            return (await find_jobs(opened.state, PageRequest(_SHOWN))).rows
 
     found = run(look())
     click.echo(_table(found) if found else "There are no jobs.")

@@ -28,10 +28,10 @@ from butlerql.storage.datastores.validation.findings import Check
 from butlerql.storage.errors import BusyError, InvalidArgumentError, StateError, StateUnavailableError, UnknownJobError
 
 if TYPE_CHECKING:
-    from butlerql.executors import Executors
     from butlerql.storage.datastores.validation.request import Request
     from butlerql.storage.repository import Repository
     from butlerql.storage.state.jobs import Job
+    from butlerql.storage.state.workers import Workers
 
 __all__ = ["validate"]
 
@@ -125,12 +125,12 @@ class _Command:
                 loop.remove_signal_handler(number)
 
     async def _run(self, asked: dict[str, Any], resume: int | None) -> int:
-        from butlerql.executors import executors
+        from butlerql.storage.state.workers import workers
 
-        with executors(self._settings) as made:
+        with workers(self._settings.job_workers, self._settings.dask_scheduler) as made:
             return await self._run_on(made, asked, resume)
 
-    async def _run_on(self, made: Executors, asked: dict[str, Any], resume: int | None) -> int:
+    async def _run_on(self, made: Workers, asked: dict[str, Any], resume: int | None) -> int:
         async with opened_repository(self._uri, self._settings) as repository:
             try:
                 job = await (_ask(repository, asked) if resume is None else _find(repository, resume))
@@ -145,7 +145,7 @@ class _Command:
             async with opened_repository(self._uri, for_now) as repository:
                 return await self._see_to(repository, await _ask(repository, asked), made, why)
 
-    async def _see_to(self, repository: Repository, job: Job, made: Executors, why_temporary: str | None = None) -> int:
+    async def _see_to(self, repository: Repository, job: Job, made: Workers, why_temporary: str | None = None) -> int:
         """Bring a job to its end, and tell what came out."""
         from butlerql import validation_report
         from butlerql.storage.datastores.validation.findings import Verdict
@@ -189,7 +189,12 @@ async def _ask(repository: Repository, asked: dict[str, Any]) -> Job:
             await select(snapshot, request.select)
     return await repository.state.write(
         lambda connection: insert_job(
-            connection, Validation.name, request.as_json, unit=Validation.unit, user=this_user()
+            connection,
+            Validation.name,
+            request.as_json,
+            unit=Validation.unit,
+            user=this_user(),
+            subject=request.datastore,
         )
     )
 
@@ -227,14 +232,14 @@ async def _find(repository: Repository, number: int) -> Job:
     return job
 
 
-async def _ended(repository: Repository, job: Job, made: Executors) -> Job:
+async def _ended(repository: Repository, job: Job, made: Workers) -> Job:
     """Run a job to its end, here, or wait for one who does."""
     from butlerql.storage.datastores.validation.job import Validation
     from butlerql.storage.state.coordinator import Coordinator
     from butlerql.storage.state.jobs import ENDED
 
-    kinds = [Validation(repository, made.width)]
-    coordinator = Coordinator(repository.state, kinds, made.make, width=made.width)
+    kinds = [Validation(repository, made.number)]
+    coordinator = Coordinator(repository.state, kinds, made.make_executor, width=2 * made.number)
     try:
         while True:
             await coordinator.run_next(job.id)

@@ -14,7 +14,8 @@ from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation import results
 from butlerql.storage.datastores.validation.findings import Check, FindingKind, Verdict
 from butlerql.storage.datastores.validation.request import Request
-from butlerql.storage.datastores.validation.results import FindingCount, FoundRow
+from butlerql.storage.datastores.validation.results import FoundRow
+from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.jobs import Job
@@ -59,7 +60,7 @@ async def as_text(repository: Repository, uri: str, job: Job, why_temporary: str
     """
     request = Request.from_json(job.request)
     verdict = Verdict(job.result["verdict"])
-    counts = await _counts(repository, job)
+    counts = await results.counts_of(repository.state, job.id)
     lines = [
         ("verdict", f"{verdict.name}: {_MEANINGS[verdict]}"),
         ("datastore", request.datastore),
@@ -74,12 +75,12 @@ async def as_text(repository: Repository, uri: str, job: Job, why_temporary: str
     else:
         lines.append(("job", f"not kept, nor are checksums: {why_temporary}"))
     yield f"{in_columns(lines)}\n"
-    rows = await results.findings(repository.state, job.id, limit=_SHOWN + 1)
-    if rows:
+    page = await results.findings(repository.state, job.id, PageRequest(_SHOWN))
+    if page.rows:
         yield "\n"
-    for row in rows[:_SHOWN]:
+    for row in page.rows:
         yield f"{_line(repository, row)}\n"
-    if len(rows) > _SHOWN:
+    if page.has_next:
         all_of_them = "say --json" if why_temporary else f"butlerql validate {uri} --resume {job.id} --json"
         yield f"There are more; for all of them: {all_of_them}\n"
 
@@ -87,6 +88,7 @@ async def as_text(repository: Repository, uri: str, job: Job, why_temporary: str
 async def as_json(repository: Repository, uri: str, job: Job, why_temporary: str | None) -> AsyncIterator[str]:
     """Tell everything, as one JSON object; see `as_text`."""
     request = Request.from_json(job.request)
+    counts = await results.counts_of(repository.state, job.id)
     told = {
         "job": job.id if why_temporary is None else None,
         "datastore": request.datastore,
@@ -102,22 +104,17 @@ async def as_json(repository: Repository, uri: str, job: Job, why_temporary: str
         "endedAt": _moment(job.ended_at),
         "verdict": Verdict(job.result["verdict"]).name,
         "coverage": job.result["coverage"],
-        "summary": [
-            {"kind": one.kind.name, "count": one.count, "bytes": one.bytes} for one in await _counts(repository, job)
-        ],
+        "summary": [{"kind": one.kind.name, "count": one.count, "bytes": one.bytes} for one in counts],
     }
     yield f'{orjson.dumps(told).decode()[:-1]},"findings":['
-    before = ""
-    last: int | None = None
-    while rows := await results.findings(repository.state, job.id, limit=_PAGE, after=last):
-        yield before + ",\n".join(orjson.dumps(_finding(repository, row)).decode() for row in rows)
-        before, last = ",\n", rows[-1].id
+    page: Page[FoundRow] | None = None
+    while page is None or page.has_next:
+        between = ",\n" if page else ""
+        page = await results.findings(
+            repository.state, job.id, PageRequest(_PAGE, after=page.keys[-1] if page else None)
+        )
+        yield between + ",\n".join(orjson.dumps(_finding(repository, row)).decode() for row in page.rows)
     yield "]}\n"
-
-
-async def _counts(repository: Repository, job: Job) -> list[FindingCount]:
-    nothing: list[FindingCount] = []
-    return await repository.state.read(lambda connection: results.counts(connection, job.id), absent=nothing)
 
 
 def _checked(request: Request, coverage: Mapping[str, int]) -> Iterator[str]:

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from butlerql import executors, validation_report
+from butlerql import validation_report
 from butlerql.cli import main
+from butlerql.storage.state import workers
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.things import STORE, THINGS
 
@@ -112,7 +113,7 @@ def test_a_selection_with_a_state_that_cannot_be_written(things: RealRepository)
 def test_what_cannot_be_done_is_told_in_a_line(
     things: RealRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(workers, "_CONNECT_SECONDS", 1)
     for arguments, told in (
         (("--datastore", "nowhere"), "There is no datastore 'nowhere'"),
         (("--collection", "nowhere"), "'nowhere'"),

@@ -12,6 +12,7 @@ from butlerql.storage.datastores.validation import results
 from butlerql.storage.datastores.validation.findings import Check
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.datastores.validation.request import Request
+from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.jobs import Job, find_job, insert_job
@@ -56,8 +57,8 @@ async def second(uri: str, at: int) -> None:
     await run_jobs(repository)
     found = await find_job(repository.state, job.id)
     assert found is not None
-    rows = await results.findings(repository.state, job.id, limit=100)
-    told = sorted([row.finding.kind, row.finding.path] for row in rows)
+    page = await results.findings(repository.state, job.id, PageRequest(100))
+    told = sorted([row.finding.kind, row.finding.path] for row in page.rows)
     print(json.dumps([before, found.state, found.result, found.progress.done, told]), flush=True)
     await repository.close()
 

@@ -112,7 +112,7 @@ async def test_validation(server: ObjectServer, tmp_path: Path) -> None:
     ours = await Repository.open(str(tmp_path))
     try:
         found = await validated(ours)
-        assert (found.verdict, found.coverage["contents"], found.coverage["checksum_not_recorded"]) == ("valid", 4, 4)
+        assert (found.verdict, found.coverage["contents"], found.coverage["CHECKSUM_NOT_RECORDED"]) == ("VALID", 4, 4)
         missing, short, changed, _ = keys.values()
         server.client.delete_object(Bucket="validated", Key=missing)
         server.client.put_object(Bucket="validated", Key=short, Body=b"in")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lsst.daf.butler import DatasetRef, FileDataset
 
 from butlerql.storage.datastores.validation import job as validation_job
 from butlerql.storage.datastores.validation.findings import Check, FindingKind

@@ -96,7 +96,7 @@ async def test_a_store_of_which_nothing_can_be_said_is_in_doubt(
         store = FaultyStore(open_store(repository.datastore.children[0].root_uri), Fault.FAIL, 1)
         monkeypatch.setattr(looking, "open_store", lambda _: store)
         found = await validated(repository, checks=CHECKS)
-        assert found.verdict == "suspect"
+        assert found.verdict == "SUSPECT"
         assert found.coverage["artifacts"] + sum(n for why, n in found.coverage.items() if "EIO" in why) == 14
     finally:
         await repository.close()

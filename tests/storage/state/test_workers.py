@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from butlerql.executors import executors
-from butlerql.settings import Settings
 from butlerql.storage.datastores.validation import job as validation_job
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.jobs import find_job
+from butlerql.storage.state.workers import workers
 from tests.support.repositories import Layout, Repositories
 from tests.support.things import STORE, THINGS
 from tests.support.validated import validated
@@ -48,10 +47,10 @@ async def test_a_worker_of_a_cluster_is_killed(
         repository = await Repository.open(real.uri)
         try:
             expected = await validated(repository)
-            with executors(Settings(dask_scheduler=cluster.scheduler_address)) as made:
-                assert made.width == 2
+            with workers(dask_scheduler=cluster.scheduler_address) as made:
+                assert made.number == 2
                 # So slowly that the zip file, the last, takes seconds.
-                going = asyncio.create_task(validated(repository, executor=made.make(), rate_limit=600))
+                going = asyncio.create_task(validated(repository, executor=made.make_executor(), rate_limit=600))
                 async with asyncio.timeout(60):
                     while (job := await find_job(repository.state, 2)) is None or job.progress.done < 2:
                         await asyncio.sleep(0.02)
