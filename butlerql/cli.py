@@ -152,10 +152,12 @@ def upgrade(repository: str, file: Path | None) -> None:
 async def _find(arguments: tuple[str, ...], settings: Settings) -> dict[str, str]:
     """Open every repository once, so that what cannot be served is told before anything is."""
     from butlerql.opening import label_of, split_label, unique_labels
+    from butlerql.storage.state.workers import workers
 
     found = []
-    for argument in arguments:
-        label, uri = split_label(argument)
-        async with opened_repository(uri, settings) as repository:
-            found.append((label or label_of(repository.name), uri))
+    with workers(settings.job_workers, settings.dask_scheduler):
+        for argument in arguments:
+            label, uri = split_label(argument)
+            async with opened_repository(uri, settings) as repository:
+                found.append((label or label_of(repository.name), uri))
     return unique_labels(found)
