@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from butlerql.storage.errors import InvalidArgumentError
-from butlerql.storage.sqlite_link import SqliteLink
+from butlerql.storage.sqlite_link import ReadingLink
 
 __all__ = ["Driver", "Fault", "PostgresqlDriver", "SqliteDriver", "driver_of", "has_right", "refuse_unstorable"]
 
@@ -207,7 +207,7 @@ class SqliteDriver(Driver):
 
     def _target(self) -> tuple[sa.URL, dict[str, Any]]:
         url = sa.URL.create("sqlite+aiosqlite", database=self._uri(), query={"mode": "ro", "uri": "true"})
-        return url, {"timeout": _LOCK_WAIT_SECONDS, "async_creator_fn": SqliteLink}
+        return url, {"timeout": _LOCK_WAIT_SECONDS, "async_creator_fn": ReadingLink}
 
     def create_engine(self, connections: int) -> AsyncEngine:
         engine = super().create_engine(connections)

@@ -1,4 +1,4 @@
-"""A connection to SQLite that asks its thread once a statement.
+"""Connections to SQLite: one that reads asks its thread once a statement.
 
 aiosqlite and SQLAlchemy together make four errands of a statement: a cursor, its statement, its rows, and its end. Each
 wakes two threads, which takes longer than to read a page.
@@ -6,17 +6,18 @@ wakes two threads, which takes longer than to read a page.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Self
 
 import aiosqlite
 
-__all__ = ["SqliteLink"]
+__all__ = ["ReadingLink", "SqliteLink"]
 
 
 class SqliteLink(aiosqlite.Connection):
-    """A connection whose cursors read all rows at once.
+    """A connection that leaves no thread behind when it cannot be made.
 
     Parameters
     ----------
@@ -25,8 +26,27 @@ class SqliteLink(aiosqlite.Connection):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(lambda: sqlite3.connect(*arguments, **options), iter_chunk_size=1)
+        super().__init__(lambda: sqlite3.connect(*arguments, **options), iter_chunk_size=64)
         self._thread.daemon = True
+        self._stopping: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Stop the thread; done when it has nothing more to tell."""
+        self._stopping = super().stop()
+        return self._stopping
+
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except BaseException:
+            # Otherwise it would tell an event loop that may be closed by then.
+            if self._stopping is not None:
+                await asyncio.shield(self._stopping)
+            raise
+
+
+class ReadingLink(SqliteLink):
+    """A connection whose cursors read all rows at once."""
 
     def cursor(self) -> _Cursor:  # type: ignore[override]
         """Make a cursor."""
@@ -63,7 +83,7 @@ class SqliteLink(aiosqlite.Connection):
 class _Cursor:
     """What SQLAlchemy asks of an asynchronous cursor, for statements that read."""
 
-    def __init__(self, link: SqliteLink) -> None:
+    def __init__(self, link: ReadingLink) -> None:
         self._link = link
         self.description: Any = None
         self.rowcount = -1

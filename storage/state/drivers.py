@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from butlerql.storage.drivers import Driver, PostgresqlDriver, SqliteDriver
+from butlerql.storage.sqlite_link import SqliteLink
 from butlerql.storage.state.place import StatePlace
 
 __all__ = ["StateDriver", "state_driver_of"]
@@ -82,7 +83,7 @@ class _StateFile(SqliteDriver, StateDriver):
     def _target(self) -> tuple[sa.URL, dict[str, Any]]:
         # Where it may not be written to, SQLite by itself opens it to read.
         url = sa.URL.create("sqlite+aiosqlite", database=self._uri(), query={"mode": "rw", "uri": "true"})
-        return url, {"timeout": _BUSY_SECONDS}
+        return url, {"timeout": _BUSY_SECONDS, "async_creator_fn": SqliteLink}
 
     async def open(self, link: Any, *, writing: bool) -> None:
         # One that first reads and then writes would fail where another has written meanwhile.

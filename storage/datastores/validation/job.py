@@ -21,7 +21,7 @@ from butlerql.storage.datastores.validation import catalogue, results
 from butlerql.storage.datastores.validation.catalogue import Catalogue
 from butlerql.storage.datastores.validation.contents import Contents, Seen, Verified
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind, Verdict
-from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, look, recorded_of, still_there
+from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, look, look_again, recorded_of
 from butlerql.storage.datastores.validation.own_files import own_files
 from butlerql.storage.datastores.validation.registry_check import DISAGREEMENTS, MOST, disagreements
 from butlerql.storage.datastores.validation.request import Request
@@ -177,9 +177,10 @@ class Validation(Kind):
                     self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
                 untracked = [entry for entry in untracked if entry.path not in self._elsewhere[place]]
         reviewed.findings += [one.finding for one in wrong]
-        for entry in await asyncio.to_thread(still_there, leaf.root_uri, untracked) if untracked else []:
+        for entry in await asyncio.to_thread(look_again, leaf.root_uri, untracked) if untracked else []:
             uri = leaf.root_uri + quote(path_bytes(entry.path))
-            reviewed.findings.append(Finding(FindingKind.UNTRACKED, uri, entry.size))
+            kind = FindingKind.UNREADABLE if entry.problem is not None else FindingKind.UNTRACKED
+            reviewed.findings.append(Finding(kind, uri, entry.size, observed=entry.problem))
         if request.select is not None and Check.REGISTRY in (request.checks or ()):
             await self._selected_disagreements(request, leaf, work, reviewed)
         reviewed.looked_at["datasets"] = work["datasets"]

@@ -18,7 +18,7 @@ from butlerql.storage.datastores.validation.findings import Check, Finding, Find
 from butlerql.storage.datastores.validation.zip_members import Member, wrong_members
 from butlerql.storage.errors import UnavailableDatastoreError, UnreadableArtifactError
 
-__all__ = ["Listing", "Looked", "Recorded", "Single", "Stretch", "Wrong", "look", "recorded_of", "still_there"]
+__all__ = ["Listing", "Looked", "Recorded", "Single", "Stretch", "Wrong", "look", "look_again", "recorded_of"]
 
 _T = TypeVar("_T")
 
@@ -158,11 +158,16 @@ def look(stretch: Stretch) -> Looked:
     return looked
 
 
-def still_there(root: str, entries: Sequence[Entry]) -> list[Entry]:
-    """Keep what is at its path as it was."""
+def look_again(root: str, entries: Sequence[Entry]) -> list[Entry]:
+    """Look once more at what was listed, and keep what is as it was, or cannot be looked at."""
     store = open_store(root)
     now = [entry for batch in _batches(entries) for entry in store.stat([one.path.rstrip("/") for one in batch])]
-    return [entry for entry, one in zip(entries, now, strict=True) if one.identity == entry.identity]
+    same = (
+        one._replace(path=entry.path) if one.kind is Kind.UNREADABLE else entry
+        for entry, one in zip(entries, now, strict=True)
+        if one.kind is Kind.UNREADABLE or one.identity == entry.identity
+    )
+    return list(same)
 
 
 def recorded_of(path: str, single: Single) -> Recorded:
