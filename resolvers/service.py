@@ -18,6 +18,7 @@ from graphql import (
 )
 
 from butlerql.resolvers import (
+    audit,
     certifications,
     collections,
     connections,
@@ -36,6 +37,7 @@ from butlerql.resolvers import (
     storage_classes,
     usage,
     validation,
+    viewer,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
@@ -49,6 +51,7 @@ from butlerql.storage.state.workers import processes
 __all__ = ["Service", "build_service", "every_loader"]
 
 _SUBJECTS = (
+    audit,
     certifications,
     collections,
     connections,
@@ -67,6 +70,7 @@ _SUBJECTS = (
     storage_classes,
     usage,
     validation,
+    viewer,
 )
 
 
