@@ -20,6 +20,7 @@ from graphql import (
 from butlerql.resolvers import (
     audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
@@ -53,6 +54,7 @@ __all__ = ["Service", "build_service", "every_loader"]
 _SUBJECTS = (
     audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
