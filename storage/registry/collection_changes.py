@@ -61,8 +61,8 @@ async def create(
     Raises
     ------
     ConflictError
-        Raised if there is a collection of this name, whatever it is: the Butler would leave it as it is and say nothing;
-        or if the chain would hold itself.
+        Raised if there is a collection of this name, whatever it is (the Butler would leave it as it is and say
+        nothing), or if the chain would hold itself.
     InvalidArgumentError
         Raised if it cannot have this name, or there are members of what is not a chain.
     UnknownCollectionError
