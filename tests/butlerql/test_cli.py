@@ -140,7 +140,8 @@ def test_settings_that_are_wrong_are_told_in_a_line(tmp_path: Path) -> None:
 
 
 def test_nobody_is_served_elsewhere_by_mistake(ci_hsc: RealRepository) -> None:
-    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0"), "--insecure", "no authentication")
+    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0"), "--insecure", "could read the", "no authentication")
+    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0", "--writable"), "--insecure", "could read and change the")
 
 
 def test_two_repositories_of_one_name_need_labels(ci_hsc: RealRepository) -> None:
