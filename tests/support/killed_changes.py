@@ -29,7 +29,8 @@ CHANGE = """mutation ($name: String!) {
 async def change(uri: str, at: int) -> None:
     repository = await Repository.open(uri, writable=True)
     killer = Killer(at)
-    killer.watch(repository.state)
+    killer.watch_statements(repository.state)
+    killer.watch_commits(repository.state)
     writing = repository._writing
     sa.event.listen(writing.engine.sync_engine, "before_cursor_execute", killer.point)
     commit = writing.driver.commit
