@@ -18,7 +18,9 @@ from graphql import (
 )
 
 from butlerql.resolvers import (
+    audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
@@ -36,6 +38,7 @@ from butlerql.resolvers import (
     storage_classes,
     usage,
     validation,
+    viewer,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
@@ -49,7 +52,9 @@ from butlerql.storage.state.workers import Workers, processes
 __all__ = ["Service", "build_service", "every_loader"]
 
 _SUBJECTS = (
+    audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
@@ -67,6 +72,7 @@ _SUBJECTS = (
     storage_classes,
     usage,
     validation,
+    viewer,
 )
 
 

@@ -121,6 +121,10 @@ class Dialect(ABC):
         """Begin and end of a timespan, both NULL where there is none, begin >= end where it is empty."""
 
     @abstractmethod
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
+        """What to insert, by column, where the database gives rows their numbers; nothing if it does so by itself."""
+
+    @abstractmethod
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         """Combine every range with every row, ranges outermost, so that an index is searched once a range."""
 
@@ -190,6 +194,9 @@ class SqliteDialect(Dialect):
     def timespan(self, table: sa.FromClause, name: str) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         return table.c[f"{name}_begin"], table.c[f"{name}_end"]
 
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
+        return {}
+
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         return _CrossJoin(ranges, table, sa.true())
 
@@ -249,6 +256,10 @@ class PostgresqlDialect(Dialect):
         begin = sa.case((empty, MAXIMUM), (present, sa.func.coalesce(sa.func.lower(column), MINIMUM)))
         end = sa.case((empty, MINIMUM), (present, sa.func.coalesce(sa.func.upper(column), MAXIMUM)))
         return sa.type_coerce(begin, sa.BigInteger), sa.type_coerce(end, sa.BigInteger)
+
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
+        sequence = sa.Sequence(f"{table.name}_seq_{column}", schema=table.schema)
+        return {column: sequence.next_value()}
 
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         return ranges.join(table, sa.true())
