@@ -34,6 +34,7 @@ from butlerql.resolvers import (
     nodes,
     repository,
     storage_classes,
+    tagging,
     usage,
     validation,
 )
@@ -65,6 +66,7 @@ _SUBJECTS = (
     nodes,
     repository,
     storage_classes,
+    tagging,
     usage,
     validation,
 )

@@ -8,6 +8,14 @@ import strawberry
 
 from butlerql.schema.fields import loaded
 from butlerql.schema.jobs import CancelJobInput, JobPayload
+from butlerql.schema.tagging import (
+    CertifyDatasetsInput,
+    CertifyDatasetsPayload,
+    DecertifyDatasetsInput,
+    TagDatasetsInput,
+    TagDatasetsPayload,
+    UntagDatasetsInput,
+)
 from butlerql.schema.validation import ValidateDatastoreInput
 
 __all__ = ["Mutation"]
@@ -16,6 +24,44 @@ __all__ = ["Mutation"]
 @strawberry.type
 class Mutation:
     """Where every change begins. Changes of one request are made one after another."""
+
+    @loaded
+    def tag_datasets(
+        self,
+        input: Annotated[TagDatasetsInput, strawberry.argument(description="What, and where.")],  # noqa: A002
+    ) -> TagDatasetsPayload:
+        """Put datasets into a TAGGED collection, all of them or, if anything is wrong, none.
+
+        Those that are in it already stay. It can hold one dataset of each dataset type and data ID.
+        """
+
+    @loaded
+    def untag_datasets(
+        self,
+        input: Annotated[UntagDatasetsInput, strawberry.argument(description="What, and where.")],  # noqa: A002
+    ) -> TagDatasetsPayload:
+        """Take datasets out of a TAGGED collection; those that are not in it do not matter."""
+
+    @loaded
+    def certify_datasets(
+        self,
+        input: Annotated[CertifyDatasetsInput, strawberry.argument(description="What, where and when.")],  # noqa: A002
+    ) -> CertifyDatasetsPayload:
+        """Make datasets valid for a timespan in a CALIBRATION collection, all of them or, if anything is wrong, none.
+
+        At any time one dataset of each dataset type and data ID can be valid in it. Timespans that touch do not
+        overlap.
+        """
+
+    @loaded
+    def decertify_datasets(
+        self,
+        input: Annotated[DecertifyDatasetsInput, strawberry.argument(description="What, where and when.")],  # noqa: A002
+    ) -> CertifyDatasetsPayload:
+        """Take the validity of datasets away for a timespan; ranges that stick out are kept.
+
+        Only the datasets that are selected lose it, not others of the same data ID.
+        """
 
     @loaded
     def validate_datastore(

@@ -121,6 +121,18 @@ class Dialect(ABC):
         """Begin and end of a timespan, both NULL where there is none, begin >= end where it is empty."""
 
     @abstractmethod
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        """Make what the columns of a timespan hold of its begin and end."""
+
+    @abstractmethod
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """Begin an INSERT that can be told what to do about rows that are there already."""
+
+    @abstractmethod
+    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
+        """Make the number that a new row gets; nothing where the database gives it by itself."""
+
+    @abstractmethod
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         """Combine every range with every row, ranges outermost, so that an index is searched once a range."""
 
@@ -190,6 +202,15 @@ class SqliteDialect(Dialect):
     def timespan(self, table: sa.FromClause, name: str) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         return table.c[f"{name}_begin"], table.c[f"{name}_end"]
 
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        return {f"{name}_begin": validity[0], f"{name}_end": validity[1]}
+
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        return sqlite.insert(table)
+
+    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
+        return {}
+
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         return _CrossJoin(ranges, table, sa.true())
 
@@ -249,6 +270,17 @@ class PostgresqlDialect(Dialect):
         begin = sa.case((empty, MAXIMUM), (present, sa.func.coalesce(sa.func.lower(column), MINIMUM)))
         end = sa.case((empty, MINIMUM), (present, sa.func.coalesce(sa.func.upper(column), MAXIMUM)))
         return sa.type_coerce(begin, sa.BigInteger), sa.type_coerce(end, sa.BigInteger)
+
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        bounds = (sa.func.nullif(bound, limit) for bound, limit in zip(validity, (MINIMUM, MAXIMUM), strict=True))
+        return {name: sa.func.int8range(*bounds, type_=postgresql.INT8RANGE)}
+
+    def insert(self, table: sa.Table) -> postgresql.Insert:
+        return postgresql.insert(table)
+
+    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
+        # The Butler's name for it.
+        return {column: sa.Sequence(f"{table.name}_seq_{column}", schema=table.schema).next_value()}
 
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         return ranges.join(table, sa.true())

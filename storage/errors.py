@@ -30,6 +30,7 @@
     │   ├── StateUnavailableError        STATE_UNAVAILABLE
     │   └── StateVersionError            STATE_VERSION
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
+    ├── ConflictError                CONFLICT
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
 
@@ -45,6 +46,7 @@ __all__ = [
     "BadCursorError",
     "BusyError",
     "ButlerQLError",
+    "ConflictError",
     "ConnectionFailedError",
     "DatastoreError",
     "InvalidArgumentError",
@@ -242,6 +244,12 @@ class AmbiguousCalibrationError(ButlerQLError):
     """More than one certified dataset fits, as where the Butler raises CalibrationLookupError."""
 
     code = "AMBIGUOUS_CALIBRATION"
+
+
+class ConflictError(ButlerQLError):
+    """What was asked for contradicts what is there; nothing was changed."""
+
+    code = "CONFLICT"
 
 
 class LimitExceededError(ButlerQLError):
