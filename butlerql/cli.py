@@ -50,6 +50,7 @@ def main() -> None:
 @click.option("--port", type=int, help="Port to listen on; 0 for any that is free.  [default: 8080]")
 @config_option
 @click.option("--workers", type=int, metavar="N", help="How many processes answer.  [default: 1]")
+@click.option("--writable", is_flag=True, help="Let clients change the repositories, not only read them.")
 @click.option(
     "--insecure", is_flag=True, help="Listen where other machines can connect, although nobody has to log in."
 )
@@ -59,6 +60,7 @@ def serve(
     port: int | None,
     file: Path | None,
     workers: int | None,
+    writable: bool,
     insecure: bool,
 ) -> None:
     """Serve one or more repositories until stopped.
@@ -68,10 +70,11 @@ def serve(
     """
     from butlerql import serving
 
-    settings = _settings(file, host=host, port=port, workers=workers)
+    settings = _settings(file, host=host, port=port, workers=workers, writable=writable or None)
     if not insecure and not serving.is_loopback(settings.host):
+        could = "read and change" if settings.writable else "read"
         _fail(
-            f"Not listening on {settings.host}: everybody who can reach it could read the repository, there is no "
+            f"Not listening on {settings.host}: everybody who can reach it could {could} the repository, there is no "
             "authentication. Say --insecure if that is right, or put a proxy that authenticates before 127.0.0.1."
         )
     labelled = _run(_find(repositories, settings))

@@ -29,6 +29,7 @@ async def open_repository(uri: str, settings: Settings) -> Repository:
         snapshot_seconds=settings.snapshot_seconds,
         state=settings.state,
         description_files=settings.description_files,
+        writable=settings.writable,
     )
 
 
@@ -51,6 +52,8 @@ async def open_service(uri: str, settings: Settings) -> Service:
     from butlerql.resolvers.service import build_service
 
     repository = await open_repository(uri, settings)
+    if settings.writable and repository.read_only:
+        _log.warning("'%s' is served to be read only: %s.", repository.name, "; ".join(repository.write_obstacles))
     for problem in await asyncio.to_thread(repository.descriptions.refresh):
         _log.warning(problem)
     limits = Limits(settings.default_page, settings.maximum_page)

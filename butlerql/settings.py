@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     workers: Annotated[int, Field(ge=1, le=256)] = 1
 
+    writable: bool = False
     state: Annotated[str | None, Field(min_length=1)] = None
 
     default_page: Annotated[int, Field(ge=1)] = 100

@@ -51,6 +51,7 @@ _CONNECTIONS = (
     "Certification",
     "Job",
     "Finding",
+    "AuditEntry",
 )
 
 

@@ -15,7 +15,7 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
-__all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "jobs_by_key", "loaders", "type_of_job"]
+__all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "loaders", "type_of_job"]
 
 loaders = Loaders()
 
@@ -47,17 +47,17 @@ def _ids(parents: Sequence[Job]) -> list[str]:
 
 @loaders.column("Job.createdAt")
 def _created(parents: Sequence[Job]) -> list[int | None]:
-    return [_instant(job.created_at) for job in parents]
+    return [instant(job.created_at) for job in parents]
 
 
 @loaders.column("Job.startedAt")
 def _started(parents: Sequence[Job]) -> list[int | None]:
-    return [_instant(job.started_at) for job in parents]
+    return [instant(job.started_at) for job in parents]
 
 
 @loaders.column("Job.endedAt")
 def _ended(parents: Sequence[Job]) -> list[int | None]:
-    return [_instant(job.ended_at) for job in parents]
+    return [instant(job.ended_at) for job in parents]
 
 
 @loaders.field("Query.job", database=False)
@@ -128,5 +128,6 @@ def _digits(key: str) -> int | None:
     return number if number is not None and number < 2**63 else None
 
 
-def _instant(micros: int | None) -> int | None:
+def instant(micros: int | None) -> int | None:
+    """Give a moment of the own state as the schema's scalars have it: nanoseconds TAI since 1970."""
     return None if micros is None else utc_datetime_to_tai_ns(_EPOCH + timedelta(microseconds=micros))

@@ -18,6 +18,7 @@ from graphql import (
 )
 
 from butlerql.resolvers import (
+    audit,
     certifications,
     collections,
     connections,
@@ -37,6 +38,7 @@ from butlerql.resolvers import (
     tagging,
     usage,
     validation,
+    viewer,
 )
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
@@ -50,6 +52,7 @@ from butlerql.storage.state.workers import processes
 __all__ = ["Service", "build_service", "every_loader"]
 
 _SUBJECTS = (
+    audit,
     certifications,
     collections,
     connections,
@@ -69,6 +72,7 @@ _SUBJECTS = (
     tagging,
     usage,
     validation,
+    viewer,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.audit import AuditEntryConnection
 from butlerql.schema.collections import Collection, CollectionConnection, CollectionType, Run, RunConnection
 from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
 from butlerql.schema.connections import After, Before, First, Last
@@ -20,6 +21,7 @@ from butlerql.schema.repository import Repository
 from butlerql.schema.scalars import UUID, DataIdValues
 from butlerql.schema.selection import DatasetSelection
 from butlerql.schema.timespans import TimespanInput
+from butlerql.schema.viewer import Viewer
 
 __all__ = ["Query"]
 
@@ -344,3 +346,16 @@ class Query:
         states
             Only jobs in these states; null for all.
         """
+
+    @loaded
+    def audit_log(
+        self, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> AuditEntryConnection | None:
+        """Changes that were made here, or asked for and refused, the newest first.
+
+        What was asked of a repository that is served to be read only is not among them.
+        """
+
+    @loaded
+    def viewer(self) -> Viewer:
+        """Whoever asks, and what they may do. There is no authentication: all are the same."""

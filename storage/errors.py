@@ -9,6 +9,7 @@
     │   ├── UnsupportedRepositoryError   UNSUPPORTED_REPOSITORY
     │   ├── ConnectionFailedError        CONNECTION_FAILED
     │   ├── NeedsRecoveryError           NEEDS_RECOVERY
+    │   ├── ReadOnlyError                READ_ONLY
     │   └── BusyError                    BUSY
     ├── DatastoreError               a datastore's files cannot be looked at
     │   ├── UnavailableDatastoreError    DATASTORE_UNAVAILABLE
@@ -29,6 +30,7 @@
     ├── StateError                   what ButlerQL itself remembers cannot be used
     │   ├── StateUnavailableError        STATE_UNAVAILABLE
     │   └── StateVersionError            STATE_VERSION
+    ├── ConflictError                CONFLICT
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── ConflictError                CONFLICT
     ├── LimitExceededError           LIMIT_EXCEEDED
@@ -57,6 +59,7 @@ __all__ = [
     "LimitExceededError",
     "NeedsRecoveryError",
     "NotARepositoryError",
+    "ReadOnlyError",
     "RepositoryError",
     "StateError",
     "StateUnavailableError",
@@ -114,6 +117,12 @@ class NeedsRecoveryError(RepositoryError):
     """A writer died and left a journal that somebody with write access must roll back."""
 
     code = "NEEDS_RECOVERY"
+
+
+class ReadOnlyError(RepositoryError):
+    """The repository cannot be changed from here."""
+
+    code = "READ_ONLY"
 
 
 class BusyError(RepositoryError):
@@ -238,6 +247,12 @@ class StateVersionError(StateError):
     """The own state was made by an earlier or a newer ButlerQL."""
 
     code = "STATE_VERSION"
+
+
+class ConflictError(ButlerQLError):
+    """A change that contradicts what is there; nothing was changed."""
+
+    code = "CONFLICT"
 
 
 class AmbiguousCalibrationError(ButlerQLError):

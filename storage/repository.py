@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from butlerql.storage.catalog import read_catalog
+from butlerql.storage.changes import Change, WritingConnections, open_change
 from butlerql.storage.config import RepositoryConfig
 from butlerql.storage.connections import Connections
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
@@ -17,7 +19,7 @@ from butlerql.storage.datastores.tree import Datastore, build_datastores
 from butlerql.storage.descriptions import FILE_NAME, Descriptions
 from butlerql.storage.dialect import Dialect, dialect_of
 from butlerql.storage.drivers import driver_of
-from butlerql.storage.errors import UnsupportedRepositoryError
+from butlerql.storage.errors import ReadOnlyError, UnsupportedRepositoryError
 from butlerql.storage.managers import Managers
 from butlerql.storage.snapshot import Snapshot, open_snapshot
 from butlerql.storage.state.database import State
@@ -28,11 +30,13 @@ from butlerql.storage.universe import Universe
 
 __all__ = ["Repository"]
 
+T = TypeVar("T")
+
 _UNIVERSE = "config:dimensions.json"
 
 
 class Repository:
-    """A Butler repository that is open for reading.
+    """A Butler repository that is open for reading, and for writing if that was asked for.
 
     Make one with `open`. It belongs to the event loop that it was opened in.
     """
@@ -63,6 +67,7 @@ class Repository:
         snapshot_seconds: float,
         state: str | None,
         description_files: Sequence[Path],
+        writable: bool,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -78,6 +83,8 @@ class Repository:
         self.state = State(StatePlace.find(config, state), config.name)
         self.cache = {}
         self._snapshot_seconds = snapshot_seconds
+        self._writable = writable
+        self._writing = WritingConnections(config.registry_url, config.name)
 
     @classmethod
     async def open(
@@ -87,6 +94,7 @@ class Repository:
         snapshot_seconds: float = 5.0,
         state: str | None = None,
         description_files: Sequence[Path] = (),
+        writable: bool = False,
     ) -> Repository:
         """Open a repository.
 
@@ -100,6 +108,8 @@ class Repository:
             Where ButlerQL's own state is, see `StatePlace.find`; nothing is made there before it is needed.
         description_files
             Files that say what dataset types are, beside the one in the repository's root; see `Descriptions`.
+        writable
+            Whether it may be changed, if nothing speaks against it.
 
         Raises
         ------
@@ -107,7 +117,13 @@ class Repository:
             Raised if it cannot be opened; the subclass says why.
         """
         config = RepositoryConfig.load(uri)
-        repository = cls(config, snapshot_seconds=snapshot_seconds, state=state, description_files=description_files)
+        repository = cls(
+            config,
+            snapshot_seconds=snapshot_seconds,
+            state=state,
+            description_files=description_files,
+            writable=writable,
+        )
         try:
             await repository._read_attributes()
         except BaseException:
@@ -117,8 +133,23 @@ class Repository:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be changed through it: always, as yet."""
-        return True
+        """Whether nothing can be changed through it."""
+        return not self._writable or bool(self.write_obstacles)
+
+    def require_writable(self) -> None:
+        """Make sure that it can be changed.
+
+        Raises
+        ------
+        ReadOnlyError
+            Raised if not, with the reason.
+        """
+        if not self._writable:
+            raise ReadOnlyError(
+                f"'{self.name}' is served to be read only. It can be changed where it is served with --writable."
+            )
+        if self.write_obstacles:
+            raise ReadOnlyError(f"'{self.name}' cannot be written to: {'; '.join(self.write_obstacles)}.")
 
     @asynccontextmanager
     async def snapshot(self, seconds: float | None = None) -> AsyncIterator[Snapshot]:
@@ -142,6 +173,29 @@ class Repository:
         async with open_snapshot(self, self._connections, seconds or self._snapshot_seconds) as snapshot:
             yield snapshot
 
+    @asynccontextmanager
+    async def change(self) -> AsyncIterator[Change]:
+        """Change the registry in one transaction: all that the block did when it ends, nothing if it raises.
+
+        Not while a snapshot is open in the same task: on SQLite both would wait for each other.
+
+        Raises
+        ------
+        ReadOnlyError
+            Raised if the repository cannot be changed.
+        BusyError
+            Raised if another program keeps it locked.
+        RepositoryError
+            Raised if the database does not answer, or does not take what is written.
+        """
+        self.require_writable()
+        async with open_change(self, self._writing) as change:
+            yield change
+
+    async def to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Wait for a change, which is made whatever becomes of the one who waits; `close` waits for it, too."""
+        return await asyncio.shield(self._writing.start(change))
+
     async def ready(self) -> None:
         """Find out whether the repository can be read now.
 
@@ -155,6 +209,7 @@ class Repository:
 
     async def close(self) -> None:
         """Give up all connections; waits for the snapshots that are open."""
+        await self._writing.close()
         await self.state.close()
         self.stores.close()
         await self._connections.close()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from butlerql.storage.repository import Repository
 
 __all__ = ["Snapshot", "open_snapshot"]
+
+T = TypeVar("T")
 
 
 class Snapshot:
@@ -44,7 +46,7 @@ class Snapshot:
         self._seconds = seconds
         self._readers = asyncio.Lock()
         self._statements = asyncio.Lock()
-        self._running: asyncio.Task[Sequence[sa.Row[*tuple[Any, ...]]]] | None = None
+        self._running: asyncio.Task[Any] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._failure: ButlerQLError | None = None
         loop = asyncio.get_running_loop()
@@ -65,10 +67,28 @@ class Snapshot:
         RepositoryError
             Raised if the database does not answer any more.
         """
+        return await self._done(self._run(statement, parameters, _all))
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Let one reader at a time work; if it fails, the next finds the snapshot as usable as before."""
+        async with self._readers:
+            yield
+
+    async def close(self) -> None:
+        """End the transaction, if its time did not end it."""
+        self._end()
+        if self._ending is not None and (self._running is None or self._running.done()):
+            await asyncio.shield(self._ending)
+
+    async def _done(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for a statement, the only one at a time."""
         async with self._statements:
             if self._ending is not None:
+                work.close()
                 raise self._failure or self._too_late()
-            running = self._running = self._connections.start(self._run(statement, parameters))
+            running: asyncio.Task[T] = self._connections.start(work)
+            self._running = running
             try:
                 await asyncio.wait((running, self._over), return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
@@ -85,31 +105,26 @@ class Snapshot:
                 self._failure = known
             raise known from error
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """Let one reader at a time work; if it fails, the next finds the snapshot as usable as before."""
-        async with self._readers:
-            yield
-
-    async def close(self) -> None:
-        """End the transaction, if its time did not end it."""
-        self._end()
-        if self._ending is not None and (self._running is None or self._running.done()):
-            await asyncio.shield(self._ending)
-
     async def _run(
-        self, statement: sa.Executable, parameters: Mapping[str, Any] | None
-    ) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        self,
+        statement: sa.Executable,
+        parameters: Mapping[str, Any] | None,
+        taken: Callable[[sa.CursorResult[Any]], T],
+    ) -> T:
         try:
-            return (await self._lease.connection.execute(statement, parameters)).all()
+            return taken(await self._lease.connection.execute(statement, parameters))
         except Exception:
-            driver, link = self._connections.driver, self._lease.link
-            if driver.is_in_transaction(link):
-                with suppress(Exception):  # The first failure says more.
-                    await driver.undo(link)
-            else:
-                self._end()
+            await self._recover()
             raise
+
+    async def _recover(self) -> None:
+        """Make the transaction usable again after a statement that failed, if it lasts."""
+        driver, link = self._connections.driver, self._lease.link
+        if driver.is_in_transaction(link):
+            with suppress(Exception):  # The first failure says more.
+                await driver.undo(link)
+        else:
+            self._end()
 
     def _translated(self, error: BaseException) -> ButlerQLError | None:
         """Make an error for clients of one that came up in a statement; None if it has no meaning to us."""
@@ -132,6 +147,10 @@ class Snapshot:
         return TimedOutError(
             f"Reading the registry took longer than {self._seconds:g} seconds. Ask for less, or in smaller pages."
         )
+
+
+def _all(result: sa.CursorResult[Any]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+    return result.all()
 
 
 @asynccontextmanager

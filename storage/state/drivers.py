@@ -12,42 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from butlerql.storage.drivers import Driver, PostgresqlDriver, SqliteDriver
 from butlerql.storage.state.place import StatePlace
+from butlerql.storage.writing import BUSY_SECONDS, IDLE_SECONDS, PostgresqlWriter, SqliteWriter, WritingDriver
 
 __all__ = ["StateDriver", "state_driver_of"]
 
-_BUSY_SECONDS = 30
-"""How long a transaction waits for another that writes."""
 
-_IDLE_SECONDS = 60
-
-_SQLITE_REFUSALS = {
-    sqlite3.SQLITE_AUTH,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_READONLY,
-}
-"""By primary code."""
-
-# Failed connections, no such database, wrong passwords, missing rights, full disks, standbys, read-only databases.
-_POSTGRESQL_REFUSALS = ("08", "25006", "28", "3D000", "3F", "42501", "53", "57", "58")
-
-
-class StateDriver(Driver):
+class StateDriver(WritingDriver):
     """A driver of one of the two databases, for transactions that write."""
 
     @abstractmethod
     async def open(self, link: Any, *, writing: bool) -> None:
         """Begin a transaction."""
-
-    async def commit(self, link: Any) -> None:
-        """Make what was written last."""
-        await link.execute("COMMIT")
 
     async def roll_back(self, link: Any) -> None:
         """Forget what was written."""
@@ -71,18 +47,9 @@ class StateDriver(Driver):
     def is_missing(self, error: BaseException) -> bool:
         """Whether an error says that there is no database as yet."""
 
-    @abstractmethod
-    def is_refusal(self, error: BaseException) -> bool:
-        """Whether an error is the database's, or its disk's, and not a mistake in a statement."""
 
-
-class _StateFile(SqliteDriver, StateDriver):
+class _StateFile(SqliteWriter, StateDriver):
     """A file of SQLite."""
-
-    def _target(self) -> tuple[sa.URL, dict[str, Any]]:
-        # Where it may not be written to, SQLite by itself opens it to read.
-        url = sa.URL.create("sqlite+aiosqlite", database=self._uri(), query={"mode": "rw", "uri": "true"})
-        return url, {"timeout": _BUSY_SECONDS}
 
     async def open(self, link: Any, *, writing: bool) -> None:
         # One that first reads and then writes would fail where another has written meanwhile.
@@ -100,11 +67,8 @@ class _StateFile(SqliteDriver, StateDriver):
         code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
         return code & 0xFF == sqlite3.SQLITE_CANTOPEN and not os.path.lexists(self.path)
 
-    def is_refusal(self, error: BaseException) -> bool:
-        return getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSALS
 
-
-class _StateSchema(PostgresqlDriver, StateDriver):
+class _StateSchema(PostgresqlWriter, StateDriver):
     """A schema in a database of PostgreSQL."""
 
     def __init__(self, url: sa.URL, schema: str) -> None:
@@ -126,8 +90,8 @@ class _StateSchema(PostgresqlDriver, StateDriver):
         # In one message. Nothing outlasts the transaction, so that poolers which share connections are no trouble.
         await link.execute(
             f"BEGIN ISOLATION LEVEL {'READ COMMITTED, READ WRITE' if writing else 'REPEATABLE READ, READ ONLY'}; "
-            f"SET LOCAL search_path = {self._quoted}; SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'; "
-            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE_SECONDS}s'"
+            f"SET LOCAL search_path = {self._quoted}; SET LOCAL lock_timeout = '{BUSY_SECONDS}s'; "
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
         )
 
     def make_place(self) -> None:
@@ -142,10 +106,6 @@ class _StateSchema(PostgresqlDriver, StateDriver):
 
     def is_missing(self, error: BaseException) -> bool:
         return False
-
-    def is_refusal(self, error: BaseException) -> bool:
-        original = getattr(error, "orig", error)
-        return isinstance(original, OSError) or str(getattr(original, "sqlstate", "")).startswith(_POSTGRESQL_REFUSALS)
 
 
 def state_driver_of(place: StatePlace) -> StateDriver:

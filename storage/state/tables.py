@@ -14,9 +14,21 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from butlerql.storage.dialect import UuidText
 
-__all__ = ["CHECKSUM", "CHUNK", "COVERAGE", "FINDING", "JOB", "METADATA", "NOW", "REGISTRY", "REVISIONS"]
+__all__ = [
+    "AUDIT",
+    "CHECKSUM",
+    "CHUNK",
+    "COVERAGE",
+    "DESCRIPTION",
+    "FINDING",
+    "JOB",
+    "METADATA",
+    "NOW",
+    "REGISTRY",
+    "REVISIONS",
+]
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """All that there have been, the one that this program needs last."""
 
 METADATA = sa.MetaData()
@@ -104,6 +116,28 @@ CHECKSUM = sa.Table(
     sa.Column("verified_at", sa.BigInteger, nullable=False),
 )
 """Contents as they were when last read, and by what one knows that they are the same since."""
+
+
+AUDIT = sa.Table(
+    "audit",
+    METADATA,
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("made_by", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),  # JSON
+    sa.Column("outcome", sa.Text, nullable=False),
+)
+"""Every change: written down before it is made, and its outcome after."""
+
+DESCRIPTION = sa.Table(
+    "description",
+    METADATA,
+    sa.Column("dataset_type", sa.Text, primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+)
+"""What dataset types are, as was said through the service."""
 
 
 class _Now(FunctionElement[int]):

@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.errors import BusyError, InvalidConfigError, StateUnavailableError, StateVersionError
 from butlerql.storage.repository import Repository
-from butlerql.storage.state import drivers
 from butlerql.storage.state.migrating import configuration
 from butlerql.storage.state.tables import CHECKSUM, METADATA, NOW, REVISIONS
 from tests.support.raw_sql import execute
@@ -224,7 +223,7 @@ async def test_the_clock_is_the_databases_and_goes_on(real: RealRepository) -> N
 async def test_who_writes_waits_for_another_and_is_told_in_the_end(
     on_sqlite: RealRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drivers, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("butlerql.storage.writing.BUSY_SECONDS", 0.05)
     monkeypatch.setattr("butlerql.storage.state.database._RETRY_SECONDS", 0.3)
     async with opened(on_sqlite) as repository:
         await repository.state.write(note)

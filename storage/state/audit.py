@@ -1,0 +1,132 @@
+"""The audit log: who changes what, written down before it is done, and the outcome after.
+
+A change and its entry are two transactions, so that a crash between them leaves an entry that says `BEGUN`: the change
+was made or not, wholly. None is made of which the log knows nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.errors import ButlerQLError
+from butlerql.storage.registry.pages import Ordering, Page, PageRequest, bounds, cut, ordered
+from butlerql.storage.state.database import State
+from butlerql.storage.state.tables import AUDIT, NOW
+
+__all__ = ["BEGUN", "DONE", "FAILED", "AuditEntry", "audited", "count_entries", "find_entries"]
+
+BEGUN = "BEGUN"
+"""Under way, or its end was never written: the service died."""
+
+DONE = "DONE"
+
+FAILED = "FAILED"
+"""For a reason that nobody foresaw; others are told by their code."""
+
+_log = logging.getLogger(__name__)
+_NEWEST_FIRST = [Ordering(AUDIT.c.id, is_descending=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A change as it was written down."""
+
+    id: int
+    at: int
+    """Microseconds since 1970."""
+    user: str
+    action: str
+    target: str
+    """Name of what was changed."""
+    detail: Any
+    """What was asked for, as JSON."""
+    outcome: str
+    """`BEGUN`, `DONE`, `FAILED`, or the code of an error: nothing was changed then."""
+
+
+@asynccontextmanager
+async def audited(
+    state: State, *, user: str, action: str, target: str, detail: Mapping[str, Any]
+) -> AsyncIterator[None]:
+    """Write down a change before the block makes it, and its outcome when the block ends.
+
+    Parameters
+    ----------
+    state
+        Where the log is.
+    user
+        Who makes it.
+    action
+        Name of the mutation.
+    target
+        Name of what is changed.
+    detail
+        What was asked for, as JSON.
+
+    Raises
+    ------
+    StateError
+        Raised if it cannot be written down; nothing is changed then.
+    BusyError
+        Raised if another program keeps the own state locked.
+    """
+    number = await state.write(lambda connection: _insert(connection, user, action, target, detail))
+    try:
+        yield
+    except Exception as error:
+        await _end(state, number, error.code if isinstance(error, ButlerQLError) else FAILED)
+        raise
+    await _end(state, number, DONE)
+
+
+async def find_entries(state: State, request: PageRequest) -> Page[AuditEntry]:
+    """Look at a page of the log, the newest entries first; keys are their numbers."""
+    statement = (
+        sa.select(AUDIT)
+        .where(*bounds(_NEWEST_FIRST, request))
+        .order_by(*ordered(_NEWEST_FIRST, request))
+        .limit(request.limit + 1)
+    )
+
+    async def find(connection: AsyncConnection) -> list[AuditEntry]:
+        return [_entry_of(row) for row in await connection.execute(statement)]
+
+    entries: list[AuditEntry] = await state.read(find, absent=[])
+    return cut([((entry.id,), entry) for entry in entries], request)
+
+
+async def count_entries(state: State) -> int:
+    """Count the entries of the log."""
+
+    async def count(connection: AsyncConnection) -> int:
+        return int((await connection.execute(sa.select(sa.func.count()).select_from(AUDIT))).scalar_one())
+
+    return await state.read(count, absent=0)
+
+
+async def _insert(connection: AsyncConnection, user: str, action: str, target: str, detail: Mapping[str, Any]) -> int:
+    new = sa.insert(AUDIT).values(
+        at=NOW, made_by=user, action=action, target=target, detail=orjson.dumps(detail).decode(), outcome=BEGUN
+    )
+    return int((await connection.execute(new.returning(AUDIT.c.id))).scalar_one())
+
+
+async def _end(state: State, number: int, outcome: str) -> None:
+    """Write an outcome down. Where that fails the entry stays as it is: what was changed is changed."""
+    change = sa.update(AUDIT).where(AUDIT.c.id == number).values(outcome=outcome)
+    try:
+        await state.write(lambda connection: connection.execute(change))
+    except ButlerQLError:
+        _log.exception("The outcome %s of the change %d could not be written down.", outcome, number)
+
+
+def _entry_of(row: sa.Row[*tuple[Any, ...]]) -> AuditEntry:
+    return AuditEntry(row.id, row.at, row.made_by, row.action, row.target, orjson.loads(row.detail), row.outcome)
