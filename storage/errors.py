@@ -32,7 +32,6 @@
     │   └── StateVersionError            STATE_VERSION
     ├── ConflictError                CONFLICT
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
-    ├── ConflictError                CONFLICT
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
 
@@ -259,12 +258,6 @@ class AmbiguousCalibrationError(ButlerQLError):
     """More than one certified dataset fits, as where the Butler raises CalibrationLookupError."""
 
     code = "AMBIGUOUS_CALIBRATION"
-
-
-class ConflictError(ButlerQLError):
-    """What was asked for contradicts what is there; nothing was changed."""
-
-    code = "CONFLICT"
 
 
 class LimitExceededError(ButlerQLError):

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, Timespan
 from lsst.daf.butler.registry import ConflictingDefinitionError, DatasetTypeError
 
-from butlerql.storage.change import change as change_of
 from butlerql.storage.errors import ConflictError, InvalidArgumentError
 from butlerql.storage.registry.certifying import certify, decertify
 from butlerql.storage.registry.collections import by_names
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.registry.tagging import TagConflict, tag, untag
-from butlerql.storage.registry.timespans import MAXIMUM, Timespan as OurTimespan
+from butlerql.storage.registry.timespans import Timespan as OurTimespan
 from butlerql.storage.repository import Repository
 from tests.support.generated import Spec, specs
 from tests.support.registry_rows import registry_rows
@@ -139,7 +138,7 @@ class _Pair:
         actions: Mapping[str, Any] = {"tag": tag, "untag": untag, "certify": certify, "decertify": decertify}
         changed = None
         try:
-            async with change_of(self._opened) as change:
+            async with self._opened.change() as change:
                 collection = (await by_names(change, [name]))[name]
                 changed = await actions[action](change, collection, selection, *more)
         except (ConflictError, InvalidArgumentError) as error:
@@ -161,7 +160,7 @@ async def test_generated_changes_are_the_butlers(
     data: st.DataObject, spec: Spec, repositories: Repositories, layout: Layout
 ) -> None:
     with repositories.private(spec.content, layout) as ours, repositories.private(spec.content, layout) as twin:
-        opened = await Repository.open(ours.uri, snapshot_seconds=60)
+        opened = await Repository.open(ours.uri, snapshot_seconds=60, writable=True)
         try:
             pair = _Pair(ours, twin, opened)
             for _ in range(6):
