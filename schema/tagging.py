@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.collections import CalibrationCollection, TaggedCollection
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.jobs import Job
-from butlerql.schema.collections import CalibrationCollection, TaggedCollection
 from butlerql.schema.scalars import BigInt
 from butlerql.schema.selection import DatasetSelection
 from butlerql.schema.timespans import TimespanInput

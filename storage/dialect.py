@@ -129,8 +129,8 @@ class Dialect(ABC):
         """Begin an INSERT that can be told what to do about rows that are there already."""
 
     @abstractmethod
-    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
-        """Make the number that a new row gets; nothing where the database gives it by itself."""
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
+        """What to insert, by column, where the database gives rows their numbers; nothing if it does so by itself."""
 
     @abstractmethod
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
@@ -208,7 +208,7 @@ class SqliteDialect(Dialect):
     def insert(self, table: sa.Table) -> sqlite.Insert:
         return sqlite.insert(table)
 
-    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
         return {}
 
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
@@ -278,9 +278,9 @@ class PostgresqlDialect(Dialect):
     def insert(self, table: sa.Table) -> postgresql.Insert:
         return postgresql.insert(table)
 
-    def next_key(self, table: sa.Table, column: str) -> dict[str, sa.ColumnElement[Any]]:
-        # The Butler's name for it.
-        return {column: sa.Sequence(f"{table.name}_seq_{column}", schema=table.schema).next_value()}
+    def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
+        sequence = sa.Sequence(f"{table.name}_seq_{column}", schema=table.schema)
+        return {column: sequence.next_value()}
 
     def each(self, ranges: sa.FromClause, table: sa.FromClause) -> sa.FromClause:
         return ranges.join(table, sa.true())

@@ -6,7 +6,7 @@ dataset type and data ID apart, so that whoever writes any locks the table, as t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -90,7 +90,8 @@ async def decertify(change: Change, collection: Collection, selection: DatasetSe
         for chosen, calibs in found:
             old = calibs.alias()
             own_begin, own_end = own = change.repository.dialect.timespan(old, "timespan")
-            row = {name: old.c[name] for name in calibs.c.keys() if name != "id" and not name.startswith("timespan")}
+            names = ["dataset_type_id", "dataset_id", "collection", *chosen.dimensions.required]
+            row = {name: old.c[name] for name in names}
             among = [
                 old.c.collection == collection.key,
                 old.c.dataset_id.in_(sa.select(chosen.table.c.dataset_id)),
@@ -104,9 +105,7 @@ async def decertify(change: Change, collection: Collection, selection: DatasetSe
 
 
 @asynccontextmanager
-async def _calibrations(
-    change: Change, selection: DatasetSelection
-) -> AsyncIterator[list[tuple[Chosen, sa.Table]]]:
+async def _calibrations(change: Change, selection: DatasetSelection) -> AsyncIterator[list[tuple[Chosen, sa.Table]]]:
     """Put down the datasets of a selection, and lock the tables of their certifications."""
     async with chosen_datasets(change, selection) as found:
         pairs = []
@@ -151,13 +150,13 @@ async def _refuse_overlaps(
 def _inserted(
     change: Change,
     calibs: sa.Table,
-    row: dict[str, sa.ColumnElement[Any]],
+    row: Mapping[str, sa.ColumnElement[Any]],
     validity: Validity,
     *conditions: sa.ColumnElement[bool],
 ) -> sa.Insert:
     """Make a statement that inserts a range for each row that fulfils conditions."""
     dialect = change.repository.dialect
-    values = {**row, **dialect.timespan_values("timespan", validity), **dialect.next_key(calibs, "id")}
+    values = {**row, **dialect.timespan_values("timespan", validity), **dialect.new_number(calibs, "id")}
     return sa.insert(calibs).from_select(list(values), sa.select(*values.values()).where(*conditions))
 
 

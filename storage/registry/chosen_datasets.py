@@ -77,7 +77,9 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
         )
     sets = await select(change, selection)
     if component := next((kind.name for kind in sets.kinds if kind.component is not None), None):
-        raise InvalidArgumentError(f"'{component}' is a component: only the whole dataset is in collections. Name that.")
+        raise InvalidArgumentError(
+            f"'{component}' is a component: only the whole dataset is in collections. Name that."
+        )
     by_table: dict[str, list[Part]] = {}
     for part in sets.parts:
         by_table.setdefault(part.dataset_type.tags_table, []).append(part)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from butlerql.storage.changes import Change
 from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
 from butlerql.storage.globs import is_glob
@@ -51,7 +49,7 @@ async def registered(
         table = change.repository.tables.collection
         values: dict[str, Any] = {"name": name, "type": type_number(wanted), "doc": doc}
         if not change.repository.tables.layout.collections_by_name:
-            values |= change.repository.dialect.next_key(table, "collection_id")
+            values |= change.repository.dialect.new_number(table, "collection_id")
         await change.execute(change.repository.dialect.insert(table).values(values).on_conflict_do_nothing())
         found = (await by_names(change, [name]))[name]
     if found.type is not wanted:

@@ -11,6 +11,7 @@ from tests.support.repositories import RealRepository
 
 __all__ = ["registry_rows"]
 
+
 def registry_rows(repository: RealRepository) -> Mapping[str, list[tuple[Any, ...]]]:
     """Read every row of every table of a registry, in an order of their own; but for times and numbers of ranges."""
     if repository.server is None or repository.database is None:

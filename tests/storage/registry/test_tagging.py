@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -12,17 +14,21 @@ from hypothesis import strategies as st
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, Timespan
 from lsst.daf.butler.registry import ConflictingDefinitionError, DatasetTypeError
 
+from butlerql.storage.changes import Change
 from butlerql.storage.errors import ConflictError, InvalidArgumentError
+from butlerql.storage.registry import looked_rows, settling
 from butlerql.storage.registry.certifying import certify, decertify
 from butlerql.storage.registry.collections import by_names
 from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.registry.ranges import groups_of
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.registry.tagging import TagConflict, tag, untag
 from butlerql.storage.registry.timespans import Timespan as OurTimespan
+from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from tests.support.generated import Spec, specs
 from tests.support.registry_rows import registry_rows
-from tests.support.repositories import Layout, RealRepository, Repositories
+from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 from tests.support.rich import RICH
 
 _LAYOUTS = [Layout("sqlite"), Layout("postgresql"), Layout("postgresql", collections="nameKey", namespace="butler")]
@@ -102,7 +108,9 @@ class _Pair:
             self._by_butler(action, name, refs, *more)
         except (ConflictingDefinitionError, DatasetTypeError) as error:
             expected = ConflictError if isinstance(error, ConflictingDefinitionError) else InvalidArgumentError
-        changed = await self._by_us(action, name, selection, *more, expected=expected)
+        changed: Any = None
+        with nullcontext() if expected is None else pytest.raises(expected):
+            changed = await self._by_us(action, name, selection, *more)
         after = registry_rows(self.ours)
         assert after == registry_rows(self.twin)
         if expected is not None:
@@ -132,20 +140,11 @@ class _Pair:
             case "decertify":
                 _decertify(self.butler, name, refs, *more)
 
-    async def _by_us(
-        self, action: str, name: str, selection: DatasetSelection, *more: Any, expected: type[Exception] | None
-    ) -> Any:
+    async def _by_us(self, action: str, name: str, selection: DatasetSelection, *more: Any) -> Any:
         actions: Mapping[str, Any] = {"tag": tag, "untag": untag, "certify": certify, "decertify": decertify}
-        changed = None
-        try:
-            async with self._opened.change() as change:
-                collection = (await by_names(change, [name]))[name]
-                changed = await actions[action](change, collection, selection, *more)
-        except (ConflictError, InvalidArgumentError) as error:
-            assert type(error) is expected, error
-        else:
-            assert expected is None
-        return changed
+        async with self._opened.change() as change:
+            collection = (await by_names(change, [name]))[name]
+            return await actions[action](change, collection, selection, *more)
 
     def _tagged(self, rows: Mapping[str, list[tuple[Any, ...]]], name: str) -> set[Any]:
         key = next(row[0] for row in rows["collection"] if name in row)
@@ -177,7 +176,9 @@ async def _change_something(data: st.DataObject, spec: Spec, pair: _Pair) -> Non
         more = [data.draw(st.sampled_from(TagConflict))] if action == "tag" else []
     else:
         name = data.draw(st.sampled_from([_CALIBRATION, *(one.name for one in spec.calibrations)]))
-        begin, end = data.draw(st.tuples(_bounds, _bounds).filter(lambda two: OurTimespan(*two).bounds[0] < OurTimespan(*two).bounds[1]))
+        begin, end = data.draw(
+            st.tuples(_bounds, _bounds).filter(lambda two: OurTimespan(*two).bounds[0] < OurTimespan(*two).bounds[1])
+        )
         more = [OurTimespan(begin, end)]
     await pair.do(action, name, selection, *more)
 
@@ -202,3 +203,120 @@ def _selections(draw: st.DrawFn, spec: Spec, pair: _Pair) -> DatasetSelection:
         found = [name for name in found if name != _CALIBRATION]
         return DatasetSelection(dataset_types=names, collections=found, find_first=True)
     return DatasetSelection(dataset_types=names, collections=found)
+
+
+@pytest.fixture
+def real(repositories: Repositories, dialect: Dialect) -> Iterator[RealRepository]:
+    with repositories.private(RICH, Layout(dialect)) as made:
+        yield made
+
+
+@pytest.fixture
+async def opened(real: RealRepository) -> AsyncIterator[Repository]:
+    repository = await Repository.open(real.uri, snapshot_seconds=60, writable=True)
+    yield repository
+    await repository.close()
+
+
+async def _tag(opened: Repository, selection: DatasetSelection, *, until: asyncio.Event | None = None) -> int:
+    """Tag datasets in ``tag/empty``; with an event, commit when it comes."""
+    async with opened.change() as change:
+        collection = (await by_names(change, ["tag/empty"]))["tag/empty"]
+        done = await tag(change, collection, selection)
+        if until is not None:
+            await until.wait()
+        return done.changed
+
+
+@pytest.mark.parametrize("find_first", [False, True])
+async def test_where_regions_are_looked_at_what_a_query_shows_is_tagged(
+    opened: Repository, real: RealRepository, monkeypatch: pytest.MonkeyPatch, *, find_first: bool
+) -> None:
+    # As where many data IDs may fulfil the condition; few rows at a time, so that there are several chunks.
+    for limit in ("_MOST", "_MOST_RANGES", "_MOST_ROWS"):
+        monkeypatch.setattr(settling, limit, 0)
+    monkeypatch.setattr(looked_rows, "_FIRST", 2)
+    monkeypatch.setattr(looked_rows, "_MOST", 3)
+    selection = DatasetSelection(
+        dataset_types=["calexp"],
+        collections=["u/alice/run1", *(["u/bob/100% #1"] if find_first else [])],
+        where=Where("skymap = 'rings µ' AND tract = 0", None, None),
+        find_first=find_first,
+    )
+    async with opened.snapshot() as snapshot:
+        sets = await select(snapshot, selection)
+        assert all(group.looks for group in groups_of(opened, sets.parts))
+        [page] = await sets.pages(snapshot, PageRequest(1000))
+        everything = await sets.counts(snapshot, [0])
+    assert everything == [len(page.rows)]
+    assert len(page.rows) > 3
+    assert await _tag(opened, selection) == len(page.rows)
+    tagged = real.open().query_datasets("calexp", collections="tag/empty")
+    assert {str(ref.id) for ref in tagged} == {one.uuid for one in page.rows}
+
+
+async def test_who_comes_second_is_told_of_the_clash(opened: Repository, real: RealRepository) -> None:
+    first, second = (DatasetSelection(dataset_types=["config"], runs=[f"u/alice/run{n}"]) for n in (1, 2))
+    go = asyncio.Event()
+    leading = asyncio.create_task(_tag(opened, first, until=go))
+    await asyncio.sleep(0.3)
+    following = asyncio.create_task(_tag(opened, second))
+    await asyncio.sleep(0.3)
+    assert not following.done()
+    go.set()
+    assert await leading == 1
+    with pytest.raises(ConflictError):
+        await following
+    [ref] = real.open().query_datasets("config", collections="tag/empty")
+    assert ref.run == "u/alice/run1"
+
+
+async def test_certifications_at_the_same_time_do_not_overlap(opened: Repository, real: RealRepository) -> None:
+    async def certified(run: str, until: asyncio.Event | None = None) -> int:
+        async with opened.change() as change:
+            collection = (await by_names(change, ["HSC/calib/none"]))["HSC/calib/none"]
+            selection = DatasetSelection(
+                dataset_types=["bias"], runs=[run], data_id={"instrument": "HSC", "detector": 0}
+            )
+            done = await certify(change, collection, selection, OurTimespan(None, None))
+            if until is not None:
+                await until.wait()
+            return done
+
+    go = asyncio.Event()
+    leading = asyncio.create_task(certified("HSC/calib/run", go))
+    await asyncio.sleep(0.3)
+    following = asyncio.create_task(certified("HSC/raw/all"))
+    await asyncio.sleep(0.3)
+    assert not following.done()
+    go.set()
+    assert await leading == 1
+    with pytest.raises(ConflictError):
+        await following
+    assert len(real.open().query_datasets("bias", collections="HSC/calib/none", find_first=False)) == 1
+
+
+async def test_the_number_of_statements_does_not_grow_with_the_datasets(
+    opened: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, statements = Change._run, []
+
+    async def noted(change: Change, statement: Any, *rest: Any) -> Any:
+        statements.append(statement)
+        return await run(change, statement, *rest)
+
+    monkeypatch.setattr(Change, "_run", noted)
+    assert await _tag(opened, DatasetSelection(dataset_types=["calexp"], runs=["u/žofie/běh č. 1"])) == 1
+    few = len(statements)
+    assert await _tag(opened, DatasetSelection(dataset_types=["calexp"], runs=["u/alice/run1"])) == 8
+    assert len(statements) - few <= few
+
+
+async def test_nothing_temporary_is_left_behind(opened: Repository) -> None:
+    selection = DatasetSelection(runs=["u/alice/run1"])
+    assert await _tag(opened, selection) > 0
+    # On the same connection, in the same transaction even.
+    async with opened.change() as change:
+        collection = (await by_names(change, ["tag/empty"]))["tag/empty"]
+        assert (await tag(change, collection, selection)).changed == 0
+        assert (await untag(change, collection, selection)).changed > 0
