@@ -6,7 +6,7 @@ Source: the Butler's ``associate`` and ``disassociate``; see also ``membership_s
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -72,13 +72,13 @@ async def tag(
     async with chosen_datasets(change, selection) as found:
         for chosen in found:
             await check_disjoint(change, chosen)
-            clashes = _Clashes(change, chosen, collection)
+            await _find_others(change, chosen, collection)
             if on_conflict is TagConflict.REPLACE:
-                replaced += await clashes.remove_others()
+                replaced += await _remove(change, chosen, collection, chosen.table.c.other)
             elif on_conflict is TagConflict.KEEP:
-                await clashes.leave_out()
+                await change.execute(sa.delete(chosen.table).where(chosen.table.c.other.is_not(None)))
             else:
-                await clashes.refuse()
+                await _refuse_others(change, chosen, collection)
             await keep_summaries(change, chosen, collection)
             changed += await _insert(change, chosen, collection)
     return Tagged(changed, replaced)
@@ -95,54 +95,33 @@ async def untag(change: Change, collection: Collection, selection: DatasetSelect
     changed = 0
     async with chosen_datasets(change, selection) as found:
         for chosen in found:
-            tags = chosen.tags
-            among = tags.c.dataset_id.in_(sa.select(chosen.table.c.dataset_id))
-            changed += await change.execute(sa.delete(tags).where(tags.c.collection == collection.key, among))
+            changed += await _remove(change, chosen, collection, chosen.table.c.dataset_id)
     return Tagged(changed, 0)
 
 
-class _Clashes:
-    """Datasets that are tagged already in the place of chosen ones."""
+async def _find_others(change: Change, chosen: Chosen, collection: Collection) -> None:
+    """Note with each chosen dataset which other is tagged in its place."""
+    table, tags = chosen.table, chosen.tags
+    is_other = [tags.c.collection == collection.key, tags.c.dataset_id != table.c.dataset_id]
+    found = sa.update(table).values(other=tags.c.dataset_id).where(chosen.same_data_id(tags), *is_other)
+    await change.execute(found)
 
-    def __init__(self, change: Change, chosen: Chosen, collection: Collection) -> None:
-        self._change = change
-        self._chosen = chosen
-        self._collection = collection
-        self._others = chosen.tags.alias()
 
-    def _select(self, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-        chosen, others = self._chosen, self._others
-        # The index of the tags leads from each chosen one to the other.
-        both = self._change.repository.dialect.each(chosen.table, others)
-        return (
-            sa.select(*columns)
-            .select_from(both)
-            .where(
-                others.c.collection == self._collection.key,
-                chosen.same_data_id(others),
-                others.c.dataset_id != chosen.table.c.dataset_id,
-            )
+async def _refuse_others(change: Change, chosen: Chosen, collection: Collection) -> None:
+    other = chosen.table.c.other
+    if rows := await change.rows(sa.select(*chosen.data_id, other).where(other.is_not(None)).limit(NAMED)):
+        names = [f"{await described(change, chosen, row)} by {row[-1]}" for row in rows]
+        raise ConflictError(
+            f"In '{collection.name}' other datasets of the same type and data ID are tagged already: "
+            f"{'; '.join(names)}. Replace them or keep them (onConflict), or untag them first."
         )
 
-    async def refuse(self) -> None:
-        chosen = self._chosen
-        columns = [*chosen.data_id, self._others.c.dataset_id]
-        if rows := await self._change.rows(self._select(*columns).limit(NAMED)):
-            names = [f"{await described(self._change, chosen, row)} by {row[-1]}" for row in rows]
-            raise ConflictError(
-                f"In '{self._collection.name}' other datasets of the same type and data ID are tagged already: "
-                f"{'; '.join(names)}. Replace them or keep them (onConflict), or untag them first."
-            )
 
-    async def remove_others(self) -> int:
-        tags = self._chosen.tags
-        others = tags.c.dataset_id.in_(self._select(self._others.c.dataset_id))
-        return await self._change.execute(sa.delete(tags).where(tags.c.collection == self._collection.key, others))
-
-    async def leave_out(self) -> None:
-        table = self._chosen.table
-        taken = table.c.dataset_id.in_(self._select(table.c.dataset_id))
-        await self._change.execute(sa.delete(table).where(taken))
+async def _remove(change: Change, chosen: Chosen, collection: Collection, uuid: sa.ColumnElement[str]) -> int:
+    """Take out those that a column names."""
+    tags = chosen.tags
+    named = tags.c.dataset_id.in_(sa.select(uuid).where(uuid.is_not(None)))
+    return await change.execute(sa.delete(tags).where(tags.c.collection == collection.key, named))
 
 
 async def _insert(change: Change, chosen: Chosen, collection: Collection) -> int:

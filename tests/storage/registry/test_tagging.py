@@ -154,7 +154,7 @@ class _Pair:
 
 @pytest.mark.parametrize("layout", _LAYOUTS, ids=str)
 @given(data=st.data(), spec=specs())
-@settings(max_examples=6, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
 async def test_generated_changes_are_the_butlers(
     data: st.DataObject, spec: Spec, repositories: Repositories, layout: Layout
 ) -> None:
