@@ -35,7 +35,7 @@ $(VENV)/butler.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/dev.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo 'Installing what is needed; the first time this takes a minute or two.'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler,dev,s3]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler,dask,dev,s3]' -c constraints.txt
 	@touch $@ $(VENV)/butler.installed
 
 # Debian's Node may be too old for Vite; npm then brings one along.

@@ -18,10 +18,13 @@ from concurrent.futures import Executor
 from contextlib import closing
 from functools import partial
 from hashlib import blake2b
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks.measure import race, report
 from benchmarks.repositories import large
+from butlerql.storage.datastores.artifacts.objects import ObjectStore
 from butlerql.storage.datastores.validation.findings import Check
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.datastores.validation.request import Request
@@ -29,10 +32,12 @@ from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.jobs import find_job, insert_job
 from butlerql.storage.state.workers import processes
+from tests.support.object_store import run_object_server
 
 _CORES = os.cpu_count() or 1
 _FILES = (30_000, 300_000)
 _CONTENTS, _SIZE = 512, 4 << 20
+_OBJECTS = 3_000
 _OUTSIDE = frozenset({Check.MISSING, Check.UNTRACKED, Check.SIZE})
 
 
@@ -124,6 +129,46 @@ async def main(cache: Path) -> None:
         await repository.close()
 
 
+async def list_objects() -> None:
+    """Race listing an object store."""
+    import obstore
+    from obstore.store import S3Store
+
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    # In a process of its own, so that it takes no time of ours.
+    server = context.Process(target=_serve_objects, args=(there,), daemon=True)
+    server.start()
+    environ = here.recv()
+    bare = S3Store(
+        "objects",
+        config={
+            "endpoint": environ["S3_ENDPOINT_URL"],
+            "access_key_id": environ["AWS_ACCESS_KEY_ID"],
+            "secret_access_key": environ["AWS_SECRET_ACCESS_KEY"],
+            "region": environ["AWS_DEFAULT_REGION"],
+        },
+        client_options={"allow_http": True},
+    )
+    ours = ObjectStore("s3://objects/", environ)
+    best = await race(
+        {
+            "obstore": lambda: sum(map(len, obstore.list(bare))),
+            "listing of a store": lambda: sum(1 for _ in ours.list()),
+        },
+        rounds=3,
+    )
+    report(f"{_OBJECTS} objects", best, "obstore")
+    server.terminate()
+
+
+def _serve_objects(pipe: Connection) -> None:
+    with run_object_server() as server:
+        server.fill("objects", {f"run/{number % 97}/{number}.fits": b"" for number in range(_OBJECTS)})
+        pipe.send(dict(server.environ))
+        time.sleep(3600)
+
+
 async def peak(cache: Path, datasets: int) -> None:
     """Validate once, and print the most memory that this process or one of its own ever had."""
     with tempfile.TemporaryDirectory() as directory:
@@ -146,3 +191,4 @@ if __name__ == "__main__":
             # A process each: what is measured is the most that it ever had.
             subprocess.run([sys.executable, "-m", "benchmarks.validation", place, str(files)], check=True)
         asyncio.run(main(Path(place)))
+        asyncio.run(list_objects())

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from butlerql import __version__
-from butlerql.settings import Settings, load_settings
-from butlerql.storage.errors import ButlerQLError, InvalidConfigError
+from butlerql.command_line import config_option, fail, opened_repository, read_settings, run
+from butlerql.jobs_command import jobs
+from butlerql.settings import Settings
+from butlerql.storage.errors import InvalidConfigError
+from butlerql.validate_command import validate
 
 if TYPE_CHECKING:
-    from butlerql.storage.repository import Repository
     from butlerql.storage.universe import Universe
 
 __all__ = ["main"]
-
-FAILED = 2
-"""Exit status where a repository cannot be opened or a setting is wrong; click uses it for wrong options as well."""
-
-T = TypeVar("T")
-
-config_option = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Read settings from this YAML file (see docs/reference/settings.md).",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,18 +56,18 @@ def serve(
     """
     from butlerql import serving
 
-    settings = _settings(file, host=host, port=port, workers=workers, writable=writable or None)
+    settings = read_settings(file, host=host, port=port, workers=workers, writable=writable or None)
     if not insecure and not serving.is_loopback(settings.host):
         could = "read and change" if settings.writable else "read"
-        _fail(
+        fail(
             f"Not listening on {settings.host}: everybody who can reach it could {could} the repository, there is no "
             "authentication. Say --insecure if that is right, or put a proxy that authenticates before 127.0.0.1."
         )
-    labelled = _run(_find(repositories, settings))
+    labelled = run(_find(repositories, settings))
     try:
         listener = serving.bind(settings.host, settings.port)
     except InvalidConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     address = serving.url_of(listener)
     for number, (label, uri) in enumerate(labelled.items()):
         also = f"  (also {address}/graphql)" if number == 0 else ""
@@ -100,10 +86,10 @@ def schema(repository: str) -> None:
     from butlerql.schema.build import build_schema
 
     async def universe() -> Universe:
-        async with _opened(repository, Settings()) as opened:
+        async with opened_repository(repository, Settings()) as opened:
             return opened.universe
 
-    click.echo(print_schema(build_schema(_run(universe()))))
+    click.echo(print_schema(build_schema(run(universe()))))
 
 
 @main.command()
@@ -114,10 +100,10 @@ def check(repository: str, file: Path | None) -> None:
     from butlerql.repository_report import describe
 
     async def look() -> str:
-        async with _opened(repository, _settings(file)) as opened:
+        async with opened_repository(repository, read_settings(file)) as opened:
             return await describe(opened)
 
-    click.echo(_run(look()))
+    click.echo(run(look()))
 
 
 @main.command()
@@ -129,14 +115,18 @@ def describe(repository: str, name: str, file: Path | None) -> None:
     from butlerql.dataset_type_report import describe_dataset_type
 
     async def look() -> tuple[str, list[str]]:
-        async with _opened(repository, _settings(file)) as opened:
+        async with opened_repository(repository, read_settings(file)) as opened:
             problems = opened.descriptions.refresh()
             return await describe_dataset_type(opened, name), problems
 
-    text, problems = _run(look())
+    text, problems = run(look())
     click.echo(text)
     for problem in problems:
         click.echo(f"butlerql: {problem}", err=True)
+
+
+main.add_command(validate)
+main.add_command(jobs)
 
 
 @main.group()
@@ -154,51 +144,23 @@ def upgrade(repository: str, file: Path | None) -> None:
     """
 
     async def bring_up_to_date() -> str:
-        async with _opened(repository, _settings(file)) as opened:
+        async with opened_repository(repository, read_settings(file)) as opened:
             before, after = await opened.state.upgrade()
             was = "it is new" if before is None else f"before: {before}"
             return f"Own state in {opened.state.place}: revision {after} ({was})."
 
-    click.echo(_run(bring_up_to_date()))
-
-
-def _settings(file: Path | None, **options: Any) -> Settings:
-    try:
-        return load_settings(file, {name: value for name, value in options.items() if value is not None})
-    except InvalidConfigError as error:
-        _fail(str(error))
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except ButlerQLError as error:
-        _fail(str(error))
+    click.echo(run(bring_up_to_date()))
 
 
 async def _find(arguments: tuple[str, ...], settings: Settings) -> dict[str, str]:
     """Open every repository once, so that what cannot be served is told before anything is."""
     from butlerql.opening import label_of, split_label, unique_labels
+    from butlerql.storage.state.workers import workers
 
     found = []
-    for argument in arguments:
-        label, uri = split_label(argument)
-        async with _opened(uri, settings) as repository:
-            found.append((label or label_of(repository.name), uri))
+    with workers(settings.job_workers, settings.dask_scheduler):
+        for argument in arguments:
+            label, uri = split_label(argument)
+            async with opened_repository(uri, settings) as repository:
+                found.append((label or label_of(repository.name), uri))
     return unique_labels(found)
-
-
-@asynccontextmanager
-async def _opened(uri: str, settings: Settings) -> AsyncIterator[Repository]:
-    from butlerql.opening import open_repository
-
-    repository = await open_repository(uri, settings)
-    try:
-        yield repository
-    finally:
-        await repository.close()
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"butlerql: {' '.join(message.split())}", err=True)
-    sys.exit(FAILED)

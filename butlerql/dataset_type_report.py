@@ -5,10 +5,11 @@ from __future__ import annotations
 from butlerql.repository_report import in_columns
 from butlerql.storage.registry.dataset_types import find
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.descriptions import descriptions_of_dataset_types
 
 __all__ = ["describe_dataset_type"]
 
-_UNKNOWN = "no file describes it"
+_UNKNOWN = "nobody described it"
 
 
 async def describe_dataset_type(repository: Repository, name: str) -> str:
@@ -22,11 +23,13 @@ async def describe_dataset_type(repository: Repository, name: str) -> str:
     async with repository.snapshot() as snapshot:
         kind = await find(snapshot, name)
     descriptions = repository.descriptions
+    said = await descriptions_of_dataset_types(repository.state)
+    text = said.get(kind.name) or descriptions.of_dataset_type(kind.name) or _UNKNOWN
     storage_class = repository.storage_classes.get(kind.storage_class)
     of_class = descriptions.of_storage_class(storage_class.name)
     lines = [
         ("dataset type", kind.name),
-        *(("description", line) for line in (descriptions.of_dataset_type(kind.name) or _UNKNOWN).splitlines()),
+        *(("description", line) for line in text.splitlines()),
         ("dimensions", ", ".join(kind.dimensions.required) or "none"),
         (
             "implied",

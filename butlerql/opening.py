@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from butlerql.graphql_http import Service
 from butlerql.settings import Settings
 from butlerql.storage.errors import InvalidConfigError
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.workers import Workers, workers
 
 __all__ = ["label_of", "open_repository", "open_service", "open_services", "split_label", "unique_labels"]
 
@@ -33,7 +33,7 @@ async def open_repository(uri: str, settings: Settings) -> Repository:
     )
 
 
-async def open_service(uri: str, settings: Settings) -> Service:
+async def open_service(uri: str, settings: Settings, workers: Workers | None = None) -> Service:
     """Open one repository and build what answers questions about it.
 
     Parameters
@@ -42,6 +42,8 @@ async def open_service(uri: str, settings: Settings) -> Service:
         Its directory, its butler.yaml, or its label in the repository index.
     settings
         Page sizes, time budgets, and where own state is.
+    workers
+        Who does long work.
 
     Raises
     ------
@@ -57,7 +59,7 @@ async def open_service(uri: str, settings: Settings) -> Service:
     for problem in await asyncio.to_thread(repository.descriptions.refresh):
         _log.warning(problem)
     limits = Limits(settings.default_page, settings.maximum_page)
-    return build_service(repository, limits, os.cpu_count() or 1)
+    return build_service(repository, limits, workers)
 
 
 @asynccontextmanager
@@ -69,12 +71,13 @@ async def open_services(repositories: Mapping[str, str], settings: Settings) -> 
     repositories
         Where each label's repository is.
     settings
-        Page sizes, time budgets, and where own state is.
+        Page sizes, time budgets, where own state is, and who does long work.
     """
     async with AsyncExitStack() as stack:
         services = {}
+        made = stack.enter_context(workers(settings.job_workers, settings.dask_scheduler))
         for label, uri in repositories.items():
-            services[label] = await open_service(uri, settings)
+            services[label] = await open_service(uri, settings, made)
             stack.push_async_callback(services[label].close)
             services[label].start()
         _spare_the_garbage_collector()

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     writable: bool = False
     state: Annotated[str | None, Field(min_length=1)] = None
 
+    job_workers: Annotated[int | None, Field(ge=1, le=1024)] = None
+    dask_scheduler: Annotated[str | None, Field(min_length=1)] = None
+
     default_page: Annotated[int, Field(ge=1)] = 100
     maximum_page: Annotated[int, Field(ge=1)] = 10_000
 

@@ -13,7 +13,7 @@ from butlerql.storage.changes import Change
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.audit import AuditEntry, audited, count_entries, find_entries
 
-__all__ = ["loaders", "make_change"]
+__all__ = ["loaders", "make_change", "write_down"]
 
 T = TypeVar("T")
 
@@ -43,18 +43,27 @@ async def make_change(
     ReadOnlyError
         Raised if the repository cannot be changed; that is not written down.
     """
+
+    async def change_registry() -> T:
+        async with context.repository.change() as change:
+            return await work(change)
+
+    return await write_down(context, action, target, detail, change_registry)
+
+
+async def write_down(
+    context: RequestContext, action: str, target: str, detail: Mapping[str, Any], work: Callable[[], Awaitable[T]]
+) -> T:
+    """Make a change of any kind, and write it down; see `make_change`."""
     repository = context.repository
     repository.require_writable()
 
-    async def change_registry() -> T:
-        async with (
-            audited(repository.state, user=ANYBODY, action=action, target=target, detail=detail),
-            repository.change() as change,
-        ):
-            return await work(change)
+    async def change() -> T:
+        async with audited(repository.state, user=ANYBODY, action=action, target=target, detail=detail):
+            return await work()
 
     async with context.outside():
-        return await repository.to_the_end(change_registry())
+        return await repository.to_the_end(change())
 
 
 @loaders.field("Query.auditLog", database=False)

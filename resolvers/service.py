@@ -20,6 +20,7 @@ from graphql import (
 from butlerql.resolvers import (
     audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
@@ -47,13 +48,14 @@ from butlerql.schema.build import build_schema
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
-from butlerql.storage.state.workers import processes
+from butlerql.storage.state.workers import Workers, processes
 
 __all__ = ["Service", "build_service", "every_loader"]
 
 _SUBJECTS = (
     audit,
     certifications,
+    collection_changes,
     collections,
     connections,
     data_ids,
@@ -159,7 +161,7 @@ class Service:
         await self.repository.close()
 
 
-def build_service(repository: Repository, limits: Limits, workers: int = 1) -> Service:
+def build_service(repository: Repository, limits: Limits, workers: Workers | None = None) -> Service:
     """Build the schema of a repository and what answers it.
 
     Parameters
@@ -169,7 +171,7 @@ def build_service(repository: Repository, limits: Limits, workers: int = 1) -> S
     limits
         What a request may ask for.
     workers
-        How many processes do long work, when the service's ``jobs`` are started.
+        Who does long work, when the service's ``jobs`` are started; None: one process.
 
     Raises
     ------
@@ -178,5 +180,7 @@ def build_service(repository: Repository, limits: Limits, workers: int = 1) -> S
     """
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
-    jobs = Coordinator(repository.state, [Validation(repository, workers)], processes(workers), width=2 * workers)
+    workers = workers or processes(1)
+    kinds = [Validation(repository, workers.number)]
+    jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
     return Service(repository, schema, limits, jobs)

@@ -17,7 +17,7 @@ from butlerql.schema.references import (
 )
 from butlerql.schema.scalars import DataIdValues
 
-__all__ = ["DatasetType", "DatasetTypeConnection", "StorageClass"]
+__all__ = ["DatasetType", "DatasetTypeConnection", "DatasetTypePayload", "DescribeDatasetTypeInput", "StorageClass"]
 
 
 @strawberry.type
@@ -145,3 +145,23 @@ class DatasetType(Node):
 @strawberry.type
 class DatasetTypeConnection(Connection[DatasetType]):
     """A page of dataset types."""
+
+
+@strawberry.input
+class DescribeDatasetTypeInput:
+    """What to say of a dataset type."""
+
+    name: str = strawberry.field(description="Its name; a component's too (`calexp.wcs`).")
+    description: str | None = strawberry.field(
+        default=None,
+        description="In place of what was said; it wins over description files. Null leaves it to the files again.",
+    )
+    client_mutation_id: str | None = strawberry.field(default=None, description="Anything; the payload gives it back.")
+
+
+@strawberry.type
+class DatasetTypePayload:
+    """The dataset type that was described."""
+
+    dataset_type: DatasetType = strawberry.field(description="The dataset type, as it is after the change.")
+    client_mutation_id: str | None = strawberry.field(description="What the input said.")

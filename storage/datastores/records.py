@@ -269,19 +269,13 @@ def _records(
 
 def _has(repository: Repository, leaf: FileDatastore, records: sa.FromClause) -> sa.ColumnElement[bool]:
     """Condition that the registry says that a datastore has the dataset of a record, or had it."""
-    location = repository.tables.location
-    trash = sa.table(
-        "dataset_location_trash",
-        sa.column("datastore_name", sa.Text),
-        sa.column("dataset_id", UuidText),
-        schema=location.schema,
-    )
+    tables = repository.tables
     return sa.or_(
         *(
             sa.exists()
             .where(kept.c.datastore_name == leaf.name, kept.c.dataset_id == records.c.dataset_id)
             .correlate(records)
-            for kept in (location, trash)
+            for kept in (tables.location, tables.trash)
         )
     )
 

@@ -124,7 +124,7 @@ async def _read(
     result: dict[tuple[int, int], Sequence[Row]] = {}
     for name in (*bounded, None):
         bounds = bounded[name] if name is not None else ()
-        ask = Read(request.limit + 1, request.backward, wanted, bounds)
+        ask = Read(int(request.limit) + 1, request.backward, wanted, bounds)
         chosen = [
             part for part in batch if (part.dataset_type.name if part.dataset_type.name in bounded else None) == name
         ]

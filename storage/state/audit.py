@@ -6,13 +6,13 @@ was made or not, wholly. None is made of which the log knows nothing.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -114,7 +114,7 @@ async def count_entries(state: State) -> int:
 
 async def _insert(connection: AsyncConnection, user: str, action: str, target: str, detail: Mapping[str, Any]) -> int:
     new = sa.insert(AUDIT).values(
-        at=NOW, made_by=user, action=action, target=target, detail=orjson.dumps(detail).decode(), outcome=BEGUN
+        at=NOW, made_by=user, action=action, target=target, detail=json.dumps(detail), outcome=BEGUN
     )
     return int((await connection.execute(new.returning(AUDIT.c.id))).scalar_one())
 
@@ -129,4 +129,4 @@ async def _end(state: State, number: int, outcome: str) -> None:
 
 
 def _entry_of(row: sa.Row[*tuple[Any, ...]]) -> AuditEntry:
-    return AuditEntry(row.id, row.at, row.made_by, row.action, row.target, orjson.loads(row.detail), row.outcome)
+    return AuditEntry(row.id, row.at, row.made_by, row.action, row.target, json.loads(row.detail), row.outcome)

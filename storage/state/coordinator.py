@@ -89,8 +89,13 @@ class Coordinator:
         if self._executor is not None:
             await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
-    async def run_next(self) -> bool:
+    async def run_next(self, only: int | None = None) -> bool:
         """Run the next job that is to be done to its end, or until it has to wait; tell whether there was one.
+
+        Parameters
+        ----------
+        only
+            Number of the job that is meant; None: any.
 
         Raises
         ------
@@ -99,7 +104,7 @@ class Coordinator:
         BusyError
             Raised if another program keeps it locked.
         """
-        lease = await claim(self._state, self._kinds, self._lease_seconds)
+        lease = await claim(self._state, self._kinds, self._lease_seconds, only)
         if lease is None:
             return False
         await self._run(lease)
@@ -267,7 +272,13 @@ class Coordinator:
             self._executor = self._make_executor()
         executor = self._executor
         try:
-            return await asyncio.wrap_future(executor.submit(kind.run, argument))
+            try:
+                return await asyncio.wrap_future(executor.submit(kind.run, argument))
+            except asyncio.CancelledError as error:
+                # It is not us who are cancelled where Dask lost its scheduler. A chunk must not seem to be over then.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                raise BrokenExecutor("What chunks run on gave up.") from error
         except BrokenExecutor:
             if self._executor is executor:
                 self._executor = None

@@ -104,7 +104,7 @@ class Lease:
         )
 
 
-async def claim(state: State, kinds: Collection[JobKind], seconds: float) -> Lease | None:
+async def claim(state: State, kinds: Collection[JobKind], seconds: float, only: int | None = None) -> Lease | None:
     """Take the first job that is to be done and that nobody has.
 
     Parameters
@@ -113,6 +113,8 @@ async def claim(state: State, kinds: Collection[JobKind], seconds: float) -> Lea
         Which kinds of job.
     seconds
         How long the lease lasts if it is not renewed.
+    only
+        Number of the job that is meant; None: any.
     """
     idle = sa.or_(
         JOB.c.state.in_([JobState.QUEUED, JobState.INTERRUPTED]),
@@ -120,6 +122,8 @@ async def claim(state: State, kinds: Collection[JobKind], seconds: float) -> Lea
         sa.and_(JOB.c.state == JobState.WAITING, JOB.c.wait_until <= NOW),
     )
     first = sa.select(JOB.c.id).where(idle, JOB.c.kind.in_(kinds)).order_by(JOB.c.id).limit(1)
+    if only is not None:
+        first = first.where(JOB.c.id == only)
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
     loop = asyncio.get_running_loop()
     before = loop.time()

@@ -90,7 +90,7 @@ def test_describe_says_what_a_dataset_type_is(ci_hsc: RealRepository, tmp_path: 
         "Python type    lsst.afw.image.ExposureF",
     ]
     assert result.stderr == f"butlerql: {descriptions}, line 4: the description of 'other' must be a text.\n"
-    assert re.search(r"^description +no file describes it$", run("describe", ci_hsc.uri, "calexp").stdout, re.MULTILINE)
+    assert re.search(r"^description +nobody described it$", run("describe", ci_hsc.uri, "calexp").stdout, re.MULTILINE)
     checked = run("check", ci_hsc.uri, "--config", str(file)).stdout
     assert re.search(f"^descriptions +2 in {descriptions}\n +{descriptions}, line 4: the desc", checked, re.MULTILINE)
     assert re.search(r"^descriptions +none$", run("check", ci_hsc.uri).stdout, re.MULTILINE)
@@ -140,7 +140,8 @@ def test_settings_that_are_wrong_are_told_in_a_line(tmp_path: Path) -> None:
 
 
 def test_nobody_is_served_elsewhere_by_mistake(ci_hsc: RealRepository) -> None:
-    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0"), "--insecure", "no authentication")
+    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0"), "--insecure", "could read the", "no authentication")
+    assert_fails(run("serve", ci_hsc.uri, "--host", "0.0.0.0", "--writable"), "--insecure", "could read and change the")
 
 
 def test_two_repositories_of_one_name_need_labels(ci_hsc: RealRepository) -> None:

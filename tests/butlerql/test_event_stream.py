@@ -12,13 +12,9 @@ import pytest
 from starlette.applications import Starlette
 
 from butlerql import event_stream
-from butlerql.resolvers.identifiers import encode
-from butlerql.storage.repository import Repository
-from butlerql.storage.state.jobs import cancel_job
 from tests.support.repositories import Layout, Repositories
+from tests.support.rich import RICH
 from tests.support.served import serving
-from tests.support.small import SMALL
-from tests.support.squares import ask
 from tests.support.tiny_service import TinyService
 
 EVENTS = {"accept": "text/event-stream"}
@@ -117,21 +113,22 @@ async def test_who_goes_away_leaves_nothing_behind(app: Starlette, service: Tiny
             await asyncio.sleep(0.01)
 
 
-async def test_a_job_is_watched_over_http(repositories: Repositories, tmp_path: Path) -> None:
-    with repositories.private(SMALL, Layout("sqlite")) as real:
-        repository = await Repository.open(real.uri)
-        job = await ask(repository.state, [2])
-        query = "subscription ($id: ID!) { jobProgress(id: $id) { state createdBy } }"
-        asked = {"query": query, "variables": {"id": encode("ValidationJob", str(job.id))}}
-        seen = []
+async def test_a_validation_is_asked_for_and_watched_over_http(repositories: Repositories, tmp_path: Path) -> None:
+    with repositories.private(RICH, Layout("sqlite")) as real:
+        mutation = """mutation ($datastore: String!) {
+            validateDatastore(input: {datastore: $datastore, graceSeconds: 0}) { job { id state } } }"""
+        subscription = """subscription ($id: ID!) { jobProgress(id: $id) {
+            state ... on ValidationJob { verdict coverage } } }"""
         with serving(real.uri, log=tmp_path / "log") as address:
-            async with (
-                httpx.AsyncClient() as client,
-                client.stream("POST", f"{address}/graphql", json=asked, headers=EVENTS, timeout=30) as answer,
-            ):
-                async for line in answer.aiter_lines():
-                    if line.startswith("data: {"):
-                        seen.append(json.loads(line.removeprefix("data: "))["data"]["jobProgress"]["state"])
-                        await cancel_job(repository.state, job.id, "somebody")
-        assert seen == ["QUEUED", "CANCELLED"]
-        await repository.close()
+            async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+                asked = {"query": mutation, "variables": {"datastore": real.butler._datastore.name}}
+                job = (await client.post("/graphql", json=asked)).json()["data"]["validateDatastore"]["job"]
+                watched = {"query": subscription, "variables": {"id": job["id"]}}
+                async with client.stream("POST", "/graphql", json=watched, headers=EVENTS) as answer:
+                    lines = [line async for line in answer.aiter_lines() if line.startswith("data: {")]
+        seen = [json.loads(line.removeprefix("data: "))["data"]["jobProgress"] for line in lines]
+        assert job["state"] == "QUEUED"
+        assert seen[-1]["state"] == "SUCCEEDED", seen
+        # Three of its files are gone.
+        assert seen[-1]["verdict"] == "INVALID"
+        assert seen[-1]["coverage"]["artifacts"] == 57

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,39 @@ QUERIES = [
     (block, following if following and following.language == "json" else None)
     for page in PAGES
     for block, following in zip(blocks(page), [*blocks(page)[1:], None], strict=False)
-    if block.language == "graphql"
+    if block.language == "graphql" and not block.text.startswith("mutation")
 ]
+CHANGES = [
+    block
+    for page in PAGES
+    for block in blocks(page)
+    if block.language == "graphql" and block.text.startswith("mutation")
+]
+
+
+@asynccontextmanager
+async def talking(repository: RealRepository, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """Talk to a service of a repository."""
+    async with open_services({"demo": repository.uri}, settings) as services:
+        transport = httpx.ASGITransport(create_app(services, settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
 
 
 @pytest.fixture(scope="module")
 async def client(demonstration: RealRepository) -> AsyncIterator[httpx.AsyncClient]:
     """Talk to a service of the demonstration repository."""
-    settings = Settings()
-    async with open_services({"demo": demonstration.uri}, settings) as services:
-        transport = httpx.ASGITransport(create_app(services, settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            yield client
+    async with talking(demonstration, Settings()) as client:
+        yield client
+
+
+@pytest.mark.parametrize("query", CHANGES, ids=[query.place for query in CHANGES])
+async def test_each_change_is_made(
+    demonstration: RealRepository, fresh: Callable[[RealRepository], RealRepository], query: Block
+) -> None:
+    async with talking(fresh(demonstration), Settings(writable=True)) as client:
+        real = (await client.post("/graphql", json={"query": query.text})).json()
+    assert real["data"] and "errors" not in real, real
 
 
 @pytest.fixture(scope="module")

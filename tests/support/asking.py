@@ -20,9 +20,9 @@ Ask = Callable[..., Awaitable[ExecutionResult]]
 
 
 @asynccontextmanager
-async def asking(repository: RealRepository) -> AsyncIterator[Ask]:
-    """Give a function that answers queries about a repository."""
-    service = build_service(await Repository.open(repository.uri, snapshot_seconds=60), Limits())
+async def asking(repository: RealRepository, **options: Any) -> AsyncIterator[Ask]:
+    """Give a function that answers queries about a repository, opened with these options."""
+    service = build_service(await Repository.open(repository.uri, snapshot_seconds=60, **options), Limits())
 
     async def ask(query: str, **variables: Any) -> ExecutionResult:
         document = parse(query)

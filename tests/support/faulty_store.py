@@ -54,6 +54,7 @@ class FaultyStore:
         self._for_ever = for_ever
         self._seconds = seconds
         self._numbers = itertools.count(1)
+        self._last = 0
 
     @property
     def root(self) -> str:
@@ -94,9 +95,14 @@ class FaultyStore:
     def now(self) -> int:
         return self._store.now()
 
+    @property
+    def went_wrong(self) -> bool:
+        """Whether there were as many calls."""
+        return self._last >= self._at
+
     def _next(self) -> Fault | None:
         """Count a call, wait if it is one that takes long, and tell what goes wrong in it."""
-        number = next(self._numbers)
+        number = self._last = next(self._numbers)
         if number != self._at and not (self._for_ever and number > self._at):
             return None
         if self._fault is Fault.DELAY:

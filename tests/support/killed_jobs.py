@@ -12,8 +12,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,11 +23,13 @@ from butlerql.storage.state import migrating  # noqa: F401 - so that it is there
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.database import State
 from butlerql.storage.state.jobs import find_job
+from butlerql.storage.state.kinds import Kind
 from butlerql.storage.state.place import StatePlace
 from butlerql.storage.state.tables import JOB
 from tests.support.squares import Squares, ask, squares_of
 
 NUMBERS = [2, 3, 5]
+Step = Callable[[int], Coroutine[Any, Any, None]]
 REQUEST: dict[str, Any] = {"stages": 2}
 
 
@@ -41,8 +44,10 @@ class Killer:
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def watch(self, state: State) -> None:
+    def watch_statements(self, state: State) -> None:
         sa.event.listen(state._engine.sync_engine, "before_cursor_execute", self.point)
+
+    def watch_commits(self, state: State) -> None:
         commit = state._driver.commit
 
         async def watched(link: Any) -> None:
@@ -51,7 +56,9 @@ class Killer:
             self.point()
 
         state._driver.commit = watched  # type: ignore[method-assign]
-        run = Squares.run
+
+    def watch_runs(self, kind: type[Kind]) -> None:
+        run = kind.run
 
         def watched_run(argument: Any) -> Any:
             self.point()
@@ -59,7 +66,7 @@ class Killer:
             self.point()
             return result
 
-        Squares.run = staticmethod(watched_run)  # type: ignore[method-assign]
+        kind.run = staticmethod(watched_run)  # type: ignore[method-assign]
 
 
 async def run_jobs(state: State) -> None:
@@ -71,7 +78,10 @@ async def run_jobs(state: State) -> None:
 
 async def first(place: StatePlace, at: int) -> None:
     state = State(place, "killed")
-    Killer(at).watch(state)
+    killer = Killer(at)
+    killer.watch_statements(state)
+    killer.watch_commits(state)
+    killer.watch_runs(Squares)
     await ask(state, NUMBERS, key=str(at), **REQUEST)
     await run_jobs(state)
     await state.close()
@@ -80,8 +90,7 @@ async def first(place: StatePlace, at: int) -> None:
 async def second(place: StatePlace, at: int) -> None:
     state = State(place, "killed")
     if await state.revision() is not None:
-        # So much for waiting until the lease of the dead is over.
-        await state.write(lambda connection: connection.execute(sa.update(JOB).values(lease_until=0)))
+        await expire(state)
     job = await ask(state, NUMBERS, key=str(at), **REQUEST)
     before = job.state
     await run_jobs(state)
@@ -90,6 +99,11 @@ async def second(place: StatePlace, at: int) -> None:
     progress = [found.progress.done, found.progress.total, found.progress.bytes_done]
     print(json.dumps([before, found.state, found.result, progress, await squares_of(state, job)]), flush=True)
     await state.close()
+
+
+async def expire(state: State) -> None:
+    """Let so much time pass that the leases of the dead are over."""
+    await state.write(lambda connection: connection.execute(sa.update(JOB).values(lease_until=0)))
 
 
 def in_child(work: Coroutine[Any, Any, None]) -> int:
@@ -105,18 +119,23 @@ def in_child(work: Coroutine[Any, Any, None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main(url: str, schema: str) -> int:
-    place = StatePlace(url, schema or None, "registry")
+def killed_everywhere(first: Step, second: Step) -> int:
+    """Run both for n = 1, 2, ..., the first to be killed at the n-th point; tell how it ended, as a program does."""
     at = 0
     while True:
         at += 1
-        ended = in_child(first(place, at))
+        ended = in_child(first(at))
         if ended not in {0, -signal.SIGKILL}:
             return 1
-        if in_child(second(place, at)) != 0:
+        if in_child(second(at)) != 0:
             return 1
         if ended == 0:
             return 0
+
+
+def main(url: str, schema: str) -> int:
+    place = StatePlace(url, schema or None, "registry")
+    return killed_everywhere(partial(first, place), partial(second, place))
 
 
 if __name__ == "__main__":

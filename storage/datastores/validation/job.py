@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import starmap
 from typing import Any
@@ -34,7 +35,7 @@ from butlerql.storage.state.kinds import Kind, Planned, Step
 
 __all__ = ["Validation"]
 
-_FILES = 40_000
+_FILES = 10_000
 """Records of a stretch."""
 
 _BYTES = 64 << 30
@@ -84,6 +85,7 @@ class Validation(Kind):
         self._repository = repository
         self._state = repository.state
         self._workers = workers
+        self._reading = asyncio.Lock()
         self._elsewhere: dict[tuple[int, int], set[str]] = {}
 
     async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
@@ -107,7 +109,7 @@ class Validation(Kind):
             return ()
         request = Request.from_json(job.request)
         leaf = self._leaves(request)[work["leaf"]]
-        async with self._repository.snapshot() as snapshot:
+        async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is None:
                 found = Catalogue({}, {})
@@ -122,7 +124,7 @@ class Validation(Kind):
         listing = None
         own = found.others.pop(leaf.root_uri, [])
         if request.select is None:
-            not_artifacts = own_files(self._repository, leaf, self._state.place.url)
+            not_artifacts = own_files(self._repository, leaf)
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
@@ -160,7 +162,7 @@ class Validation(Kind):
             reviewed.looked_at["younger than the grace period"] += len(looked.untracked) - len(old)
             if Check.UNTRACKED in (request.checks or ()):
                 untracked += old
-        async with self._repository.snapshot() as snapshot:
+        async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is not None and wrong:
                 now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
@@ -202,6 +204,12 @@ class Validation(Kind):
             verdict = Verdict.INVALID if found.keys() - {FindingKind.CHECKSUM_NOT_RECORDED} else Verdict.VALID
         return {"verdict": verdict, "coverage": coverage}
 
+    @asynccontextmanager
+    async def _snapshot(self, seconds: float | None = None) -> AsyncIterator[Snapshot]:
+        """Read the registry; one at a time, since each connection keeps pages of its own in memory."""
+        async with self._reading, self._repository.snapshot(seconds) as snapshot:
+            yield snapshot
+
     def _leaves(self, request: Request) -> list[FileDatastore]:
         datastore = self._repository.datastore.find(request.datastore)
         return [leaf for leaf in datastore.leaves if isinstance(leaf, FileDatastore)]
@@ -213,7 +221,7 @@ class Validation(Kind):
         if request.select is not None:
             key = before.get("last")
             while True:
-                async with self._repository.snapshot() as snapshot:
+                async with self._snapshot() as snapshot:
                     page = await _datasets(snapshot, request, key)
                 if page.rows:
                     number = len(page.rows)
@@ -225,7 +233,7 @@ class Validation(Kind):
         if begin is None:
             return
         most = _BYTES if Check.CHECKSUM in (request.checks or ()) else None
-        async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
+        async with self._snapshot(_PLANNING_SECONDS) as snapshot:
             source = await _source(snapshot, leaf)
             ends: Sequence[tuple[str | None, int]] = [(None, 0)]
             if source is not None:
@@ -248,7 +256,7 @@ class Validation(Kind):
         """Find all datasets of which registry and datastore say different things."""
         reviewed = _Reviewed([], Counter(), {})
         while True:
-            async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
+            async with self._snapshot(_PLANNING_SECONDS) as snapshot:
                 source = await _source(snapshot, leaf)
                 after = reviewed.findings[-1].dataset_id if reviewed.findings else None
                 found = [] if source is None else await disagreements(snapshot, source, kind, after=after)
@@ -262,7 +270,7 @@ class Validation(Kind):
     async def _selected_disagreements(
         self, request: Request, leaf: FileDatastore, work: Any, reviewed: _Reviewed
     ) -> None:
-        async with self._repository.snapshot() as snapshot:
+        async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is not None:
                 page = await _datasets(snapshot, request, work["after"])

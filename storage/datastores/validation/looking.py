@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, path_bytes
 from butlerql.storage.datastores.artifacts.stores import open_store
-from butlerql.storage.datastores.validation.contents import Contents, Reader, Seen, Verified
+from butlerql.storage.datastores.validation.contents import Contents, Reader, Seen, Skipped, Verified
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind
 from butlerql.storage.datastores.validation.zip_members import Member, wrong_members
 from butlerql.storage.errors import UnavailableDatastoreError, UnreadableArtifactError
@@ -195,6 +195,9 @@ class _Look:
             latest = {one.path: entry for (one, _), entry in zip(doubtful, again, strict=True)}
             for one, entry in zip(batch, entries, strict=True):
                 now = latest.get(one.path, entry)
+                if now.kind is not entry.kind and not self._fits(one, now):
+                    # The two looks differ, and a third decides.
+                    [now] = self._store.stat([one.path])
                 self._looked.artifacts += 1
                 self._looked.bytes += (now.size or 0) if one.size is None else one.size
                 if self._fits(one, now):
@@ -225,7 +228,8 @@ class _Look:
                         self._look_into(recorded_of(path, single), entry)
             elif path not in known:
                 if entry.kind is Kind.UNREADABLE:
-                    self._looked.skipped[f"{path} cannot be read ({entry.problem})"] += 1
+                    name = path_bytes(path).decode(errors="replace")
+                    self._looked.skipped[f"{name} cannot be read ({entry.problem})"] += 1
                 else:
                     self._looked.untracked.append(entry)
         self._looked.artifacts += artifacts
@@ -245,7 +249,12 @@ class _Look:
             if Check.CHECKSUM in self._stretch.checks:
                 self._read(one, entry)
         except FileNotFoundError:
-            self._report(one, self._store.stat([one.path])[0])
+            [now] = self._store.stat([one.path])
+            if self._fits(one, now):
+                # It is there again, or could not be looked at for a moment.
+                self._looked.skipped[Skipped.CHANGING] += 1
+            else:
+                self._report(one, now)
         except UnreadableArtifactError as error:
             self._add(FindingKind.UNREADABLE, one, observed=str(error))
 

@@ -7,15 +7,17 @@ import os
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.descriptions import FILE_NAME
 from butlerql.storage.locations import local_path
 from butlerql.storage.repository import Repository
 
 __all__ = ["own_files"]
 
+_NAMES = ("butler.yaml", FILE_NAME)
 _JOURNALS = ("", "-journal", "-wal", "-shm")
 
 
-def own_files(repository: Repository, datastore: FileDatastore, state: str | None) -> frozenset[str]:
+def own_files(repository: Repository, datastore: FileDatastore) -> frozenset[str]:
     """List the paths, relative to a datastore's root, of what is the repository's own.
 
     Parameters
@@ -24,16 +26,13 @@ def own_files(repository: Repository, datastore: FileDatastore, state: str | Non
         Whose configuration and registry may be there.
     datastore
         Whose root.
-    state
-        URL of the database of the own state.
     """
     root = local_path(datastore.root_uri)
     if root is None:
-        return frozenset({"butler.yaml"})
-    files = [os.path.join(repository.root, "butler.yaml")]
-    for url in (repository.config.registry_url, state):
-        parsed = None if url is None else sa.make_url(url)
-        if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database:
-            files += [parsed.database + journal for journal in _JOURNALS]
+        return frozenset(_NAMES)
+    files = [os.path.join(repository.root, name) for name in _NAMES]
+    for url in map(sa.make_url, (repository.config.registry_url, repository.state.place.url)):
+        if url.get_backend_name() == "sqlite" and url.database:
+            files += [url.database + journal for journal in _JOURNALS]
     paths = (os.path.relpath(os.path.realpath(file), os.path.realpath(root)) for file in files)
     return frozenset(path for path in paths if not path.startswith(".."))

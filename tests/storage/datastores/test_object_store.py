@@ -13,11 +13,13 @@ from lsst.resources.s3utils import clean_test_environment_for_s3
 from butlerql.storage.datastores.artifacts.store import Kind
 from butlerql.storage.datastores.existence import are_there, looked_for
 from butlerql.storage.datastores.records import artifacts
+from butlerql.storage.datastores.validation.findings import FindingKind
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.registry.datasets import by_uuids
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
 from tests.support.object_store import ObjectServer, run_object_server
+from tests.support.validated import validated
 
 RUNS = ("one", "two", "100% #é +&?")
 BUCKET = "butler"
@@ -93,6 +95,40 @@ async def test_every_object_is_found_by_listing(repository: tuple[str, Butler]) 
             assert len(listed) == exist.count(True) == 2
     finally:
         await ours.close()
+
+
+async def test_validation(server: ObjectServer, tmp_path: Path) -> None:
+    server.fill("validated", {"beside": b"not in the datastore"})
+    store = {"cls": "lsst.daf.butler.datastores.fileDatastore.FileDatastore", "root": "s3://validated/a root/"}
+    Butler.makeRepo(tmp_path, config=Config({"datastore": store}), forceConfigRoot=False)
+    keys = {}
+    with Butler.from_config(str(tmp_path), writeable=True) as butler:
+        kind = DatasetType("table", [], "StructuredDataDict", universe=butler.dimensions)
+        butler.registry.registerDatasetType(kind)
+        for run in (*RUNS, "kept"):
+            butler.collections.register(run)
+            ref = butler.put({"in": run}, "table", {}, run=run)
+            keys[run] = butler.getURI(ref).relativeToPathRoot
+    ours = await Repository.open(str(tmp_path))
+    try:
+        found = await validated(ours)
+        assert (found.verdict, found.coverage["contents"], found.coverage["CHECKSUM_NOT_RECORDED"]) == ("VALID", 4, 4)
+        missing, short, changed, _ = keys.values()
+        server.client.delete_object(Bucket="validated", Key=missing)
+        server.client.put_object(Bucket="validated", Key=short, Body=b"in")
+        content = server.client.get_object(Bucket="validated", Key=changed)["Body"].read()
+        server.client.put_object(Bucket="validated", Key=changed, Body=content[::-1])
+        server.client.put_object(Bucket="validated", Key="a root/100% extra", Body=b"x")
+        found = await validated(ours)
+    finally:
+        await ours.close()
+    assert found.kinds == {
+        (FindingKind.MISSING, Path(missing).name),
+        (FindingKind.SIZE_MISMATCH, Path(short).name),
+        (FindingKind.CHECKSUM_MISMATCH, Path(changed).name),
+        (FindingKind.UNTRACKED, "100% extra"),
+    }
+    assert found.coverage["artifacts"] == 4
 
 
 async def test_without_the_library(repository: tuple[str, Butler], monkeypatch: pytest.MonkeyPatch) -> None:

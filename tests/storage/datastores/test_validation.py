@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lsst.daf.butler import Butler, DatasetRef, FileDataset
+from lsst.daf.butler import DatasetRef, FileDataset
 
 from butlerql.storage.datastores.validation import job as validation_job
 from butlerql.storage.datastores.validation.findings import Check, FindingKind
@@ -24,6 +24,7 @@ from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from tests.support.repositories import Content, Layout, RealRepository, Repositories
+from tests.support.things import STORE, THINGS, UNSUMMED, fill
 from tests.support.validated import validated
 
 # What the rich repository is made with; see its files.
@@ -32,51 +33,6 @@ _KNOWN = {
     ("FileDatastore_0", FindingKind.MISSING, "both_HSC_r_HSC-R_103_u_alice_run1.yaml"),
     ("FileDatastore_1", FindingKind.MISSING, "both_HSC_r_HSC-R_103_u_alice_run1.yaml"),
 }
-
-
-def fill(butler: Butler, outside: Path) -> None:
-    """Put twenty datasets, and ingest one file for two of them, and a zip file with two."""
-    from lsst.daf.butler import DatasetType
-    from lsst.daf.butler.tests import MultiDetectorFormatter
-
-    butler.import_(filename="resource://lsst.daf.butler/tests/registry_data/base.yaml", without_datastore=True)
-    kind = DatasetType("thing", {"instrument", "detector"}, "StructuredDataDict", universe=butler.dimensions)
-    butler.registry.registerDatasetType(kind)
-    for run in ("a", "b", "c", "d", "z"):
-        butler.collections.register(run)
-    for run in ("a", "b", "c"):
-        for detector in (1, 2, 3, 4):
-            butler.put({"run": run, "of": detector}, kind, instrument="Cam1", detector=detector, run=run)
-    refs = [
-        DatasetRef(kind, butler.registry.expandDataId(instrument="Cam1", detector=n, dimensions=kind.dimensions), "d")
-        for n in (1, 2)
-    ]
-    shared = outside / "shared.yaml"
-    shared.write_text("detector1: {n: 1}\ndetector2: {n: 2}\n")
-    butler.ingest(FileDataset(str(shared), refs, formatter=MultiDetectorFormatter), transfer="copy")
-    packed = [butler.put({"n": n}, kind, instrument="Cam1", detector=n, run="z") for n in (3, 4)]
-    archive = butler.retrieve_artifacts_zip(packed, str(outside))
-    butler.pruneDatasets(packed, disassociate=True, unstore=True, purge=True)
-    butler.ingest_zip(archive, transfer="copy")
-
-
-STORE = "FileDatastore_0"
-"""The Butler names the children of chains itself."""
-
-
-def config(*, checksum: bool) -> dict[str, Any]:
-    child = {
-        "cls": "lsst.daf.butler.datastores.fileDatastore.FileDatastore",
-        "root": f"<butlerRoot>/{STORE}",
-        "records": {"table": "file_datastore_records"},
-        "checksum": checksum,
-    }
-    chain = "lsst.daf.butler.datastores.chainedDatastore.ChainedDatastore"
-    return {"datastore": {"cls": chain, "datastores": [{"datastore": child}]}}
-
-
-THINGS = Content("things in a store", fill, lambda: config(checksum=True))
-UNSUMMED = Content("things in a store without checksums", fill, lambda: config(checksum=False))
 
 
 @pytest.fixture
@@ -342,6 +298,7 @@ async def test_the_repositorys_own_files_are_no_artifacts(repositories: Reposito
     with repositories.private(content, Layout("sqlite")) as real:
         for suffix in ("-journal", "-wal", "-shm"):
             (real.directory / f"gen3.sqlite3{suffix}").touch()
+        (real.directory / "descriptions.yaml").touch()
         async with opened(real) as repository:
             found = await validated(repository, checks=frozenset({Check.UNTRACKED}))
             assert (real.directory / "butlerql.sqlite3").exists()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from multiprocessing import get_context
@@ -272,6 +272,33 @@ async def test_a_chunk_that_kills_every_process_is_given_up(state: State) -> Non
     async with coordinator(state, processes) as made:
         await made.run_next()
     assert (await look(state, job)).state is JobState.FAILED
+
+
+class GivesUp(ThreadPoolExecutor):
+    """Loses what it is given, as Dask does that lost its scheduler."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        lost: Future[Any] = Future()
+        lost.cancel()
+        lost.set_running_or_notify_cancel()
+        return lost
+
+
+async def test_a_chunk_that_was_lost_is_not_taken_for_done(state: State) -> None:
+    job = await ask(state, MANY)
+    executors = [ThreadPoolExecutor(2), GivesUp()]
+    async with coordinator(state, executors.pop) as made:
+        await made.run_next()
+    assert_done(await look(state, job), MANY)
+
+
+async def test_a_coordinator_can_be_told_which_job(state: State) -> None:
+    first, second = [await ask(state, [number]) for number in (1, 2)]
+    async with coordinator(state) as made:
+        assert await made.run_next(second.id)
+        assert not await made.run_next(second.id)
+    assert (await look(state, first)).state is JobState.QUEUED
+    assert_done(await look(state, second), [2])
 
 
 async def test_a_coordinator_that_is_stopped_leaves_the_job_to_the_next(state: State) -> None:
