@@ -17,6 +17,14 @@ from butlerql.schema.collection_changes import (
 from butlerql.schema.dataset_types import DatasetTypePayload, DescribeDatasetTypeInput
 from butlerql.schema.fields import loaded
 from butlerql.schema.jobs import CancelJobInput, JobPayload
+from butlerql.schema.tagging import (
+    CertifyDatasetsInput,
+    CertifyDatasetsPayload,
+    DecertifyDatasetsInput,
+    TagDatasetsInput,
+    TagDatasetsPayload,
+    UntagDatasetsInput,
+)
 from butlerql.schema.validation import ValidateDatastoreInput
 
 __all__ = ["Mutation"]
@@ -67,6 +75,44 @@ class Mutation:
         input: Annotated[DescribeDatasetTypeInput, strawberry.argument(description="Which, and what.")],  # noqa: A002
     ) -> DatasetTypePayload:
         """Say what a dataset type is. It is kept beside the registry, which has no place for that."""
+
+    @loaded
+    def tag_datasets(
+        self,
+        input: Annotated[TagDatasetsInput, strawberry.argument(description="What, and where.")],  # noqa: A002
+    ) -> TagDatasetsPayload:
+        """Put datasets into a TAGGED collection, all of them or, if anything is wrong, none.
+
+        Those that are in it already stay. It can hold one dataset of each dataset type and data ID.
+        """
+
+    @loaded
+    def untag_datasets(
+        self,
+        input: Annotated[UntagDatasetsInput, strawberry.argument(description="What, and where.")],  # noqa: A002
+    ) -> TagDatasetsPayload:
+        """Take datasets out of a TAGGED collection; those that are not in it do not matter."""
+
+    @loaded
+    def certify_datasets(
+        self,
+        input: Annotated[CertifyDatasetsInput, strawberry.argument(description="What, where and when.")],  # noqa: A002
+    ) -> CertifyDatasetsPayload:
+        """Make datasets valid for a timespan in a CALIBRATION collection, all of them or, if anything is wrong, none.
+
+        At any time one dataset of each dataset type and data ID can be valid in it. Timespans that touch do not
+        overlap.
+        """
+
+    @loaded
+    def decertify_datasets(
+        self,
+        input: Annotated[DecertifyDatasetsInput, strawberry.argument(description="What, where and when.")],  # noqa: A002
+    ) -> CertifyDatasetsPayload:
+        """Take the validity of datasets away for a timespan; ranges that stick out are kept.
+
+        Only the datasets that are selected lose it, not others of the same data ID.
+        """
 
     @loaded
     def validate_datastore(

@@ -121,6 +121,14 @@ class Dialect(ABC):
         """Begin and end of a timespan, both NULL where there is none, begin >= end where it is empty."""
 
     @abstractmethod
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        """Make what the columns of a timespan hold of its begin and end."""
+
+    @abstractmethod
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """Begin an INSERT that can be told what to do about rows that are there already."""
+
+    @abstractmethod
     def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
         """What to insert, by column, where the database gives rows their numbers; nothing if it does so by itself."""
 
@@ -194,6 +202,12 @@ class SqliteDialect(Dialect):
     def timespan(self, table: sa.FromClause, name: str) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
         return table.c[f"{name}_begin"], table.c[f"{name}_end"]
 
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        return {f"{name}_begin": validity[0], f"{name}_end": validity[1]}
+
+    def insert(self, table: sa.Table) -> sqlite.Insert:
+        return sqlite.insert(table)
+
     def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
         return {}
 
@@ -256,6 +270,13 @@ class PostgresqlDialect(Dialect):
         begin = sa.case((empty, MAXIMUM), (present, sa.func.coalesce(sa.func.lower(column), MINIMUM)))
         end = sa.case((empty, MINIMUM), (present, sa.func.coalesce(sa.func.upper(column), MAXIMUM)))
         return sa.type_coerce(begin, sa.BigInteger), sa.type_coerce(end, sa.BigInteger)
+
+    def timespan_values(self, name: str, validity: tuple[Any, Any]) -> dict[str, sa.ColumnElement[Any]]:
+        bounds = (sa.func.nullif(bound, limit) for bound, limit in zip(validity, (MINIMUM, MAXIMUM), strict=True))
+        return {name: sa.func.int8range(*bounds, type_=postgresql.INT8RANGE)}
+
+    def insert(self, table: sa.Table) -> postgresql.Insert:
+        return postgresql.insert(table)
 
     def new_number(self, table: sa.Table, column: str) -> Mapping[str, sa.ColumnElement[int]]:
         sequence = sa.Sequence(f"{table.name}_seq_{column}", schema=table.schema)

@@ -19,7 +19,7 @@ from butlerql.app import create_app
 from butlerql.opening import open_services
 from butlerql.settings import Settings
 from tests.docs.pages import PAGES, Block, blocks
-from tests.support.repositories import RealRepository
+from tests.support.repositories import RealRepository, Repositories
 from tests.support.served import serving
 
 _LEFT_OUT = "..."
@@ -65,9 +65,23 @@ async def test_each_change_is_made(
     assert real["data"] and "errors" not in real, real
 
 
+@pytest.fixture(scope="module")
+async def writing_client(demonstration: RealRepository, repositories: Repositories) -> AsyncIterator[httpx.AsyncClient]:
+    """Talk to a service that may change a copy of the demonstration repository."""
+    settings = Settings(writable=True)
+    with repositories.copy(demonstration) as copy:
+        async with open_services({"demo": copy.uri}, settings) as services:
+            transport = httpx.ASGITransport(create_app(services, settings))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield client
+
+
 @pytest.mark.parametrize(("query", "answer"), QUERIES, ids=[query.place for query, _ in QUERIES])
-async def test_each_query_has_its_answer(client: httpx.AsyncClient, query: Block, answer: Block | None) -> None:
-    response = await client.post("/graphql", json={"query": query.text})
+async def test_each_query_has_its_answer(
+    client: httpx.AsyncClient, writing_client: httpx.AsyncClient, query: Block, answer: Block | None
+) -> None:
+    asked = writing_client if query.text.startswith("mutation") else client
+    response = await asked.post("/graphql", json={"query": query.text})
     real = response.json()
     assert real["data"], real
     if answer is None:
