@@ -19,6 +19,7 @@ from butlerql.answers import codes_of, encode, mask, present
 from butlerql.documents import Documents
 from butlerql.event_stream import stream_response
 from butlerql.negotiation import EVENTS, JSON, answer_type, check_body_type, wants_events, wants_page
+from butlerql.origins import refuse_foreign_page
 from butlerql.request_errors import Code, RequestError
 from butlerql.settings import Settings
 from butlerql.storage.errors import (
@@ -155,6 +156,8 @@ class GraphQLEndpoint:
                 405,
                 headers={"Allow": "POST"},
             )
+        if operation.operation is OperationType.MUTATION:
+            refuse_foreign_page(request.headers.get("origin"), self._settings.origins)
         if operation.operation is OperationType.SUBSCRIPTION:
             return await _subscribe(service, document, asked, media_type, request_id, events=events)
         if events:

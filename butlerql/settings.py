@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
 
     writable: bool = False
+    origins: Annotated[list[str], NoDecode] = []
     state: Annotated[str | None, Field(min_length=1)] = None
 
     job_workers: Annotated[int | None, Field(ge=1, le=1024)] = None
@@ -75,6 +76,12 @@ class Settings(BaseSettings):
     def _separated(cls, value: Any) -> Any:
         """In the environment a list is one text, like PATH."""
         return [file for file in value.split(os.pathsep) if file] if isinstance(value, str) else value
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        """In the environment a list is one text."""
+        return value.split() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _pages_fit(self) -> Settings:
