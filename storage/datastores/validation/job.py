@@ -38,7 +38,7 @@ __all__ = ["Validation"]
 _FILES = 10_000
 """Records of a stretch."""
 
-_BYTES = 64 << 30
+_BYTES = 1 << 30
 """Bytes of a stretch, where contents are read."""
 
 _DATASETS = 2_000
