@@ -47,6 +47,9 @@ _DATASETS = 2_000
 _PLANNING_SECONDS = 600.0
 """How long one statement about all records may take."""
 
+_BUTLER_SECONDS = 10
+"""How long a Butler may be between two transactions that belong together."""
+
 _MOST_LISTED = 100_000
 """Disagreements of a kind that are written down."""
 
@@ -151,7 +154,8 @@ class Validation(Kind):
         request = Request.from_json(job.request)
         leaf = self._leaves(request)[work["leaf"]]
         if "kind" in work:
-            return await self._disagreements(leaf, FindingKind(work["kind"]))
+            found = await self._disagreements(leaf, FindingKind(work["kind"]))
+            return await self._once_more(request, leaf, FindingKind(work["kind"]), found)
         reviewed = _Reviewed([], Counter(), {})
         wrong = [one for looked in result for one in looked.wrong]
         untracked: list[Entry] = []
@@ -268,6 +272,22 @@ class Validation(Kind):
                 reviewed.looked_at[f"more of {kind} may follow"] = 1
                 return reviewed
 
+    async def _once_more(
+        self, request: Request, leaf: FileDatastore, kind: FindingKind, reviewed: _Reviewed
+    ) -> _Reviewed:
+        """Keep what is so a little later, too: a Butler puts and prunes in several transactions."""
+        uuids = [one.dataset_id for one in reviewed.findings if one.dataset_id is not None]
+        if uuids:
+            await asyncio.sleep(min(request.grace_seconds, _BUTLER_SECONDS))
+        reviewed.findings.clear()
+        for begin in range(0, len(uuids), MOST):
+            async with self._snapshot(_PLANNING_SECONDS) as snapshot:
+                source = await _source(snapshot, leaf)
+                if source is not None:
+                    some = uuids[begin : begin + MOST]
+                    reviewed.findings += await disagreements(snapshot, source, kind, among=some)
+        return reviewed
+
     async def _selected_disagreements(
         self, request: Request, leaf: FileDatastore, work: Any, reviewed: _Reviewed
     ) -> None:
@@ -276,8 +296,10 @@ class Validation(Kind):
             if source is not None:
                 page = await _datasets(snapshot, request, work["after"])
                 uuids = [dataset.uuid for dataset in page.rows]
-                for kind in DISAGREEMENTS:
-                    reviewed.findings += await disagreements(snapshot, source, kind, among=uuids)
+                found = {kind: await disagreements(snapshot, source, kind, among=uuids) for kind in DISAGREEMENTS}
+        for kind, some in (found if source is not None else {}).items():
+            again = await self._once_more(request, leaf, kind, _Reviewed(some, Counter(), {}))
+            reviewed.findings += again.findings
 
 
 async def _source(snapshot: Snapshot, leaf: FileDatastore) -> RecordSource | None:
