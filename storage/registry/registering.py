@@ -5,12 +5,10 @@ Source: the Butler's ``register``, but that one of another type is an error.
 
 from __future__ import annotations
 
-from typing import Any
-
 from butlerql.storage.changes import Change
 from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
-from butlerql.storage.globs import is_glob
-from butlerql.storage.registry.collections import Collection, CollectionType, by_names, type_number
+from butlerql.storage.registry.collection_changes import create as create_collection
+from butlerql.storage.registry.collections import Collection, CollectionType, by_names
 
 __all__ = ["registered"]
 
@@ -39,19 +37,14 @@ async def registered(
         Raised if it is not there and shall not be made.
     InvalidArgumentError
         Raised if it is of another type, or if nothing can have such a name.
+    ConflictError
+        Raised if somebody else makes it at the same time.
     """
     found = (await by_names(change, [name])).get(name)
     if found is None:
         if not create:
             raise UnknownCollectionError(f"There is no collection '{name}'. Have it made (create), or name another.")
-        if not name or is_glob(name):
-            raise InvalidArgumentError("The name of a collection is neither empty nor a glob.")
-        table = change.repository.tables.collection
-        values: dict[str, Any] = {"name": name, "type": type_number(wanted), "doc": doc}
-        if not change.repository.tables.layout.collections_by_name:
-            values |= change.repository.dialect.new_number(table, "collection_id")
-        await change.execute(change.repository.dialect.insert(table).values(values).on_conflict_do_nothing())
-        found = (await by_names(change, [name]))[name]
+        found = await create_collection(change, name, wanted, doc)
     if found.type is not wanted:
         raise InvalidArgumentError(f"'{name}' is a {found.type} collection; name one that is {wanted}.")
     return found

@@ -154,8 +154,7 @@ class Validation(Kind):
         request = Request.from_json(job.request)
         leaf = self._leaves(request)[work["leaf"]]
         if "kind" in work:
-            found = await self._disagreements(leaf, FindingKind(work["kind"]))
-            return await self._once_more(request, leaf, FindingKind(work["kind"]), found)
+            return await self._disagreements(request, leaf, FindingKind(work["kind"]))
         reviewed = _Reviewed([], Counter(), {})
         wrong = [one for looked in result for one in looked.wrong]
         untracked: list[Entry] = []
@@ -186,7 +185,10 @@ class Validation(Kind):
             kind = FindingKind.UNREADABLE if entry.problem is not None else FindingKind.UNTRACKED
             reviewed.findings.append(Finding(kind, uri, entry.size, observed=entry.problem))
         if request.select is not None and Check.REGISTRY in (request.checks or ()):
-            await self._selected_disagreements(request, leaf, work, reviewed)
+            async with self._snapshot() as snapshot:
+                uuids = [dataset.uuid for dataset in (await _datasets(snapshot, request, work["after"])).rows]
+            found = [one for kind in DISAGREEMENTS for one in await self._disagreeing(leaf, kind, among=uuids)]
+            reviewed.findings += await self._once_more(request, leaf, found)
         reviewed.looked_at["datasets"] = work["datasets"]
         return reviewed
 
@@ -257,49 +259,38 @@ class Validation(Kind):
             None if rate is None else rate / self._workers,
         )
 
-    async def _disagreements(self, leaf: FileDatastore, kind: FindingKind) -> _Reviewed:
+    async def _disagreements(self, request: Request, leaf: FileDatastore, kind: FindingKind) -> _Reviewed:
         """Find all datasets of which registry and datastore say different things."""
         reviewed = _Reviewed([], Counter(), {})
+        found: list[Finding] = []
         while True:
-            async with self._snapshot(_PLANNING_SECONDS) as snapshot:
-                source = await _source(snapshot, leaf)
-                after = reviewed.findings[-1].dataset_id if reviewed.findings else None
-                found = [] if source is None else await disagreements(snapshot, source, kind, after=after)
-            reviewed.findings += found
-            if len(found) < MOST:
-                return reviewed
-            if len(reviewed.findings) >= _MOST_LISTED:
+            more = await self._disagreeing(leaf, kind, after=found[-1].dataset_id if found else None)
+            found += more
+            if len(more) < MOST:
+                break
+            if len(found) >= _MOST_LISTED:
                 reviewed.looked_at[f"more of {kind} may follow"] = 1
-                return reviewed
-
-    async def _once_more(
-        self, request: Request, leaf: FileDatastore, kind: FindingKind, reviewed: _Reviewed
-    ) -> _Reviewed:
-        """Keep what is so a little later, too: a Butler puts and prunes in several transactions."""
-        uuids = [one.dataset_id for one in reviewed.findings if one.dataset_id is not None]
-        if uuids:
-            await asyncio.sleep(min(request.grace_seconds, _BUTLER_SECONDS))
-        reviewed.findings.clear()
-        for begin in range(0, len(uuids), MOST):
-            async with self._snapshot(_PLANNING_SECONDS) as snapshot:
-                source = await _source(snapshot, leaf)
-                if source is not None:
-                    some = uuids[begin : begin + MOST]
-                    reviewed.findings += await disagreements(snapshot, source, kind, among=some)
+                break
+        reviewed.findings += await self._once_more(request, leaf, found)
         return reviewed
 
-    async def _selected_disagreements(
-        self, request: Request, leaf: FileDatastore, work: Any, reviewed: _Reviewed
-    ) -> None:
-        async with self._snapshot() as snapshot:
+    async def _once_more(self, request: Request, leaf: FileDatastore, found: Sequence[Finding]) -> list[Finding]:
+        """Keep what is so a little later, too: a Butler puts and prunes in several transactions."""
+        if found:
+            await asyncio.sleep(min(request.grace_seconds, _BUTLER_SECONDS))
+        kept: list[Finding] = []
+        for kind in DISAGREEMENTS:
+            uuids = [one.dataset_id for one in found if one.kind is kind and one.dataset_id is not None]
+            for begin in range(0, len(uuids), MOST):
+                kept += await self._disagreeing(leaf, kind, among=uuids[begin : begin + MOST])
+        return kept
+
+    async def _disagreeing(
+        self, leaf: FileDatastore, kind: FindingKind, *, after: str | None = None, among: Sequence[str] | None = None
+    ) -> list[Finding]:
+        async with self._snapshot(_PLANNING_SECONDS) as snapshot:
             source = await _source(snapshot, leaf)
-            if source is not None:
-                page = await _datasets(snapshot, request, work["after"])
-                uuids = [dataset.uuid for dataset in page.rows]
-                found = {kind: await disagreements(snapshot, source, kind, among=uuids) for kind in DISAGREEMENTS}
-        for kind, some in (found if source is not None else {}).items():
-            again = await self._once_more(request, leaf, kind, _Reviewed(some, Counter(), {}))
-            reviewed.findings += again.findings
+            return [] if source is None else await disagreements(snapshot, source, kind, after=after, among=among)
 
 
 async def _source(snapshot: Snapshot, leaf: FileDatastore) -> RecordSource | None:
