@@ -20,7 +20,8 @@
     │   ├── UnknownCollectionError       UNKNOWN_COLLECTION
     │   ├── UnknownDimensionError        UNKNOWN_DIMENSION
     │   ├── UnknownDatastoreError        UNKNOWN_DATASTORE
-    │   └── UnknownJobError              UNKNOWN_JOB
+    │   ├── UnknownJobError              UNKNOWN_JOB
+    │   └── UnknownPlanError             UNKNOWN_PLAN
     ├── InvalidInputError            what was asked makes no sense
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
@@ -31,6 +32,7 @@
     │   ├── StateUnavailableError        STATE_UNAVAILABLE
     │   └── StateVersionError            STATE_VERSION
     ├── ConflictError                CONFLICT
+    ├── StalePlanError               STALE_PLAN
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
@@ -60,6 +62,7 @@ __all__ = [
     "NotARepositoryError",
     "ReadOnlyError",
     "RepositoryError",
+    "StalePlanError",
     "StateError",
     "StateUnavailableError",
     "StateVersionError",
@@ -72,6 +75,7 @@ __all__ = [
     "UnknownDimensionError",
     "UnknownJobError",
     "UnknownNameError",
+    "UnknownPlanError",
     "UnreadableArtifactError",
     "UnsupportedJoinError",
     "UnsupportedRepositoryError",
@@ -186,6 +190,12 @@ class UnknownJobError(UnknownNameError):
     code = "UNKNOWN_JOB"
 
 
+class UnknownPlanError(UnknownNameError):
+    """No plan of a deletion with this id."""
+
+    code = "UNKNOWN_PLAN"
+
+
 class InvalidInputError(ButlerQLError):
     """What was asked makes no sense."""
 
@@ -252,6 +262,12 @@ class ConflictError(ButlerQLError):
     """A change that contradicts what is there; nothing was changed."""
 
     code = "CONFLICT"
+
+
+class StalePlanError(ButlerQLError):
+    """A plan that is not as it has to be any more: expired, carried out, or undone."""
+
+    code = "STALE_PLAN"
 
 
 class AmbiguousCalibrationError(ButlerQLError):
