@@ -8,6 +8,7 @@
     │   ├── InvalidConfigError           INVALID_CONFIG
     │   ├── UnsupportedRepositoryError   UNSUPPORTED_REPOSITORY
     │   ├── ConnectionFailedError        CONNECTION_FAILED
+    │   │   └── UncertainError               it broke where nobody knows what had been done
     │   ├── NeedsRecoveryError           NEEDS_RECOVERY
     │   ├── ReadOnlyError                READ_ONLY
     │   └── BusyError                    BUSY
@@ -68,6 +69,7 @@ __all__ = [
     "StateVersionError",
     "TimedOutError",
     "UnavailableDatastoreError",
+    "UncertainError",
     "UnknownCollectionError",
     "UnknownComponentError",
     "UnknownDatasetTypeError",
@@ -114,6 +116,10 @@ class ConnectionFailedError(RepositoryError):
     """The registry's database does not answer, or refuses us."""
 
     code = "CONNECTION_FAILED"
+
+
+class UncertainError(ConnectionFailedError):
+    """The connection broke while a change was committed: it was made wholly or not at all, and nobody knows which."""
 
 
 class NeedsRecoveryError(RepositoryError):
