@@ -106,9 +106,7 @@ async def select_to_change(snapshot: Snapshot, selection: DatasetSelection) -> D
         )
     sets = await select(snapshot, selection)
     if component := next((kind.name for kind in sets.kinds if kind.component is not None), None):
-        raise InvalidArgumentError(
-            f"'{component}' is a component: only the whole dataset can be changed. Name that."
-        )
+        raise InvalidArgumentError(f"'{component}' is a component: only the whole dataset can be changed. Name that.")
     return sets
 
 

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from butlerql.storage.datastores.artifacts.s3_access import Keys, s3_access
 from butlerql.storage.datastores.artifacts.conditional_delete import ConditionalDelete
+from butlerql.storage.datastores.artifacts.s3_access import Keys, s3_access
 from butlerql.storage.datastores.artifacts.store import (
     BLOCK,
     Entry,

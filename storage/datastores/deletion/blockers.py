@@ -42,7 +42,10 @@ async def reasons(
     literal = [name for name in plan.selection.collections or () if not is_glob(name)]
     keys = [(one.key,) for one in (await by_names(snapshot, literal)).values()]
     named = dialect.rows("named", {"key": tables.collection_type}, keys)
-    holders = {"tags": (CollectionType.TAGGED, Reason.TAGGED), "calibs": (CollectionType.CALIBRATION, Reason.CALIBRATION)}
+    holders = {
+        "tags": (CollectionType.TAGGED, Reason.TAGGED),
+        "calibs": (CollectionType.CALIBRATION, Reason.CALIBRATION),
+    }
     wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in datasets])
     for name, table in association_tables(snapshot, set(datasets.values())).items():
         kind, reason = holders[name.partition(":")[0]]

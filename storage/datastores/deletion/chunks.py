@@ -127,10 +127,10 @@ async def read_chunk(state: State, plan: int, after: int, until: int) -> Chunk:
     dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
 
     async def read(connection: AsyncConnection) -> Chunk:
-        columns = (getattr(dataset, name) for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome", "rows"))
-        within = sa.select(*columns).where(
-            dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until
+        columns = (
+            getattr(dataset, name) for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome", "rows")
         )
+        within = sa.select(*columns).where(dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until)
         datasets = [ChunkDataset(*row) for row in await connection.execute(within.order_by(dataset.number))]
         names = (name for name in ChunkItem._fields)
         its = sa.select(*(item[name] for name in names)).where(
@@ -141,8 +141,10 @@ async def read_chunk(state: State, plan: int, after: int, until: int) -> Chunk:
             for row in await connection.execute(its.order_by(item.number))
         ]
         joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
-        uses = sa.select(use.item, use.dataset_id, use.record).select_from(joined).where(
-            item.plan_id == plan, item.bundle > after, item.bundle <= until
+        uses = (
+            sa.select(use.item, use.dataset_id, use.record)
+            .select_from(joined)
+            .where(item.plan_id == plan, item.bundle > after, item.bundle <= until)
         )
         planned = {one.uuid for one in datasets}
         users: dict[int, list[str]] = {}
@@ -171,7 +173,9 @@ async def note_items(connection: AsyncConnection, plan: int, changes: Iterable[t
 async def _note(
     connection: AsyncConnection, table: sa.Table, plan: int, changes: Iterable[tuple[int, Mapping[str, Any]]]
 ) -> None:
-    rows = [{"its_number": number, **{f"new_{name}": value for name, value in values.items()}} for number, values in changes]
+    rows = [
+        {"its_number": number, **{f"new_{name}": value for name, value in values.items()}} for number, values in changes
+    ]
     if rows:
         names = [name.removeprefix("new_") for name in rows[0] if name != "its_number"]
         statement = sa.update(table).where(

@@ -24,8 +24,8 @@ from butlerql.storage.datastores.deletion.plans import Outcome, Plan, PlanState,
 from butlerql.storage.datastores.deletion.restoring import Restored, restore
 from butlerql.storage.datastores.deletion.unlinking import Unlinked, require_roots, unlink
 from butlerql.storage.errors import StalePlanError
-from butlerql.storage.repository import Repository
 from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.repository import Repository
 from butlerql.storage.state.audit import ended
 from butlerql.storage.state.jobs import ENDED, Job, JobKind, JobState, cancel_in, find_in, find_jobs, insert_job
 from butlerql.storage.state.kinds import Kind, Planned, Step, Waiting
@@ -80,9 +80,7 @@ async def ask_to_delete(
         return job
     if plan.state is PlanState.PLANNED:
         changes: dict[str, Any] = {"state": PlanState.DETACHING, "unlink_after": NOW + grace_seconds * 1_000_000}
-    elif plan.state in {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED}:
-        changes = await _again(connection, plan)
-    elif plan.state is PlanState.FAILED and plan.unlink_after is not None:
+    elif plan.state in {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED} or (plan.state is PlanState.FAILED and plan.unlink_after is not None):
         changes = await _again(connection, plan)
     else:
         raise StalePlanError(_STALE[plan.state])

@@ -18,10 +18,8 @@ from butlerql.storage.datastores.deletion import blockers
 from butlerql.storage.datastores.deletion.chunks import (
     DETACHING,
     Chunk,
-    ChunkDataset,
     ChunkItem,
     note_datasets,
-    note_items,
 )
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import File, files_of, leaf_names, sources_of, texts_of
@@ -189,11 +187,7 @@ async def _keep_shared(
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
     number = {item.place: item.number for item in chunk.items if item.uri is not None}
     while True:
-        stopped = {
-            uuid
-            for uuid in found.going
-            if any(users[file.place] - found.going.keys() for file in files[uuid])
-        }
+        stopped = {uuid for uuid in found.going if any(users[file.place] - found.going.keys() for file in files[uuid])}
         left = {bundles[uuid] for uuid in found.left}
         stopped |= {uuid for uuid in found.going if bundles[uuid] in left}
         if not shared:

@@ -60,7 +60,9 @@ class Exports:
 
     def _append(self, plan: int, lines: bytes) -> None:
         os.makedirs(self.directory, exist_ok=True)
-        file = os.open(os.path.join(self.directory, f"plan-{plan}.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        file = os.open(
+            os.path.join(self.directory, f"plan-{plan}.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666
+        )
         try:
             while lines:
                 lines = lines[os.write(file, lines) :]

@@ -139,7 +139,9 @@ class _Frozen:
                 "tries": 0,
             }
         row = _use_row(plan, uuid) | {
-            "record": file.record, "storage_class": file.storage_class, "formatter": file.formatter
+            "record": file.record,
+            "storage_class": file.storage_class,
+            "formatter": file.formatter,
         }
         self.uses.append(_Use(row, file.place))
 
@@ -206,7 +208,7 @@ class Planning(Kind):
     name = JobKind.PLANNING
     unit = "datasets"
 
-    def __init__(self, repository: Repository, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, repository: Repository, bounds: Bounds = Bounds()) -> None:
         self._repository = repository
         self._bounds = bounds
         self._zips: dict[tuple[int, str], bool] = {}
@@ -507,6 +509,4 @@ async def _bundle(connection: AsyncConnection, plan: Plan) -> None:
     ):
         change = sa.update(table).where(table.c.plan_id == plan.id, table.c.number == given).values(bundle=bundle)
         if numbers:
-            await connection.execute(
-                change, [{"given": number, "its_bundle": its} for number, its in numbers.items()]
-            )
+            await connection.execute(change, [{"given": number, "its_bundle": its} for number, its in numbers.items()])

@@ -84,9 +84,7 @@ class Reason(StrEnum):
     TRUST_MODE = "TRUST_MODE"
 
 
-BLOCKING = frozenset(
-    {Reason.TAGGED, Reason.CALIBRATION, Reason.SHARED_ARTIFACT, Reason.LAST_COPY, Reason.OUTSIDE_ROOT}
-)
+BLOCKING = frozenset({Reason.TAGGED, Reason.CALIBRATION, Reason.SHARED_ARTIFACT, Reason.LAST_COPY, Reason.OUTSIDE_ROOT})
 """Those that leave a dataset alone; the others only warn."""
 
 _BITS = {reason: 1 << place for place, reason in enumerate(Reason)}
@@ -189,9 +187,7 @@ _STATE = sa.case(
     (sa.and_(DELETION_PLAN.c.state == PlanState.PLANNED, DELETION_PLAN.c.expires_at <= NOW), PlanState.EXPIRED),
     (sa.and_(DELETION_PLAN.c.state == PlanState.PLANNING, _FAILED), PlanState.FAILED),
     (
-        sa.and_(
-            DELETION_PLAN.c.state.in_([PlanState.DETACHING, PlanState.UNLINKING]), JOB.c.state == JobState.FAILED
-        ),
+        sa.and_(DELETION_PLAN.c.state.in_([PlanState.DETACHING, PlanState.UNLINKING]), JOB.c.state == JobState.FAILED),
         PlanState.FAILED,
     ),
     else_=DELETION_PLAN.c.state,
@@ -218,9 +214,7 @@ async def find_plan(state: State, number: int) -> Plan:
 async def read_plan(connection: AsyncConnection, number: int, *, lock: bool = False) -> Plan:
     """Look at a plan that is there, within a transaction; ``lock`` keeps others from changing it until the end."""
     if lock:
-        await connection.execute(
-            sa.select(DELETION_PLAN.c.id).where(DELETION_PLAN.c.id == number).with_for_update()
-        )
+        await connection.execute(sa.select(DELETION_PLAN.c.id).where(DELETION_PLAN.c.id == number).with_for_update())
     found = await _found(connection, number)
     assert found is not None
     return found
@@ -324,9 +318,9 @@ async def groups(state: State, plan: int, by: Sequence[GroupKey]) -> list[Datase
     count = sa.select(*names, sa.func.count(rows_of_plan.c.dataset.distinct()).label("datasets")).group_by(*names)
     each = sa.select(*names, rows_of_plan.c["item"], rows_of_plan.c.bytes, rows_of_plan.c.uri).distinct().subquery()
     names = [each.c[key.name] for key in keys]
-    figures = sa.select(
-        *names, sa.func.count(each.c.uri), sa.func.coalesce(sa.func.sum(each.c.bytes), 0)
-    ).group_by(*names)
+    figures = sa.select(*names, sa.func.count(each.c.uri), sa.func.coalesce(sa.func.sum(each.c.bytes), 0)).group_by(
+        *names
+    )
     width = len(keys)
     datasets = {tuple(row[:width]): row[width] for row in await _rows(state, count)}
     found = [

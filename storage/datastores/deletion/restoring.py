@@ -229,6 +229,4 @@ async def _free_numbers(change: Change, rows: Sequence[Rows]) -> list[Rows]:
 
 
 def _sorted(rows: Rows) -> dict[str, list[bytes]]:
-    return {
-        name: sorted(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in some) for name, some in rows.items()
-    }
+    return {name: sorted(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in some) for name, some in rows.items()}

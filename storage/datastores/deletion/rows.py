@@ -47,7 +47,11 @@ DATASET, LOCATION = "dataset", "location"
 
 
 async def read_rows(
-    snapshot: Snapshot, scope: DeletionScope, uuids: Sequence[str], sources: Sequence[RecordSource], names: Sequence[str]
+    snapshot: Snapshot,
+    scope: DeletionScope,
+    uuids: Sequence[str],
+    sources: Sequence[RecordSource],
+    names: Sequence[str],
 ) -> RowsOf:
     """Read what would go with some datasets: a statement a table.
 
@@ -80,7 +84,9 @@ async def read_rows(
 async def _read_registry(snapshot: Snapshot, uuids: Sequence[str], found: RowsOf) -> None:
     tables = snapshot.repository.tables
     dataset = await _read(snapshot, uuids, tables.dataset, list(tables.dataset.c), sa.true(), key="id")
-    kinds = {kind.key: kind for kind in await dataset_types.by_keys(snapshot, {row["dataset_type_id"] for row in dataset})}
+    kinds = {
+        kind.key: kind for kind in await dataset_types.by_keys(snapshot, {row["dataset_type_id"] for row in dataset})
+    }
     for row in dataset:
         row["dataset_type_name"] = kinds[row["dataset_type_id"]].name
         _add(found, row["id"], DATASET, row)
@@ -114,9 +120,7 @@ async def lock_datasets(change: Change, uuids: Sequence[str]) -> None:
     tables = change.repository.tables
     wanted = _wanted(change, uuids)
     dataset = tables.dataset.c.id
-    await change.rows(
-        sa.select(dataset).where(dataset.in_(sa.select(wanted.c.id))).order_by(dataset).with_for_update()
-    )
+    await change.rows(sa.select(dataset).where(dataset.in_(sa.select(wanted.c.id))).order_by(dataset).with_for_update())
 
 
 async def remove_rows(
@@ -199,7 +203,9 @@ def given_rows(change: Change, table: sa.Table, rows: Sequence[Mapping[str, Any]
 def _is_written(column: sa.ColumnElement[Any]) -> bool:
     """Whether what a column holds is kept as the database writes it: ranges, and moments of some older registries."""
     kind = column.type
-    return isinstance(kind, postgresql.INT8RANGE) or (isinstance(kind, TypeDecorator) and not isinstance(kind, UuidText))
+    return isinstance(kind, postgresql.INT8RANGE) or (
+        isinstance(kind, TypeDecorator) and not isinstance(kind, UuidText)
+    )
 
 
 def _sql_type(column: sa.ColumnElement[Any]) -> TypeEngine[Any]:
@@ -217,10 +223,12 @@ async def _read(
 ) -> list[dict[str, Any]]:
     wanted = _wanted(snapshot, uuids)
     shown = [sa.cast(column, sa.Text) if _is_written(column) else column for column in columns]
-    names = [column.key for column in columns]
-    statement = sa.select(*shown).select_from(
-        snapshot.repository.dialect.each(wanted, table)
-    ).where(table.c[key] == wanted.c.id, own)
+    names = [str(column.key) for column in columns]
+    statement = (
+        sa.select(*shown)
+        .select_from(snapshot.repository.dialect.each(wanted, table))
+        .where(table.c[key] == wanted.c.id, own)
+    )
     return [dict(zip(names, row, strict=True)) for row in await snapshot.rows(statement)]
 
 
