@@ -40,6 +40,7 @@ class ConditionalDelete:
         self._access = access
         self._bucket = bucket
         self._prefix = prefix
+        self._honoured: bool | None = None
 
     def delete(self, path: str, etag: str) -> str | None:
         """Remove an object.
@@ -64,10 +65,11 @@ class ConditionalDelete:
         UnavailableDatastoreError
             Raised if objects cannot be written and removed from here.
         """
+        if self._honoured is None:
+            self._honoured = self._try()
         return self._honoured
 
-    @cached_property
-    def _honoured(self) -> bool:
+    def _try(self) -> bool:
         key = self._key(f".butlerql-probe-{uuid.uuid4().hex}")
         try:
             etag = self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")["ETag"]
@@ -75,7 +77,7 @@ class ConditionalDelete:
                 self._client.delete_object(Bucket=self._bucket, Key=key, IfMatch=_ANOTHER)
             except self._errors as error:
                 response = getattr(error, "response", None) or {}
-                honoured = response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412
+                honoured: bool = response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 412
             else:
                 honoured = False
             if honoured:

@@ -128,15 +128,7 @@ class LocalStore:
         claim = directory + slash + removal.claim
         found = self._look(removal.path)
         if found.identity != removal.identity:
-            # An earlier try may have come as far as the new name.
-            left = self._look(claim)
-            if Kind.UNREADABLE in {found.kind, left.kind}:
-                return Removed.FAILED, found.problem or left.problem
-            if left.kind is not Kind.MISSING:
-                return self._unlink(removal, claim, left)
-            if found.kind is Kind.MISSING:
-                return Removed.GONE, None
-            return Removed.CHANGED, "another file is in its place"
+            return self._left(removal, claim, found)
         if found.kind not in {Kind.FILE, Kind.DANGLING}:
             return Removed.FAILED, "not a file"
         try:
@@ -145,18 +137,28 @@ class LocalStore:
             return (Removed.GONE, None) if error.errno in _ABSENT else (Removed.FAILED, _problem(error))
         return self._unlink(removal, claim, self._look(claim))
 
+    def _left(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
+        """Go on where an earlier try came as far as the new name; else tell what is there instead."""
+        left = self._look(claim)
+        if Kind.UNREADABLE in {found.kind, left.kind}:
+            return Removed.FAILED, found.problem or left.problem
+        if left.kind is not Kind.MISSING:
+            return self._unlink(removal, claim, left)
+        if found.kind is Kind.MISSING:
+            return Removed.GONE, None
+        return Removed.CHANGED, "another file is in its place"
+
     def _unlink(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
-        """Remove what has been renamed; or put it back, if it is not what was meant, or cannot be removed."""
-        if found.identity == removal.identity:
-            try:
-                os.unlink(self._place(claim))
-            except FileNotFoundError:
-                return Removed.REMOVED, None
-            except OSError as error:
-                kept = self._put_back(removal, claim)
-                return Removed.FAILED, f"{_problem(error)}{kept}"
+        """Remove what has been renamed; or put it back, if it is not what was meant."""
+        if found.identity != removal.identity:
+            return Removed.CHANGED, f"another file was in its place{self._put_back(removal, claim)}"
+        try:
+            os.unlink(self._place(claim))
+        except FileNotFoundError:
             return Removed.REMOVED, None
-        return Removed.CHANGED, f"another file was in its place{self._put_back(removal, claim)}"
+        except OSError as error:
+            return Removed.FAILED, f"{_problem(error)}; it is kept as {removal.claim}"
+        return Removed.REMOVED, None
 
     def _put_back(self, removal: Removal, claim: str) -> str:
         """Give a file its name back, unless something has it by now."""

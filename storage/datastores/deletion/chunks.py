@@ -66,7 +66,8 @@ class ChunkItem(NamedTuple):
     @property
     def place(self) -> tuple[str, str]:
         """Root of the store, and path in it."""
-        assert self.root is not None and self.path is not None
+        assert self.root is not None
+        assert self.path is not None
         return self.root, self.path
 
 
@@ -84,7 +85,8 @@ class Chunk:
 
 def names_of(item: ChunkItem, record: str) -> set[str]:
     """List what records may call a file: as this one does, by its path, or by its URI."""
-    assert item.uri is not None and item.path is not None
+    assert item.uri is not None
+    assert item.path is not None
     return {record.partition("#")[0], item.path, item.uri, item.uri.removeprefix("file://")}
 
 

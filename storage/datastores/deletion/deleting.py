@@ -80,7 +80,7 @@ async def ask_to_delete(
         return job
     if plan.state is PlanState.PLANNED:
         changes: dict[str, Any] = {"state": PlanState.DETACHING, "unlink_after": NOW + grace_seconds * 1_000_000}
-    elif plan.state in {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED} or (plan.state is PlanState.FAILED and plan.unlink_after is not None):
+    elif plan.state in _UNFINISHED and plan.unlink_after is not None:
         changes = await _again(connection, plan)
     else:
         raise StalePlanError(_STALE[plan.state])
@@ -109,6 +109,9 @@ async def ask_to_restore(connection: AsyncConnection, number: int, user: str, *,
     return await _insert(connection, plan, user, restores=True, audit=audit)
 
 
+_UNFINISHED = frozenset(
+    {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED, PlanState.FAILED}
+)
 _STALE = {
     PlanState.PLANNING: "This plan is still being made. Ask again when its job has ended.",
     PlanState.EXPIRED: "This plan has expired: too much may have changed since. Plan anew.",

@@ -89,6 +89,7 @@ class File(NamedTuple):
 
     @property
     def root(self) -> str:
+        """Absolute URI of the store."""
         return self.place[0]
 
     @property
@@ -266,8 +267,8 @@ class Planning(Kind):
             frozen.datasets.append(_dataset_row(plan, number, dataset, named[run], day, why))
             if not its:
                 frozen.add_nothing(plan, number, dataset.uuid)
-            for place, file in enumerate(its):
-                frozen.add(plan, number, place, file, entries[file.place], dataset.uuid)
+            for position, file in enumerate(its):
+                frozen.add(plan, number, position, file, entries[file.place], dataset.uuid)
         for place, others in users.items():
             frozen.uses += [_Use(_use_row(plan, uuid), place) for uuid in sorted(others - kinds.keys())]
         return frozen

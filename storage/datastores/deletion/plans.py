@@ -265,8 +265,7 @@ async def freed_bytes(state: State, plan: int) -> int:
     statement = sa.select(sa.func.coalesce(sa.func.sum(table.bytes), 0)).where(
         table.plan_id == plan, table.outcome.in_(_FREED)
     )
-    [row] = await _rows(state, statement) or [(0,)]
-    return int(row[0])
+    return await _number(state, statement)
 
 
 async def reason_counts(state: State, plan: Plan, *, blocks: bool) -> list[ReasonCount]:
@@ -287,8 +286,7 @@ async def reason_counts(state: State, plan: Plan, *, blocks: bool) -> list[Reaso
         of_items = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(item.bytes), 0)).where(
             item.plan_id == plan.id, _IS_FILE, item.number.in_(its)
         )
-        [(number,)] = await _rows(state, sa.select(sa.func.count()).where(*has)) or [(0,)]
-        if number:
+        if number := await _number(state, sa.select(sa.func.count()).where(*has)):
             [(artifacts, size)] = await _rows(state, of_items)
             found.append(ReasonCount(reason, number, artifacts, int(size)))
     return found
@@ -347,15 +345,14 @@ async def find_items(
         .order_by(*ordered([table.number], request))
         .limit(request.limit + 1)
     )
-    items = [Item(*row[:4], Outcome(row[4]), *row[5:]) for row in await _rows(state, statement)]
+    items = [Item(row[0], row[1], row[2], row[3], Outcome(row[4]), row[5], row[6]) for row in await _rows(state, statement)]
     return cut([((item.number,), item) for item in items], request)
 
 
 async def count_items(state: State, plan: int, outcomes: Sequence[Outcome] | None = None) -> int:
     """Count what `find_items` goes through."""
     statement = sa.select(sa.func.count()).select_from(DELETION_ITEM).where(*_chosen(plan, outcomes))
-    [row] = await _rows(state, statement) or [(0,)]
-    return int(row[0])
+    return await _number(state, statement)
 
 
 async def traces(state: State, items: Sequence[Item]) -> list[list[Trace]]:
@@ -401,9 +398,13 @@ def _chosen(plan: int, outcomes: Sequence[Outcome] | None) -> list[sa.ColumnElem
     return [is_its] if outcomes is None else [is_its, DELETION_ITEM.c.outcome.in_(outcomes)]
 
 
+async def _number(state: State, statement: sa.Select[Any]) -> int:
+    return sum(int(row[0]) for row in await _rows(state, statement))
+
+
 async def _rows(state: State, statement: sa.Select[Any]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
     async def read(connection: AsyncConnection) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        return (await connection.execute(statement)).all()
+        return list(await connection.execute(statement))
 
     nothing: Sequence[sa.Row[*tuple[Any, ...]]] = []
     return await state.read(read, absent=nothing)

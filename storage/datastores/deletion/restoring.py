@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,21 +37,16 @@ class Restored:
 async def restore(repository: Repository, plan: Plan, chunk: Chunk) -> Restored:
     """Put back what can be put back of a chunk: all rows of a dataset, or none."""
     restored = Restored()
-    candidates = [one for one in chunk.datasets if one.outcome in {Outcome.DETACHED, DETACHING}]
-    lost = await _lost(repository, chunk)
-    todo: list[ChunkDataset] = []
-    for one in candidates:
-        if any(number in lost for number, _ in chunk.records.get(one.uuid, ())):
-            restored.datasets[one.number] = (Outcome.LOST, "its file is not there any more")
-        else:
-            todo.append(one)
+    todo = [one for one in chunk.datasets if one.outcome in {Outcome.DETACHED, DETACHING}]
+    files = await _lost(repository, chunk)
+    lost = {one.uuid for one in todo if any(number in files for number, _ in chunk.records.get(one.uuid, ()))}
     try:
-        restored.datasets |= await _put_back(repository, plan, chunk, todo)
+        restored.datasets = await _put_back(repository, plan, chunk, todo, lost)
     except sa.exc.IntegrityError:
         # Somebody came in between, or something refers to what is not there: one by one it shows whose fault it is.
         for one in todo:
             try:
-                restored.datasets |= await _put_back(repository, plan, chunk, [one])
+                restored.datasets |= await _put_back(repository, plan, chunk, [one], lost)
             except sa.exc.IntegrityError:
                 restored.datasets[one.number] = (
                     Outcome.RESTORE_CONFLICT,
@@ -77,28 +73,22 @@ async def _lost(repository: Repository, chunk: Chunk) -> set[int]:
 
 
 async def _put_back(
-    repository: Repository, plan: Plan, chunk: Chunk, datasets: Sequence[ChunkDataset]
+    repository: Repository, plan: Plan, chunk: Chunk, datasets: Sequence[ChunkDataset], lost: AbstractSet[str]
 ) -> dict[int, tuple[Outcome, str | None]]:
-    """Put back some datasets in one transaction, those in whose place there is nothing."""
-    if not datasets:
-        return {}
+    """Put back some datasets in one transaction: those in whose place there is nothing, and whose files are there."""
     journal: dict[str, Rows] = {one.uuid: orjson.loads(one.rows or "{}") for one in datasets}
-    done: dict[int, tuple[Outcome, str | None]] = {}
     async with repository.change() as change:
         sources, names = await sources_of(change, plan), leaf_names(repository, plan)
         now = await read_rows(change, plan.scope, list(journal), sources, names)
         # What was never taken out is as it was.
         away = {uuid: rows for uuid, rows in journal.items() if _sorted(now.get(uuid, {})) != _sorted(rows)}
         conflicts = await _conflicts(change, plan, chunk, away, now)
-        going = [rows for uuid, rows in away.items() if uuid not in conflicts]
+        left = {uuid: (Outcome.RESTORE_CONFLICT, reason) for uuid, reason in conflicts.items()}
+        left |= dict.fromkeys(lost & away.keys() - conflicts.keys(), (Outcome.LOST, "its file is not there any more"))
+        going = [rows for uuid, rows in away.items() if uuid not in left]
         await _keep_summaries(change, going)
         await insert_rows(change, await _free_numbers(change, going))
-    for one in datasets:
-        if one.uuid in conflicts:
-            done[one.number] = (Outcome.RESTORE_CONFLICT, conflicts[one.uuid])
-        else:
-            done[one.number] = (Outcome.RESTORED, None)
-    return done
+    return {one.number: left.get(one.uuid, (Outcome.RESTORED, None)) for one in datasets}
 
 
 async def _conflicts(
@@ -125,7 +115,9 @@ async def _conflicts(
     }
     for uuid, number in await _taken(change, chunk, texts):
         if uuid not in away:
-            found |= {one: "another dataset has its file" for one in chunk.users[number] if one in away}
+            for one in chunk.users[number]:
+                if one in away:
+                    found.setdefault(one, "another dataset has its file")
     return found
 
 
@@ -160,8 +152,13 @@ async def _registry_conflicts(change: Change, away: Mapping[str, Rows], found: d
         for row, holder in _held(rows):
             if collections.get(row[holder], ("", 0))[0] != row["collection_name"]:
                 found[uuid] = f"the collection '{row['collection_name']}' has been removed"
-    left = {uuid: rows for uuid, rows in away.items() if uuid not in found}
-    for table, some in await by_table(change, left.values()):
+    await _taken_places(change, [rows for uuid, rows in away.items() if uuid not in found], found)
+
+
+async def _taken_places(change: Change, rows: Sequence[Rows], found: dict[str, str]) -> None:
+    """Find the data IDs, and the validity, that others have in a collection by now."""
+    tables = change.repository.tables
+    for table, some in await by_table(change, rows):
         if table.name in {tables.dataset.name, tables.location.name} or "collection" not in table.c:
             continue
         is_timed = "id" in table.c

@@ -34,6 +34,10 @@ class Unlinked:
     bytes: int = 0
     """How many were freed."""
 
+    def note(self, item: ChunkItem, outcome: Outcome, reason: str | None) -> None:
+        """Note what became of one."""
+        self.items[item.number] = {"outcome": outcome, "reason": reason, "tries": item.tries + 1}
+
 
 async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
     """Remove the files of what is detached."""
@@ -41,30 +45,32 @@ async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
     done = Unlinked()
     left: dict[str, list[ChunkItem]] = {}
     for item in chunk.items:
-        if item.outcome not in {Outcome.DETACHED, Outcome.FAILED} or item.number not in chunk.users:
-            continue
-        if item.outcome == Outcome.FAILED and not item.tries:
-            continue  # It was never detached.
-        if item.uri is None:
-            done.items[item.number] = _outcome(item, Outcome.REMOVED, None)
-        elif item.stays:
-            done.items[item.number] = _outcome(item, Outcome.RECORDS_REMOVED, None)
-        elif item.identity is None:
-            done.items[item.number] = _outcome(item, Outcome.ALREADY_GONE, None)
-        else:
-            left.setdefault(item.place[0], []).append(item)
+        # What failed and was never tried was never detached.
+        if item.outcome == Outcome.DETACHED or (item.outcome == Outcome.FAILED and item.tries):
+            if (outcome := _without_file(item)) is not None:
+                done.note(item, outcome, None)
+            else:
+                left.setdefault(item.place[0], []).append(item)
     for root, items in left.items():
         recorded = await _recorded(repository, root, chunk, items)
-        removals = [item for item in items if item.number not in recorded]
-        for item in items:
-            if item.number in recorded:
-                done.items[item.number] = _outcome(item, Outcome.CHANGED_LATER, "another dataset has it by now")
-        claims = [Removal(item.place[1], item.identity, f"{CLAIM}{plan.id}-{item.number}") for item in removals]
-        for item, (removed, problem) in zip(removals, await repository.stores.remove(root, claims), strict=True):
-            done.items[item.number] = _outcome(item, _OUTCOMES[removed], problem)
+        for item in recorded:
+            done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
+        going = [item for item in items if item not in recorded]
+        claims = [Removal(item.place[1], item.identity, f"{CLAIM}{plan.id}-{item.number}") for item in going]
+        for item, (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
+            done.note(item, _OUTCOMES[removed], problem)
             if removed is Removed.REMOVED:
                 done.bytes += item.bytes or 0
     return done
+
+
+def _without_file(item: ChunkItem) -> Outcome | None:
+    """Tell what becomes of an item of which no file is to be removed."""
+    if item.uri is None:
+        return Outcome.REMOVED
+    if item.stays:
+        return Outcome.RECORDS_REMOVED
+    return Outcome.ALREADY_GONE if item.identity is None else None
 
 
 async def require_roots(repository: Repository, plan: Plan) -> None:
@@ -86,7 +92,7 @@ async def require_roots(repository: Repository, plan: Plan) -> None:
             )
 
 
-async def _recorded(repository: Repository, root: str, chunk: Chunk, items: list[ChunkItem]) -> set[int]:
+async def _recorded(repository: Repository, root: str, chunk: Chunk, items: list[ChunkItem]) -> list[ChunkItem]:
     """Tell which files somebody has a record of."""
     texts: dict[str, str] = {}
     members = False
@@ -98,8 +104,4 @@ async def _recorded(repository: Repository, root: str, chunk: Chunk, items: list
     async with repository.snapshot() as snapshot:
         sources = [one for one in await record_sources(snapshot) if one.datastore.root_uri == root]
         users = await blockers.users_of(snapshot, sources, texts, zips=members)
-    return {item.number for item in items if users[item.place[1]]}
-
-
-def _outcome(item: ChunkItem, outcome: Outcome, reason: str | None) -> dict[str, Any]:
-    return {"outcome": outcome, "reason": reason, "tries": item.tries + 1}
+    return [item for item in items if users[item.place[1]]]
