@@ -50,7 +50,7 @@ class Deleter:
         """Make a plan."""
         chosen = DatasetSelection(**selection)
         number, job = await self.state.write(
-            lambda connection: insert_plan(connection, chosen, scope, datastore, override, self._bounds, "tester")
+            lambda connection: insert_plan(connection, chosen, scope, datastore, override, "tester")
         )
         await self.run(job)
         return await find_plan(self.state, number)

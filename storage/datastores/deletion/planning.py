@@ -161,7 +161,6 @@ async def insert_plan(
     scope: DeletionScope,
     datastore: str | None,
     overridden: Sequence[Reason],
-    bounds: Bounds,
     user: str,
 ) -> tuple[int, Job]:
     """Have a plan made, in a transaction of the state that writes.
@@ -182,7 +181,7 @@ async def insert_plan(
         roots="{}",
         created_by=user,
         created_at=NOW,
-        expires_at=NOW + bounds.plan_seconds * 1_000_000,
+        expires_at=NOW,
         datasets=0,
         artifacts=0,
         bytes=0,
