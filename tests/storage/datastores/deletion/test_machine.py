@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lsst.daf.butler import CollectionType, DatasetRef
 
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, Plan, PlanState
+from butlerql.storage.datastores.validation.findings import FindingKind
 from butlerql.storage.repository import Repository
 from tests.support.deleted import Deleter
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
@@ -65,8 +68,10 @@ class Machine(RuleBasedStateMachine):
         self._ours = Deleter(self._repository)
         self._numbers = iter(range(1, 10_000))
         self._files: dict[tuple[str, int], int] = {}
+        self._paths: dict[tuple[str, int], str] = {}
         self._known: dict[str, Known] = {}
         self._tagged: set[str] = set()
+        self._foreign: set[tuple[str, int]] = set()
         self._waiting: list[Waiting] = []
         for ref in self._butler.query_datasets("thing", RUNS, find_first=False):
             if ref.dataId["detector"] in DETECTORS:
@@ -74,7 +79,10 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         found = self._do(validated(self._repository))
-        assert found.findings == [], found.findings
+        # Nobody knows what somebody wrote there.
+        ours = {self._paths[place] for place in self._foreign}
+        assert {str(one.path) for one in found.findings} <= {f"file://{quote(path)}" for path in ours}, found.findings
+        assert {one.kind for one in found.findings} <= {FindingKind.UNTRACKED}
         self._do(self._repository.close())
         self._loop.close()
         self._copy.__exit__(None, None, None)
@@ -90,6 +98,7 @@ class Machine(RuleBasedStateMachine):
         known = Known(ref, content, number)
         self._known[str(ref.id)] = known
         self._files[known.place] = number
+        self._paths[known.place] = self._butler.getURI(ref).ospath
 
     def _at(self, place: tuple[str, int]) -> Known | None:
         return next((one for one in self._known.values() if one.place == place), None)
@@ -171,6 +180,23 @@ class Machine(RuleBasedStateMachine):
     def unlink(self, data: st.DataObject) -> None:
         self._go_on(data.draw(st.integers(0, len(self._waiting) - 1)))
 
+    @precondition(lambda self: self._waiting)
+    @rule(data=st.data(), is_lost=st.booleans())
+    def meddle(self, data: st.DataObject, is_lost: bool) -> None:
+        """Somebody takes a file away that waits, or writes another."""
+        waiting = data.draw(st.sampled_from(self._waiting))
+        files = [one.place for one in waiting.taken.values() if one.written is not None]
+        files = [place for place in files if self._files.get(place) in {one.written for one in waiting.taken.values()}]
+        if files:
+            place = data.draw(st.sampled_from(sorted(files)))
+            os.unlink(self._paths[place])
+            del self._files[place]
+            if not is_lost:
+                with open(self._paths[place], "w") as file:
+                    file.write("somebody's own")
+                self._files[place] = next(self._numbers)
+                self._foreign.add(place)
+
     def _go_on(self, index: int) -> None:
         waiting = self._waiting.pop(index)
         plan = self._do(self._ours.go_on(waiting.plan))
@@ -244,8 +270,8 @@ def test_any_steps(repositories: Repositories, dialect: Dialect) -> None:
         run_state_machine_as_test(
             Here,
             settings=settings(
-                max_examples=max(3, profile.max_examples // 5),
-                stateful_step_count=15,
+                max_examples=max(3, profile.max_examples // 8),
+                stateful_step_count=40,
                 suppress_health_check=list(HealthCheck),
                 print_blob=True,
             ),
