@@ -24,7 +24,14 @@ from butlerql.storage.datastores.deletion.chunks import (
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import File, files_of, leaf_names, sources_of, texts_of
 from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, Plan, Reason
-from butlerql.storage.datastores.deletion.rows import DATASET, Rows, lock_datasets, read_rows, remove_rows
+from butlerql.storage.datastores.deletion.rows import (
+    DATASET,
+    Rows,
+    located_elsewhere,
+    lock_datasets,
+    read_rows,
+    remove_rows,
+)
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.repository import Repository
@@ -117,6 +124,9 @@ async def _examine(
     kinds = {kind.name: kind for kind in await dataset_types.all_types(change)}
     wanted = {one.uuid: kinds[one.dataset_type] for one in datasets if one.dataset_type in kinds and one.uuid in rows}
     reasons = await blockers.reasons(change, plan, wanted, sources) if wanted else {}
+    elsewhere: dict[str, str] = {}
+    if plan.scope is DeletionScope.PURGE:
+        elsewhere = await located_elsewhere(change, [one.uuid for one in datasets], names)
     files: dict[str, list[File]] = {}
     for one in datasets:
         its = rows.get(one.uuid, {})
@@ -127,7 +137,10 @@ async def _examine(
         records = chunk.records.get(one.uuid, ())
         changed = _changed(plan, its, files[one.uuid], records, items, entries)
         stopped = sorted(reasons.get(one.uuid, set()) & BLOCKING - plan.overridden)
-        if changed is not None:
+        if one.uuid in elsewhere:
+            why = f"the registry says that '{elsewhere[one.uuid]}' has it, which is no datastore of this repository"
+            found.left[one.uuid] = (Outcome.FAILED, why)
+        elif changed is not None:
             found.left[one.uuid] = changed
         elif stopped:
             found.left[one.uuid] = (Outcome.BLOCKED, ", ".join(stopped))
