@@ -10,6 +10,7 @@ from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.dataset_connections import selection_of
 from butlerql.resolvers.datasets import timespan_of
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.changes import Change
 from butlerql.storage.registry.certifying import certify, decertify
 from butlerql.storage.registry.collections import Collection, CollectionType
@@ -37,7 +38,7 @@ class _CertifyPayload(NamedTuple):
     client_mutation_id: str | None
 
 
-@loaders.field("Mutation.tagDatasets", database=False)
+@loaders.mutation("tagDatasets", scope=Scope.TAG)
 async def _tag(
     context: RequestContext,
     parents: Sequence[Any],
@@ -56,7 +57,7 @@ async def _tag(
     return [_TagPayload(collection, *done, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.untagDatasets", database=False)
+@loaders.mutation("untagDatasets", scope=Scope.TAG)
 async def _untag(
     context: RequestContext,
     parents: Sequence[Any],
@@ -73,7 +74,7 @@ async def _untag(
     return [_TagPayload(collection, *done, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.certifyDatasets", database=False)
+@loaders.mutation("certifyDatasets", scope=Scope.TAG)
 async def _certify(
     context: RequestContext,
     parents: Sequence[Any],
@@ -91,7 +92,7 @@ async def _certify(
     return [_CertifyPayload(*done, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.decertifyDatasets", database=False)
+@loaders.mutation("decertifyDatasets", scope=Scope.TAG)
 async def _decertify(
     context: RequestContext,
     parents: Sequence[Any],
