@@ -20,7 +20,7 @@ __all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "load
 
 loaders = Loaders()
 
-JOB_TYPES = {JobKind.VALIDATION: "ValidationJob"}
+JOB_TYPES = {JobKind.VALIDATION: "ValidationJob", JobKind.TAGGING: "TaggingJob"}
 
 ANYBODY = "anonymous"
 """Nobody has to log in."""

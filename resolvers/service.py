@@ -47,6 +47,7 @@ from butlerql.resolvers.loaders import Loaders
 from butlerql.schema.build import build_schema
 from butlerql.scopes import Scope, granted_scopes
 from butlerql.storage.datastores.validation.job import Validation
+from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.workers import Workers, processes
@@ -192,7 +193,7 @@ def build_service(
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     workers = workers or processes(1)
-    kinds = [Validation(repository, workers.number)]
+    kinds = [Validation(repository, workers.number), Tagging(repository)]
     jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
     granted = granted_scopes(writable=not repository.read_only) if scopes is None else frozenset(scopes)
     return Service(repository, schema, limits, jobs, granted)

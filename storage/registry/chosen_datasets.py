@@ -30,6 +30,9 @@ NAMED = 5
 
 _ALL = 2**62
 
+_LISTED = 10_000
+"""UUIDs that go into a temporary table at once."""
+
 
 class Chosen(NamedTuple):
     """Datasets whose memberships are in the same tables."""
@@ -72,14 +75,17 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
     ButlerQLError
         Raised as by `select`.
     """
-    sets = await select_to_change(change, selection)
-    by_table: dict[str, list[Part]] = {}
-    for part in sets.parts:
-        by_table.setdefault(part.dataset_type.tags_table, []).append(part)
-    found = [
-        await _put_down(change, f"butlerql_chosen_{number}", parts, sets)
-        for number, (_, parts) in enumerate(sorted(by_table.items()))
-    ]
+    if selection.uuids is not None and selection == DatasetSelection(uuids=selection.uuids):
+        found = await _listed(change, selection.uuids)
+    else:
+        sets = await select_to_change(change, selection)
+        by_table: dict[str, list[Part]] = {}
+        for part in sets.parts:
+            by_table.setdefault(part.dataset_type.tags_table, []).append(part)
+        found = [
+            await _put_down(change, f"butlerql_chosen_{number}", parts, sets)
+            for number, (_, parts) in enumerate(sorted(by_table.items()))
+        ]
     if change.repository.dialect.name == "postgresql":
         # With statistics that are not of today it would look for one row, by the index of a foreign key, and go through
         # the whole collection for each dataset. Hashing takes as long as there are rows, whatever it believes.
@@ -135,28 +141,61 @@ async def described(change: Change, chosen: Chosen, row: Sequence[Any]) -> str:
 
 
 async def _put_down(change: Change, name: str, parts: Sequence[Part], sets: DatasetSets) -> Chosen:
-    repository = change.repository
-    kinds = [part.dataset_type for part in parts]
-    dimensions = kinds[0].dimensions
-    columns = _columns(repository, dimensions)
-    table = sa.Table(
-        name,
-        sa.MetaData(),
-        *(sa.Column(column, kind) for column, kind in columns.items()),
-        sa.Column("other", UuidText()),
-        prefixes=["TEMPORARY"],
-        postgresql_on_commit="DROP",
-    )
-    await change.execute(sa.schema.CreateTable(table))
-    for group in groups_of(repository, parts, sets.filters):
+    chosen = await _empty(change, name, [part.dataset_type for part in parts])
+    for group in groups_of(change.repository, parts, sets.filters):
         if group.looks:
             for part in group.parts:
-                await _insert_looked(change, table, columns, group, part, sets.wanted)
+                await _insert_looked(change, chosen, group, part, sets.wanted)
         else:
-            await _insert(change, table, group, sets.wanted)
+            await _insert(change, chosen, group, sets.wanted)
+    table = chosen.table
     unclear = sa.select(table.c.dataset_type_id).where(table.c.several > 1).limit(1)
     for (key,) in await change.rows(unclear):
-        raise ambiguous(next(kind for kind in kinds if kind.key == key))
+        raise ambiguous(next(kind for kind in chosen.dataset_types if kind.key == key))
+    return chosen
+
+
+async def _listed(change: Change, uuids: Sequence[str]) -> list[Chosen]:
+    """Put down datasets of which nothing is known but who they are, however many; others do not matter."""
+    dataset = change.repository.tables.dataset
+    listed = _temporary("butlerql_listed", sa.Column("id", UuidText(), primary_key=True))
+    await change.execute(sa.schema.CreateTable(listed))
+    for begin in range(0, len(uuids), _LISTED):
+        rows = [(uuid,) for uuid in uuids[begin : begin + _LISTED]]
+        given = sa.select(change.repository.dialect.rows("given", {"id": UuidText()}, rows).c.id).where(sa.true())
+        insert = change.repository.dialect.insert(listed).from_select(["id"], given)
+        await change.execute(insert.on_conflict_do_nothing())
+    of_each = sa.select(dataset.c.dataset_type_id).join(listed, listed.c.id == dataset.c.id).distinct()
+    by_table: dict[str, list[DatasetType]] = {}
+    for kind in await dataset_types.by_keys(change, [key for (key,) in await change.rows(of_each)]):
+        by_table.setdefault(kind.tags_table, []).append(kind)
+    found = []
+    for number, (_, kinds) in enumerate(sorted(by_table.items())):
+        chosen = await _empty(change, f"butlerql_chosen_{number}", kinds)
+        tags, names = chosen.tags, chosen.dimensions.required
+        keys = [kind.key for kind in kinds]
+        memberships = (
+            sa.select(tags.c.dataset_type_id, tags.c.dataset_id, sa.literal(1), *(tags.c[name] for name in names))
+            .join(dataset, sa.and_(dataset.c.id == tags.c.dataset_id, dataset.c.run == tags.c.collection))
+            .join(listed, listed.c.id == dataset.c.id)
+            .where(dataset.c.dataset_type_id.in_(keys))
+        )
+        await change.execute(sa.insert(chosen.table).from_select(list(_columns(change.repository, names)), memberships))
+        found.append(chosen)
+    await change.execute(sa.schema.DropTable(listed))
+    return found
+
+
+def _temporary(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DROP")
+
+
+async def _empty(change: Change, name: str, kinds: Sequence[DatasetType]) -> Chosen:
+    repository = change.repository
+    dimensions = kinds[0].dimensions
+    columns = [sa.Column(column, kind) for column, kind in _columns(repository, dimensions.required).items()]
+    table = _temporary(name, *columns, sa.Column("other", UuidText()))
+    await change.execute(sa.schema.CreateTable(table))
     calibs = next((kind.calibs_table for kind in kinds if kind.calibs_table is not None), None)
     tables = repository.tables
     return Chosen(
@@ -168,17 +207,17 @@ async def _put_down(change: Change, name: str, parts: Sequence[Part], sets: Data
     )
 
 
-def _columns(repository: Repository, dimensions: DimensionGroup) -> Mapping[str, TypeEngine[Any]]:
+def _columns(repository: Repository, dimensions: Sequence[str]) -> Mapping[str, TypeEngine[Any]]:
     return {
         "dataset_type_id": sa.BigInteger(),
         "dataset_id": UuidText(),
         # How many are found first, which should be one.
         "several": sa.BigInteger(),
-        **{name: repository.tables.dimension_type(name) for name in dimensions.required},
+        **{name: repository.tables.dimension_type(name) for name in dimensions},
     }
 
 
-async def _insert(change: Change, table: sa.Table, group: TableGroup, wanted: Wanted) -> None:
+async def _insert(change: Change, chosen: Chosen, group: TableGroup, wanted: Wanted) -> None:
     names = group.dimensions.required
 
     def fields(source: Source, rows: sa.FromClause) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
@@ -186,24 +225,18 @@ async def _insert(change: Change, table: sa.Table, group: TableGroup, wanted: Wa
 
     rows = chosen_rows(group, wanted, fields).subquery().c
     key, *values = (rows[f"field_{index}"] for index in range(len(names) + 1))
-    columns = list(_columns(change.repository, group.dimensions))
-    chosen = sa.select(key, rows.uuid, rows.several, *values)
-    await change.execute(sa.insert(table).from_select(columns, chosen))
+    columns = list(_columns(change.repository, names))
+    found = sa.select(key, rows.uuid, rows.several, *values)
+    await change.execute(sa.insert(chosen.table).from_select(columns, found))
 
 
-async def _insert_looked(
-    change: Change,
-    table: sa.Table,
-    columns: Mapping[str, TypeEngine[Any]],
-    group: TableGroup,
-    part: Part,
-    wanted: Wanted,
-) -> None:
+async def _insert_looked(change: Change, chosen: Chosen, group: TableGroup, part: Part, wanted: Wanted) -> None:
     dialect, key = change.repository.dialect, part.dataset_type.key
+    columns = _columns(change.repository, group.dimensions.required)
     ask = Read(_ALL, backward=False, wanted=wanted, bounds=())
     async for rows in looked_rows(change, group, part, ask):
         uuids = dialect.uuids([row[3] for row in rows])
         looked = dialect.rows(
             "looked", columns, [(key, uuid, 1, *row[4:]) for uuid, row in zip(uuids, rows, strict=True)]
         )
-        await change.execute(sa.insert(table).from_select(list(columns), sa.select(*looked.c)))
+        await change.execute(sa.insert(chosen.table).from_select(list(columns), sa.select(*looked.c)))

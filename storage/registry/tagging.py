@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
-from butlerql.storage.errors import ConflictError
+from butlerql.storage.errors import BusyError, ConflictError
 from butlerql.storage.registry.chosen_datasets import (
     NAMED,
     Chosen,
@@ -65,6 +65,8 @@ async def tag(
     ConflictError
         Raised if two datasets of the selection, or one and another that is tagged already, have the same type and
         data ID, and nothing says which shall stay.
+    BusyError
+        Raised if another program tags the same, or deletes some of them, at the same time.
     ButlerQLError
         Raised as by `chosen_datasets`.
     """
@@ -135,7 +137,7 @@ async def _insert(change: Change, chosen: Chosen, collection: Collection) -> int
     try:
         return await change.execute(statement)
     except sa.exc.IntegrityError as error:
-        raise ConflictError(
+        raise BusyError(
             f"Another program tagged datasets in '{collection.name}', or deleted some that shall be, at the same time. "
             "Try again."
         ) from error
