@@ -14,6 +14,7 @@ from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import ConflictError, InvalidArgumentError
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.chosen_rows import ambiguous, chosen_rows
+from butlerql.storage.registry.collections import CollectionType
 from butlerql.storage.registry.dataset_rows import Read
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.looked_rows import looked_rows
@@ -48,6 +49,9 @@ class Chosen(NamedTuple):
     dimensions: DimensionGroup
     dataset_types: Sequence[DatasetType]
     """Which they may be of."""
+
+    is_disjoint: bool = False
+    """Whether it is certain that no two have the same type and data ID."""
 
     @property
     def data_id(self) -> list[sa.ColumnElement[Any]]:
@@ -124,6 +128,8 @@ async def check_disjoint(change: Change, chosen: Chosen) -> None:
     ConflictError
         Raised if some have; some are named.
     """
+    if chosen.is_disjoint:
+        return
     several = sa.select(*chosen.data_id).group_by(*chosen.data_id).having(sa.func.count() > 1).limit(NAMED)
     if rows := await change.rows(several):
         raise ConflictError(
@@ -152,7 +158,11 @@ async def _put_down(change: Change, name: str, parts: Sequence[Part], sets: Data
     unclear = sa.select(table.c.dataset_type_id).where(table.c.several > 1).limit(1)
     for (key,) in await change.rows(unclear):
         raise ambiguous(next(kind for kind in chosen.dataset_types if kind.key == key))
-    return chosen
+    # A collection has one dataset of each data ID, unless there are validity ranges.
+    of_one = all(
+        len(part.collections) == 1 and part.collections[0].type is not CollectionType.CALIBRATION for part in parts
+    )
+    return chosen._replace(is_disjoint=of_one and len({part.dataset_type.key for part in parts}) == len(parts))
 
 
 async def _listed(change: Change, uuids: Sequence[str]) -> list[Chosen]:

@@ -130,8 +130,9 @@ async def _insert(change: Change, chosen: Chosen, collection: Collection) -> int
     tags, table = chosen.tags, chosen.table
     where = sa.literal(collection.key, change.repository.tables.collection_type)
     columns = ["dataset_type_id", "dataset_id", *chosen.dimensions.required]
-    # The WHERE is for SQLite, which would take ON CONFLICT for the condition of a join.
-    rows = sa.select(*(table.c[name] for name in columns), where).where(sa.true())
+    # The WHERE is for SQLite, which would take ON CONFLICT for the condition of a join. The order is that of the widest
+    # index, and nearly that in which the datasets were made: several indexes then grow where they did just before.
+    rows = sa.select(*(table.c[name] for name in columns), where).where(sa.true()).order_by(table.c.dataset_id)
     statement = change.repository.dialect.insert(tags).from_select([*columns, "collection"], rows)
     statement = statement.on_conflict_do_nothing(index_elements=[tags.c.dataset_id, tags.c.collection])
     try:
