@@ -50,6 +50,7 @@ from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.kinds import Kind
 from butlerql.storage.state.workers import Workers, processes
 
 __all__ = ["Service", "build_service", "every_loader"]
@@ -193,7 +194,10 @@ def build_service(
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     workers = workers or processes(1)
-    kinds = [Validation(repository, workers.number), Tagging(repository)]
+    kinds: list[Kind] = [Validation(repository, workers.number)]
+    if not repository.read_only:
+        # What one cannot do is left to another that can.
+        kinds.append(Tagging(repository))
     jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
     granted = granted_scopes(writable=not repository.read_only) if scopes is None else frozenset(scopes)
     return Service(repository, schema, limits, jobs, granted)

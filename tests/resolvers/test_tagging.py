@@ -299,6 +299,17 @@ async def test_a_job_that_is_cancelled_before_it_begins_changes_nothing(service:
 
 
 @pytest.mark.usefixtures("few")
+async def test_a_service_that_may_not_write_leaves_the_job_to_one_that_may(
+    service: Service, real: RealRepository
+) -> None:
+    begun = await do(service, TAG, collection="mine", select={"runs": [FIRST]})
+    read_only = build_service(await Repository.open(real.uri), Limits())
+    assert not await read_only.jobs.run_next()
+    await read_only.close()
+    assert (await ended(service, begun))["state"] == "SUCCEEDED"
+
+
+@pytest.mark.usefixtures("few")
 async def test_a_change_that_was_made_is_not_made_again(service: Service) -> None:
     """Its coordinator was killed before it could say that the chunk was done."""
     begun = await do(service, TAG, collection="mine", select={"runs": [FIRST], "datasetTypes": ["calexp"]})
