@@ -175,7 +175,10 @@ async def _listed(change: Change, uuids: Sequence[str]) -> list[Chosen]:
         given = sa.select(change.repository.dialect.rows("given", {"id": UuidText()}, rows).c.id).where(sa.true())
         insert = change.repository.dialect.insert(listed).from_select(["id"], given)
         await change.execute(insert.on_conflict_do_nothing())
-    of_each = sa.select(dataset.c.dataset_type_id).join(listed, listed.c.id == dataset.c.id).distinct()
+    # One look-up by index for each, however large the tables are.
+    each = change.repository.dialect.each
+    of_each = sa.select(dataset.c.dataset_type_id).select_from(each(listed, dataset)).distinct()
+    of_each = of_each.where(listed.c.id == dataset.c.id)
     by_table: dict[str, list[DatasetType]] = {}
     for kind in await dataset_types.by_keys(change, [key for (key,) in await change.rows(of_each)]):
         by_table.setdefault(kind.tags_table, []).append(kind)
@@ -186,9 +189,13 @@ async def _listed(change: Change, uuids: Sequence[str]) -> list[Chosen]:
         keys = [kind.key for kind in kinds]
         memberships = (
             sa.select(tags.c.dataset_type_id, tags.c.dataset_id, sa.literal(1), *(tags.c[name] for name in names))
-            .join(dataset, sa.and_(dataset.c.id == tags.c.dataset_id, dataset.c.run == tags.c.collection))
-            .join(listed, listed.c.id == dataset.c.id)
-            .where(dataset.c.dataset_type_id.in_(keys))
+            .select_from(each(each(listed, dataset), tags))
+            .where(
+                dataset.c.id == listed.c.id,
+                dataset.c.dataset_type_id.in_(keys),
+                tags.c.dataset_id == dataset.c.id,
+                tags.c.collection == dataset.c.run,
+            )
         )
         await change.execute(sa.insert(chosen.table).from_select(list(_columns(change.repository, names)), memberships))
         found.append(chosen)

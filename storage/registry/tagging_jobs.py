@@ -38,6 +38,9 @@ AT_ONCE = 20_000
 _LISTED = 5_000
 """Datasets that are listed in one snapshot."""
 
+_PLANNING_SECONDS = 60.0
+"""How long a snapshot may last in which datasets are counted, or some listed."""
+
 _SECONDS = 3600.0
 """How long a transaction of a job may last."""
 
@@ -168,7 +171,7 @@ class Tagging(Kind):
         request = TaggingRequest.from_json(job.request)
         count, key = (0, None) if after is None else (after["count"], after["after"])
         while after is None or "uuids" in after:
-            async with self._repository.snapshot() as snapshot:
+            async with self._repository.snapshot(_PLANNING_SECONDS) as snapshot:
                 sets = await select_to_change(snapshot, request.select)
                 looks = any(group.looks for group in groups_of(self._repository, sets.parts, sets.filters))
                 if not looks:
