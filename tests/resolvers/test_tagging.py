@@ -36,6 +36,9 @@ JOB = """query ($id: ID!) { job(id: $id) { __typename kind state error createdBy
     ... on TaggingJob { changed replaced collection { __typename name
         ... on TaggedCollection { datasets { nodes { uuid run { name } } } } } } } }"""
 
+ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+"""For what has nothing to do with the database."""
+
 FIRST, SECOND = "u/alice/run1", "u/alice/run2"
 
 
@@ -278,6 +281,7 @@ async def test_a_job_that_cannot_change_all_changes_nothing(
     assert (done["state"], done["replaced"] > 0) == ("SUCCEEDED", True)
 
 
+@ON_SQLITE
 @pytest.mark.usefixtures("few")
 async def test_what_makes_no_sense_begins_no_job(service: Service, real: RealRepository) -> None:
     much: dict[str, Any] = {"select": {"runs": [FIRST]}}
@@ -287,6 +291,7 @@ async def test_what_makes_no_sense_begins_no_job(service: Service, real: RealRep
     assert not await service.jobs.run_next()
 
 
+@ON_SQLITE
 @pytest.mark.usefixtures("few")
 async def test_a_job_that_is_cancelled_before_it_begins_changes_nothing(service: Service, real: RealRepository) -> None:
     before = registry_rows(real)
@@ -298,6 +303,7 @@ async def test_a_job_that_is_cancelled_before_it_begins_changes_nothing(service:
     assert await outcomes(service) == []
 
 
+@ON_SQLITE
 @pytest.mark.usefixtures("few")
 async def test_a_service_that_may_not_write_leaves_the_job_to_one_that_may(
     service: Service, real: RealRepository
@@ -355,6 +361,7 @@ async def test_a_key_is_good_for_one_result(
         assert (other["changed"], len(await outcomes(service))) == (1, 3)
 
 
+@ON_SQLITE
 async def test_a_key_that_came_with_what_failed_may_be_used_again(service: Service, real: RealRepository) -> None:
     given: dict[str, Any] = {"collection": "mine", "select": {"runs": [FIRST, SECOND], "datasetTypes": ["calexp"]}}
     assert await refused(service, real, TAG, **given, idempotencyKey="k") == "CONFLICT"
