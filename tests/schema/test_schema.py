@@ -180,6 +180,7 @@ def test_nodes_have_ids(core: GraphQLSchema) -> None:
         "InMemoryDatastore",
         "Run",
         "TaggedCollection",
+        "TaggingJob",
         "ValidationJob",
     }
     for interface in ("Collection", "Datastore"):
