@@ -61,20 +61,22 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
     against by now; and with it those that share files with it.
     """
     entries = await _look(repository, chunk)
-    async with repository.change() as change:
+    numbers = {one.uuid: one.number for one in chunk.datasets}
+
+    async def take_out(change: Change) -> _Found:
         await lock_datasets(change, [one.uuid for one in chunk.datasets])
-        sources = await sources_of(change, plan)
-        names = leaf_names(repository, plan)
+        sources, names = await sources_of(change, plan), leaf_names(repository, plan)
         found = await _examine(change, plan, chunk, entries, sources, names)
         if found.going:
-            numbers = {one.uuid: one.number for one in chunk.datasets}
             journal = {uuid: orjson.dumps(rows).decode() for uuid, rows in found.going.items()}
             lines = [(numbers[uuid], text) for uuid, text in journal.items()]
             await repository.state.write(lambda connection: write_journal(connection, plan.id, lines))
             if plan.scope is DeletionScope.PURGE:
                 await exports.append(plan, journal)
             await remove_rows(change, plan.scope, list(found.going), sources, names)
-    return _outcomes(chunk, found)
+        return found
+
+    return _outcomes(chunk, await repository.write(take_out))
 
 
 def _outcomes(chunk: Chunk, found: _Found) -> Detached:

@@ -90,17 +90,23 @@ async def _put_back(
 ) -> dict[int, tuple[Outcome, str | None]]:
     """Put back some datasets in one transaction: those in whose place there is nothing, and whose files are there."""
     journal = {one.uuid: its for one, its in rows.items()}
-    async with repository.change() as change:
+
+    async def put_back(change: Change) -> dict[str, tuple[Outcome, str | None]]:
         sources, names = await sources_of(change, plan), leaf_names(repository, plan)
         now = await read_rows(change, plan.scope, list(journal), sources, names)
         # What was never taken out is as it was.
         away = {uuid: its for uuid, its in journal.items() if _sorted(now.get(uuid, {})) != _sorted(its)}
-        conflicts = await _conflicts(change, plan, chunk, away, now)
-        left = {uuid: (Outcome.RESTORE_CONFLICT, reason) for uuid, reason in conflicts.items()}
-        left |= dict.fromkeys(lost & away.keys() - conflicts.keys(), (Outcome.LOST, "its file is not there any more"))
+        left: dict[str, tuple[Outcome, str | None]] = {
+            uuid: (Outcome.RESTORE_CONFLICT, reason)
+            for uuid, reason in (await _conflicts(change, plan, chunk, away, now)).items()
+        }
+        left |= dict.fromkeys(lost & away.keys() - left.keys(), (Outcome.LOST, "its file is not there any more"))
         going = [its for uuid, its in away.items() if uuid not in left]
         await _keep_summaries(change, going)
         await insert_rows(change, await _free_numbers(change, going))
+        return left
+
+    left = await repository.write(put_back)
     return {one.number: left.get(one.uuid, (Outcome.RESTORED, None)) for one in rows}
 
 
