@@ -109,6 +109,10 @@ class Dialect(ABC):
         """What of a text stands in front of a mark; all of it if the mark is not in it."""
 
     @abstractmethod
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        """Condition that the JSON object that a text holds has these members, each with this value."""
+
+    @abstractmethod
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         """Compare and order a text by its bytes, whatever the database's language."""
 
@@ -193,6 +197,15 @@ class SqliteDialect(Dialect):
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.substr(text, 1, sa.func.instr(text + mark, mark) - 1, type_=sa.Text())
 
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        # Looked through by name: within a path a name could not be written in every case.
+        each = sa.func.json_each(document).table_valued(sa.column("key", sa.Text()), "atom")
+        same = (
+            sa.exists().where(each.c.key == sa.literal(name, sa.Text()), each.c.atom == sa.literal(value))
+            for name, value in members.items()
+        )
+        return sa.and_(sa.true(), *same)
+
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text
 
@@ -256,6 +269,10 @@ class PostgresqlDialect(Dialect):
 
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.split_part(text, mark, 1, type_=sa.Text())
+
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        wanted = sa.literal(orjson.dumps(dict(members)).decode(), sa.Text())
+        return sa.cast(document, postgresql.JSONB).contains(sa.cast(wanted, postgresql.JSONB))
 
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text.collate("C")

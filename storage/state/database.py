@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from butlerql.storage.dialect import dialect_of
 from butlerql.storage.drivers import Fault
 from butlerql.storage.errors import BusyError, ButlerQLError, StateUnavailableError, StateVersionError
 from butlerql.storage.state.drivers import state_driver_of
@@ -55,6 +56,7 @@ class State:
     def __init__(self, place: StatePlace, name: str) -> None:
         self.place = place
         self._name = name
+        self.dialect = dialect_of(place.url)
         self._driver = state_driver_of(place)
         self._tasks: set[asyncio.Task[Any]] = set()
 
