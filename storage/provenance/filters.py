@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from butlerql.storage.dialect import Dialect, UuidText
+from butlerql.storage.globs import split_names
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import (
     EXCEPTION,
@@ -20,7 +21,7 @@ from butlerql.storage.provenance.tables import (
     TASK,
 )
 
-__all__ = ["QuantumFilter", "common_conditions", "execution_conditions", "quantum_conditions", "run_conditions"]
+__all__ = ["QuantumFilter", "common_conditions", "execution_conditions", "fits", "quantum_conditions", "run_conditions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class QuantumFilter:
     exception: str | None = None
     """Name or glob of its type."""
 
-    only_run: str | None = None
-    """The name of a run, whatever characters are in it: nothing of others."""
+    only_runs: Sequence[str] | None = None
+    """Names of runs, whatever characters are in them: nothing of others."""
 
     @property
     def is_of_attempts(self) -> bool:
@@ -87,7 +88,7 @@ def quantum_conditions(dialect: Dialect, chosen: QuantumFilter) -> list[sa.Colum
     if chosen.data_id is not None:
         conditions.append(dialect.has_members(c.data_id, chosen.data_id))
     if chosen.is_of_attempts:
-        attempts = replace(chosen, runs=None, tasks=None, only_run=None, statuses=None, data_id=None)
+        attempts = replace(chosen, runs=None, tasks=None, only_runs=None, statuses=None, data_id=None)
         conditions.append(c.id.in_(sa.select(EXECUTION.c.quantum_id).where(*execution_conditions(dialect, attempts))))
     elif chosen.pipeline_executions is not None:
         graphs = _pipeline_executions(dialect, chosen.pipeline_executions)
@@ -135,16 +136,29 @@ def run_conditions(dialect: Dialect, chosen: QuantumFilter, run: sa.ColumnElemen
     conditions: list[sa.ColumnElement[bool]] = []
     if chosen.runs is not None:
         conditions.append(run.in_(_named(dialect, RUN, chosen.runs)))
-    if chosen.only_run is not None:
-        only = sa.select(RUN.c.id).where(RUN.c.name == chosen.only_run)
-        conditions.append(run == only.scalar_subquery())
+    if chosen.only_runs is not None:
+        only = dialect.rows("only", {"name": sa.Text()}, [(name,) for name in chosen.only_runs])
+        conditions.append(run.in_(sa.select(RUN.c.id).where(RUN.c.name.in_(sa.select(only.c.name)))))
     return conditions
 
 
-def _named(dialect: Dialect, table: sa.Table, globs: Sequence[str]) -> sa.Select[tuple[int]]:
-    """Select the numbers of names."""
-    fits = dialect.matches_globs(table.c.name, globs) if globs else sa.false()
-    return sa.select(table.c.id).where(fits)
+def _named(dialect: Dialect, table: sa.Table, names: Sequence[str]) -> sa.Select[tuple[int]]:
+    """Select the numbers of names, some of which may be globs."""
+    return sa.select(table.c.id).where(fits(dialect, table.c.name, names))
+
+
+def fits(dialect: Dialect, column: sa.ColumnElement[str], names: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Condition that a text is one of some names, or fits one of some globs.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Raised if one has a null character, or the globs are too long altogether.
+    """
+    literals, globs = split_names(names)
+    given = dialect.rows("names", {"name": sa.Text()}, [(name,) for name in literals])
+    is_named = column.in_(sa.select(given.c.name))
+    return sa.or_(is_named, dialect.matches_globs(column, globs)) if globs else is_named
 
 
 def _pipeline_executions(dialect: Dialect, uuids: Sequence[str]) -> sa.Select[tuple[int]]:

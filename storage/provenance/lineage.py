@@ -9,16 +9,19 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.errors import InvalidArgumentError, LimitExceededError
 from butlerql.storage.provenance.quanta import Quantum, quanta_by_id
 from butlerql.storage.provenance.tables import EDGE
 from butlerql.storage.provenance.traces import DatasetTrace, dataset_numbers, traces_by_id
 from butlerql.storage.state.database import State
 
-__all__ = ["LARGEST", "Lineage", "LineageEdge", "lineages"]
+__all__ = ["DEEPEST", "LARGEST", "Lineage", "LineageEdge", "lineages"]
 
 LARGEST = 10_000
 """How many edges one lineage has at most."""
+
+DEEPEST = 100
+"""How many units of work one behind the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,13 @@ async def lineages(state: State, uuids: Sequence[str], *, is_upstream: bool, dep
     ------
     InvalidArgumentError
         Raised if the depth is negative.
+    LimitExceededError
+        Raised if it is more than `DEEPEST`.
     """
     if depth < 0:
         raise InvalidArgumentError("A lineage cannot have a negative depth.")
+    if depth > DEEPEST:
+        raise LimitExceededError(f"A lineage is at most {DEEPEST} deep. Ask for the lineage of what it ends with.")
     numbers = await dataset_numbers(state, uuids)
     searches = {number: _Search({number: None}, front=[number]) for number in numbers.values()}
     for _ in range(depth):
@@ -120,6 +127,10 @@ async def _go(
     found: list[tuple[int, int, int]] = await state.read(find, absent=[])
     for search in searches:
         search.front = []
+    if len(found) > room:
+        # What belongs to those behind it was not read.
+        for search in searches[found[-1][0] :]:
+            search.is_cut = True
     for place, dataset, quantum in found:
         search = searches[place]
         edge = (dataset, quantum, is_output)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import UuidText
+from butlerql.storage.provenance.filters import fits
 from butlerql.storage.provenance.tables import PIPELINE_EXECUTION, PIPELINE_TASK, RUN, TASK, TASK_SUMMARY, TASK_USE
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
@@ -155,12 +156,12 @@ async def classes_of(state: State, tasks: Sequence[Task]) -> list[list[str]]:
 
 
 def _conditions(state: State, labels: Sequence[str], runs: Sequence[str] | None) -> list[sa.ColumnElement[bool]]:
-    fits = state.dialect.matches_globs(TASK.c.name, labels) if labels else sa.false()
+    labelled = fits(state.dialect, TASK.c.name, labels)
     if runs is None:
-        return [fits]
+        return [labelled]
     known = _IN_RUNS.subquery()
-    run = state.dialect.matches_globs(RUN.c.name, runs) if runs else sa.false()
-    return [fits, TASK.c.id.in_(sa.select(known.c.task_id).join(RUN, RUN.c.id == known.c.run_id).where(run))]
+    in_runs = sa.select(known.c.task_id).join_from(known, RUN, RUN.c.id == known.c.run_id)
+    return [labelled, TASK.c.id.in_(in_runs.where(fits(state.dialect, RUN.c.name, runs)))]
 
 
 async def _grouped(state: State, statement: sa.Select[Any], keys: Sequence[str]) -> list[list[Task]]:

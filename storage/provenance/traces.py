@@ -51,7 +51,7 @@ async def dataset_numbers(state: State, uuids: Sequence[str]) -> dict[str, int]:
     statement = sa.select(DATASET.c.uuid, DATASET.c.id).where(DATASET.c.uuid.in_(sa.select(given.c.uuid)))
 
     async def find(connection: AsyncConnection) -> dict[str, int]:
-        return {uuid: number for uuid, number in await connection.execute(statement)}
+        return {row.uuid: row.id for row in await connection.execute(statement)}
 
     return await state.read(find, absent={})
 
@@ -177,7 +177,7 @@ async def count_edges(state: State, numbers: Sequence[int], side: Side, *, is_ou
 
 async def _counted(state: State, statement: sa.Select[Any], numbers: Sequence[int]) -> list[int]:
     async def count(connection: AsyncConnection) -> dict[int, int]:
-        return {number: found for number, found in await connection.execute(statement)}
+        return {row[0]: row[1] for row in await connection.execute(statement)}
 
     counted: dict[int, int] = await state.read(count, absent={})
     return [counted.get(number, 0) for number in numbers]
