@@ -102,8 +102,8 @@ class Execution:
         description="Type of the exception that it ended with, or that was tolerated; null if there was none."
     )
     message: str | None = strawberry.field(description="What the exception says.")
-    caveats: list[str] | None = strawberry.field(
-        description="What its success lacks: codes of `CaveatCount`. Null for failures, and where nothing tells."
+    caveats: list[str] = strawberry.field(
+        description="What its success lacks: codes of `CaveatCount`. Empty for failures, and where nothing tells."
     )
     process_index: int | None = strawberry.field(
         description=(

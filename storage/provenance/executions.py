@@ -42,7 +42,7 @@ class Execution(NamedTuple):
 
     exception: str | None
     message: str | None
-    caveats: list[str] | None
+    caveats: list[str]
     process_index: int | None
     log_uuid: str | None
     metadata_uuid: str | None
@@ -90,9 +90,9 @@ _FIELDS: Mapping[str, Sequence[sa.ColumnElement[Any]]] = {
 
 def _execution_of(row: Sequence[Any]) -> Execution:
     values = dict(zip(Execution._fields, row[: len(Execution._fields)], strict=True))
-    caveats = values["caveats"]
+    caveats = values["caveats"] or 0
     values["status"] = QuantumStatus(values["status"])
-    values["caveats"] = None if caveats is None else [flag.name for flag in Caveats if flag & caveats]
+    values["caveats"] = [flag.name for flag in Caveats if flag & caveats]
     return Execution(**values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -111,14 +111,21 @@ async def _go(
 ) -> None:
     """Go from the front along all edges: from datasets to units of work, or from these to datasets."""
     fronts = [(place, number) for place, search in enumerate(searches) for number in search.front]
-    room = sum(LARGEST - len(search.edges) for search in searches)
     given = state.dialect.rows("given", {"place": sa.BigInteger(), "id": sa.BigInteger()}, fronts)
+
+    def rows(edge: sa.FromClause) -> sa.Select[Any]:
+        # A calibration is read by millions.
+        conditions = (edge.c[side] == given.c.id, edge.c.is_output == is_output)
+        return sa.select().where(*conditions).order_by(edge.c.quantum_id, edge.c.dataset_id).limit(LARGEST + 1)
+
+    joined, edge, conditions = state.dialect.top_rows(given, EDGE, rows)
+    key = [edge.c.quantum_id, edge.c.dataset_id]
+    rank = sa.func.row_number().over(partition_by=given.c.place, order_by=key).label("rank")
+    ranked = sa.select(given.c.place, *key, rank).select_from(joined).where(*conditions).subquery()
     statement = (
-        sa.select(given.c.place, EDGE.c.dataset_id, EDGE.c.quantum_id)
-        .select_from(state.dialect.each(given, EDGE))
-        .where(EDGE.c[side] == given.c.id, EDGE.c.is_output == is_output)
-        .order_by(given.c.place, EDGE.c.quantum_id, EDGE.c.dataset_id)
-        .limit(room + 1)
+        sa.select(ranked.c.place, ranked.c.dataset_id, ranked.c.quantum_id)
+        .where(ranked.c.rank <= LARGEST + 1)
+        .order_by(ranked.c.place, ranked.c.rank)
     )
 
     async def find(connection: AsyncConnection) -> list[tuple[int, int, int]]:
@@ -127,10 +134,6 @@ async def _go(
     found: list[tuple[int, int, int]] = await state.read(find, absent=[])
     for search in searches:
         search.front = []
-    if len(found) > room:
-        # What belongs to those behind it was not read.
-        for search in searches[found[-1][0] :]:
-            search.is_cut = True
     for place, dataset, quantum in found:
         search = searches[place]
         edge = (dataset, quantum, is_output)
