@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from butlerql.resolvers.connections import Connection, paging, paging_of
@@ -31,7 +31,7 @@ __all__ = ["execution_connection", "filter_of", "loaders", "quanta_by_key", "qua
 
 loaders = Loaders()
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the moments come
 _NOTHING = QuantumFilter(runs=[])
 
 

@@ -136,13 +136,13 @@ async def _go(
         search.front = []
     for place, dataset, quantum in found:
         search = searches[place]
-        edge = (dataset, quantum, is_output)
-        if edge in search.edges:
+        new = (dataset, quantum, is_output)
+        if new in search.edges:
             continue
         if len(search.edges) == LARGEST:
             search.is_cut = True
             continue
-        search.edges[edge] = None
+        search.edges[new] = None
         known, number = (search.quanta, quantum) if side == "dataset_id" else (search.datasets, dataset)
         if number not in known:
             known[number] = None

@@ -205,6 +205,8 @@ class State:
             await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - chance, not a secret
 
     async def _try(self, work: Work[T], *, writing: bool) -> T:
+        if not self._driver.may_be_there():
+            raise _Absent
         async with self._engine.connect() as connection:
             link = (await connection.get_raw_connection()).driver_connection
             try:
