@@ -104,7 +104,8 @@ def records(flats: list[UUID]) -> list[Record]:
 async def test_summaries_of_tasks(question: Ask) -> None:
     fields = """task { label taskClass } runName run { name } expected quanta executions successful failed blocked
         aborted abortedSuccess unknown retried recovered failedExecutions hosts
-        exceptions { exception count sampleMessage } caveats { code meaning count } runTime { count median max total } cpuTime { count } maxRss { max }"""
+        exceptions { exception count sampleMessage } caveats { code meaning count }
+        runTime { count median max total } cpuTime { count } maxRss { max }"""
     query = f"""{{ taskSummaries(filter: {{runs: ["r*"]}}) {{ {fields} }}
         run(name: "run") {{ provenance {{ summary {{ {fields} }} }} }}
         some: taskSummaries(filter: {{hosts: ["bad"]}}) {{
