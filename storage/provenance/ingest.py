@@ -6,9 +6,8 @@ last batch. Nothing is counted twice if a batch, or a source, or another source 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,7 +45,7 @@ class Ingested:
     """How much of it could not be read."""
 
 
-async def ingest(state: State, source: Source, records: Iterable[Record]) -> Ingested:
+async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[Record]]) -> Ingested:
     """Take a source in.
 
     Parameters
@@ -55,8 +54,9 @@ async def ingest(state: State, source: Source, records: Iterable[Record]) -> Ing
         Where to.
     source
         What the records are of. One that was taken in to its end is not taken in again.
-    records
-        All of them, from the first. Files are read while no transaction is open.
+    batches
+        All its records, from the first, a few at a time. They are asked for while no transaction is open, and not at
+        all if nothing of them is needed.
 
     Raises
     ------
@@ -71,7 +71,7 @@ async def ingest(state: State, source: Source, records: Iterable[Record]) -> Ing
 
     number, passed, is_done = await state.write(begin)
     if not is_done:
-        for batch in _batches(islice(records, passed, None)):
+        async for batch in _batches(batches, passed):
 
             async def take_in(connection: AsyncConnection, batch: Batch = batch) -> None:
                 await alone(connection)
@@ -83,16 +83,19 @@ async def ingest(state: State, source: Source, records: Iterable[Record]) -> Ing
     return await state.read(lambda connection: _result(connection, number), absent=Ingested(0, 0, 0, 0))
 
 
-def _batches(records: Iterable[Record]) -> Iterator[Batch]:
+async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> AsyncIterator[Batch]:
+    """Put records together to what is one transaction, but for the first ones, which have been taken in."""
     batch, weight = Batch(), 0.0
-    for record in records:
-        batch.add(record)
-        weight += 1
-        if isinstance(record, QuantumRecord):
-            weight += len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
-        if weight >= _BATCH:
-            yield batch
-            batch, weight = Batch(), 0.0
+    async for some in records:
+        for record in some[passed:]:
+            batch.add(record)
+            weight += 1
+            if isinstance(record, QuantumRecord):
+                weight += len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+            if weight >= _BATCH:
+                yield batch
+                batch, weight = Batch(), 0.0
+        passed -= min(passed, len(some))
     if batch.records:
         yield batch
 

@@ -25,6 +25,7 @@ from butlerql.storage.provenance.records import (
 )
 from butlerql.storage.repository import Repository
 from tests.support.asking import Ask, asking, codes_of, data_of
+from tests.support.provenance_state import in_batches
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 from tests.support.small import SMALL
 
@@ -50,7 +51,7 @@ async def question(real: RealRepository, flats: list[UUID]) -> AsyncIterator[Ask
     """Let one unit of work fail on a bad machine and succeed on another, one succeed, and one be blocked."""
     repository = await Repository.open(real.uri)
     source = Source(SourceKind.PROVENANCE_GRAPH, "graph.qg", "1")
-    await ingest(repository.state, source, records(flats))
+    await ingest(repository.state, source, in_batches(records(flats)))
     await repository.close()
     async with asking(real) as given:
         yield given

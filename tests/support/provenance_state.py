@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance import tables
 from butlerql.storage.provenance.ingest import Ingested, ingest
-from butlerql.storage.provenance.records import Source
+from butlerql.storage.provenance.records import Record, Source
 from butlerql.storage.state.database import State
 from tests.support.provenance_worlds import Telling
 
-__all__ = ["dumped", "emptied", "take_in"]
+__all__ = ["dumped", "emptied", "in_batches", "take_in"]
 
 _TABLES = [table for name in tables.__all__ if isinstance(table := getattr(tables, name), sa.Table)]
 
@@ -44,4 +46,11 @@ async def dumped(state: State) -> dict[str, list[Any]]:
 
 async def take_in(state: State, telling: Telling, digest: str = "1") -> Ingested:
     """Take in what a source tells."""
-    return await ingest(state, Source(telling.kind, telling.name, digest), telling.records)
+    return await ingest(state, Source(telling.kind, telling.name, digest), in_batches(telling.records))
+
+
+async def in_batches(records: Iterable[Record]) -> AsyncIterator[Sequence[Record]]:
+    """Give records three at a time, as a reader does with more of them."""
+    left = iter(records)
+    while some := tuple(islice(left, 3)):
+        yield some

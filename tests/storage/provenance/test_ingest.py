@@ -31,7 +31,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
-from tests.support.provenance_state import dumped, emptied, take_in
+from tests.support.provenance_state import dumped, emptied, in_batches, take_in
 from tests.support.provenance_worlds import RUNS, Graph, Work, World, worlds
 
 ALL = PageRequest(1000)
@@ -153,8 +153,8 @@ async def test_who_dies_is_followed_by_who_goes_on(state: State, data: st.DataOb
         for last in sorted(data.draw(st.lists(st.integers(0, 30), max_size=3))):
             if last < len(telling.records):
                 with pytest.raises(Died):
-                    await ingest(state, source, records(last))
-        assert (await ingest(state, source, records(-1))).records == len(telling.records)
+                    await ingest(state, source, in_batches(records(last)))
+        assert (await ingest(state, source, in_batches(records(-1)))).records == len(telling.records)
     assert await dumped(state) == whole
 
 
@@ -172,7 +172,7 @@ async def test_the_more_believed_wins_and_fills_what_it_lacks(state: State) -> N
         for kind in kinds:
             is_best = kind is SourceKind.PROVENANCE_GRAPH
             one = replace(seen, host="node-2", exception=None) if is_best else replace(seen, run_time=3.0)
-            await ingest(state, Source(kind, "file", "1"), [quantum(one)])
+            await ingest(state, Source(kind, "file", "1"), in_batches([quantum(one)]))
         [[attempt]] = await executions_of(state, [1])
         assert (attempt.host, attempt.run_time, attempt.exception) == ("node-2", 2.0, "X")
 
@@ -182,7 +182,9 @@ async def test_what_no_database_holds_is_left_out(state: State) -> None:
     odd = ExecutionRecord(
         0, QuantumStatus.FAILED, run_time=float("nan"), cpu_time=float("inf"), exception="X", message="a\0b\ud800"
     )
-    await ingest(state, Source(SourceKind.TASK_RECORDS, "run", "1"), [quantum(odd), Skipped("a\0", "b\ud800")])
+    await ingest(
+        state, Source(SourceKind.TASK_RECORDS, "run", "1"), in_batches([quantum(odd), Skipped("a\0", "b\ud800")])
+    )
     [[attempt]] = await executions_of(state, [1])
     assert (attempt.run_time, attempt.cpu_time, attempt.message) == (None, None, "a\N{REPLACEMENT CHARACTER}b?")
 
@@ -193,6 +195,6 @@ async def test_many_take_in_at_once(state: State) -> None:
         (Source(SourceKind.TASK_RECORDS, str(number), "1"), [quantum(ExecutionRecord(number, QuantumStatus.FAILED))])
         for number in range(6)
     ]
-    await asyncio.gather(*(ingest(state, source, records) for source, records in sources))
+    await asyncio.gather(*(ingest(state, source, in_batches(records)) for source, records in sources))
     [attempts] = await executions_of(state, [1])
     assert [attempt.attempt for attempt in attempts] == list(range(6))

@@ -24,7 +24,7 @@ from butlerql.storage.provenance.traces import (
 )
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
-from tests.support.provenance_state import emptied
+from tests.support.provenance_state import emptied, in_batches
 
 Steps = list[tuple[frozenset[int], frozenset[int]]]
 """Numbers of the datasets that each unit of work reads and writes."""
@@ -60,7 +60,7 @@ async def take_in(state: State, done: Steps) -> None:
         QuantumRecord("run", "task", {"exposure": place}, inputs=(*map(uuid, reads),), outputs=(*map(uuid, writes),))
         for place, (reads, writes) in enumerate(done)
     ]
-    await ingest(state, SOURCE, records)
+    await ingest(state, SOURCE, in_batches(records))
 
 
 def walk(done: Steps, start: int, depth: int, *, is_upstream: bool) -> tuple[set[int], set[int], set[object], bool]:
