@@ -25,6 +25,7 @@
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
     │   ├── InvalidExpressionError       INVALID_EXPRESSION
+    │   ├── InvalidSourceError           INVALID_SOURCE
     │   ├── UnsupportedJoinError         UNSUPPORTED_JOIN
     │   └── BadCursorError               BAD_CURSOR
     ├── StateError                   what ButlerQL itself remembers cannot be used
@@ -55,6 +56,7 @@ __all__ = [
     "InvalidDataIdError",
     "InvalidExpressionError",
     "InvalidInputError",
+    "InvalidSourceError",
     "LimitExceededError",
     "NeedsRecoveryError",
     "NotARepositoryError",
@@ -218,6 +220,12 @@ class InvalidExpressionError(InvalidInputError):
     def __init__(self, message: str, position: int | None = None) -> None:
         super().__init__(message)
         self.position = position
+
+
+class InvalidSourceError(InvalidInputError):
+    """What provenance was to be read from is nothing of that kind, or damaged."""
+
+    code = "INVALID_SOURCE"
 
 
 class UnsupportedJoinError(InvalidInputError):

@@ -1,0 +1,220 @@
+"""What the blocks of a quantum graph tell of the units of work, and of what they read and write.
+
+Hosts and ends are in the metadata of the executions, which have a member of their own; and so have logs, which are
+looked at only where nothing else tells what became of an execution.
+
+Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from butlerql.storage.errors import InvalidSourceError
+from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
+from butlerql.storage.provenance.lenient_json import (
+    array_of,
+    data_id_of,
+    duration_of,
+    integer_of,
+    moment_of,
+    name_of,
+    object_of,
+    text_of,
+    uuid_of,
+)
+from butlerql.storage.provenance.records import (
+    DatasetRecord,
+    ExecutionRecord,
+    QuantumRecord,
+    QuantumStatus,
+    Record,
+)
+from butlerql.storage.provenance.task_logs import span_of
+from butlerql.storage.provenance.task_metadata import caveats_of, host_of
+
+__all__ = ["ADDRESSES", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
+
+ADDRESSES = 4
+"""Kinds of addresses that the table of a graph with provenance has."""
+
+_OF_LOGS, _OF_METADATA = 2, 3
+_LOG, _METADATA = "_log", "_metadata"
+# They have no log, so that nobody tells what the process did before.
+_WITHOUT_LOG = frozenset({QuantumStatus.UNKNOWN, QuantumStatus.ABORTED, QuantumStatus.ABORTED_SUCCESS})
+# As many datasets are remembered, so that one that many quanta read is told of once, or not often.
+_REMEMBERED = 100_000
+
+Dimensions = tuple[str, ...]
+"""Names of the required ones."""
+
+
+class Plan(NamedTuple):
+    """What all quanta of a graph have in common."""
+
+    uuid: UUID
+    run: str
+    tasks: Mapping[str, Dimensions]
+    types: Mapping[str, Dimensions]
+
+
+class PlannedQuanta:
+    """Quanta of a graph without provenance."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._seen: set[str] = set()
+
+    def told_by(self, block: Any) -> Iterator[Record]:
+        """Tell of a quantum, and of the datasets that it is to read and write."""
+        quantum = object_of(block)
+        inputs, outputs = _values(quantum.get("inputs")), _values(quantum.get("outputs"))
+        datasets = [object_of(dataset) for dataset in chain(inputs, outputs)]
+        uuids = [uuid_of(dataset.get("dataset_id")) for dataset in datasets]
+        yield _quantum(self._plan, quantum, None, tuple(uuids[: len(inputs)]), tuple(uuids[len(inputs) :]))
+        if len(self._seen) > _REMEMBERED:
+            self._seen.clear()
+        for uuid, dataset in zip(uuids, datasets, strict=True):
+            if dataset["dataset_id"] not in self._seen:
+                self._seen.add(dataset["dataset_id"])
+                yield _dataset(self._plan, uuid, dataset, None)
+
+
+class ExecutedQuanta:
+    """Quanta of a graph with provenance."""
+
+    def __init__(self, plan: Plan, unpacker: Unpacker) -> None:
+        self._plan = plan
+        self._unpacker = unpacker
+        self._table: Addresses | None = None
+
+    def look_into(self, table: Addresses, logs: Blocks, metadata: Blocks) -> None:
+        """Take hosts and ends from there."""
+        self._table, self._logs, self._metadata = table, logs, metadata
+
+    def told_by(self, block: Any) -> Iterator[Record]:
+        """Tell of a quantum."""
+        quantum = object_of(block)
+        attempts = array_of(quantum.get("attempts", []))
+        inputs, outputs = _values(quantum.get("inputs")), object_of(quantum.get("outputs"))
+        written = {name: [uuid_of(value) for value in array_of(values)] for name, values in outputs.items()}
+        executions: tuple[ExecutionRecord, ...] = ()
+        if attempts:
+            uuid = uuid_of(quantum.get("quantum_id"))
+            log, metadata = (next(iter(written.get(name, ())), None) for name in (_LOG, _METADATA))
+            told = self._attempts(uuid, _OF_METADATA)
+            executions = tuple(
+                self._execution(uuid, object_of(attempt), _at(told, place), log, metadata)
+                for place, attempt in enumerate(attempts)
+            )
+        read = tuple(map(uuid_of, inputs))
+        yield _quantum(self._plan, quantum, executions, read, tuple(chain.from_iterable(written.values())))
+
+    def told_by_dataset(self, block: Any) -> Iterator[Record]:
+        """Tell of a dataset."""
+        dataset = object_of(block)
+        produced = dataset.get("produced")
+        yield _dataset(self._plan, uuid_of(dataset.get("dataset_id")), dataset, produced is True)
+
+    def _execution(
+        self, uuid: UUID, attempt: dict[str, Any], told: Any, log: UUID | None, metadata: UUID | None
+    ) -> ExecutionRecord:
+        number, status = integer_of(attempt.get("attempt")), _status(attempt.get("status"))
+        usage, failure, caveats = attempt.get("resource_usage"), attempt.get("exception"), attempt.get("caveats")
+        started_at = ended_at = run_time = cpu_time = max_rss = None
+        if usage is not None:
+            started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
+            steps = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time")), run_time
+            # They were whole microseconds.
+            ended_at = started_at + sum(round(step * 1e6) for step in steps)
+            cpu_time, max_rss = duration_of(usage.get("run_time_cpu")), integer_of(usage.get("memory"))
+        else:
+            # What was killed left nothing, and the same is said of what never ran.
+            span = self._span(uuid, number)
+            if span is not None:
+                started_at, ended_at = span
+            elif status is QuantumStatus.FAILED and failure is None:
+                status = QuantumStatus.UNKNOWN
+        return ExecutionRecord(
+            attempt=number,
+            status=status,
+            host=None if told is None else host_of(told),
+            started_at=started_at,
+            ended_at=ended_at,
+            run_time=run_time,
+            cpu_time=cpu_time,
+            max_rss=max_rss,
+            process_index=None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", []))),
+            exception=None if failure is None else name_of(object_of(failure).get("type_name")),
+            message=None if failure is None else text_of(failure.get("message")),
+            caveats=None if caveats is None else caveats_of(caveats),
+            log=log,
+            metadata=metadata,
+        )
+
+    def _attempts(self, uuid: UUID, kind: int) -> list[Any]:
+        """Read what there is of each attempt, of metadata or of logs."""
+        address = None if self._table is None else self._table.find(uuid, kind)
+        if address is None:
+            return []
+        blocks = self._metadata if kind == _OF_METADATA else self._logs
+        return array_of(object_of(self._unpacker.unpack(blocks.at(address))).get("attempts"))
+
+    def _span(self, uuid: UUID, number: int) -> tuple[int, int] | None:
+        records = _at(self._attempts(uuid, _OF_LOGS), number)
+        return None if records is None else span_of(records)
+
+
+def _quantum(
+    plan: Plan,
+    quantum: dict[str, Any],
+    executions: tuple[ExecutionRecord, ...] | None,
+    inputs: tuple[UUID, ...],
+    outputs: tuple[UUID, ...],
+) -> QuantumRecord:
+    task = name_of(quantum.get("task_label"))
+    if task not in plan.tasks:
+        raise InvalidSourceError(f"The task {task!r} is not in the pipeline.")
+    return QuantumRecord(
+        run=plan.run,
+        task=task,
+        data_id=data_id_of(plan.tasks[task], array_of(quantum.get("data_coordinate", []))),
+        uuid=uuid_of(quantum.get("quantum_id")),
+        pipeline_execution=plan.uuid,
+        is_blocked=executions == (),
+        executions=executions or (),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _dataset(plan: Plan, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:  # noqa: FBT001
+    dataset_type = name_of(dataset.get("dataset_type_name"))
+    if dataset_type not in plan.types:
+        raise InvalidSourceError(f"The dataset type {dataset_type!r} is not in the pipeline.")
+    return DatasetRecord(
+        uuid=uuid,
+        dataset_type=dataset_type,
+        data_id=data_id_of(plan.types[dataset_type], array_of(dataset.get("data_coordinate", []))),
+        run=name_of(dataset.get("run")),
+        produced=produced,
+    )
+
+
+def _values(connections: Any) -> list[Any]:
+    """Return what is read or written, whatever the connection."""
+    return [value for values in object_of(connections).values() for value in array_of(values)]
+
+
+def _at(values: list[Any], number: int) -> Any:
+    return values[number] if number < len(values) else None
+
+
+def _status(value: Any) -> QuantumStatus:
+    try:
+        return QuantumStatus(value)
+    except ValueError:
+        raise InvalidSourceError("The status of an execution is none that is known here.") from None
