@@ -134,7 +134,9 @@ class Archive:
         place = 0
         while place < size:
             entry = _ENTRY.unpack_from(directory, place)
-            _, _, _, flags, method, _, _, checksum, packed, whole, name_size, extra_size, comment_size, *_, begin = entry
+            _, _, _, flags, method, _, _, checksum, packed, whole, name_size, extra_size, comment_size, *_, begin = (
+                entry
+            )
             place += _ENTRY.size
             name = directory[place : place + name_size].decode("utf-8", "replace")
             extra = directory[place + name_size : place + name_size + extra_size]

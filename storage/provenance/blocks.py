@@ -5,7 +5,7 @@ Sources: ``lsst.pipe.base.quantum_graph._multiblock`` and ``._common``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -19,14 +19,13 @@ from butlerql.storage.provenance.lenient_json import parse
 
 __all__ = ["INTEGER_SIZES", "Addresses", "Blocks", "Unpacker"]
 
-# Of a block, in bytes as JSON. Those of logs are the largest: a task that writes a million lines is broken.
-_LIMIT = 1 << 28
-_PACKED_LIMIT = 1 << 26
+# Of a block, in bytes: a task that logs more is broken, and what it logs is not worth the memory.
+_LIMIT = 1 << 26
 INTEGER_SIZES = range(1, 17)
 """Bytes that an integer may have."""
 
-_PAGE_ROWS = 1024
-_PAGES = 64
+_PAGE_ROWS = 256
+_PAGES = 256
 
 
 class Unpacker:
@@ -42,8 +41,8 @@ class Unpacker:
         known = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
         self._decompress = zstandard.ZstdDecompressor(dict_data=known, max_window_size=_LIMIT).decompress
 
-    def unpack(self, block: bytes | memoryview) -> Any:
-        """Make a JSON value of a block.
+    def content(self, block: bytes | memoryview) -> bytes:
+        """Decompress a block.
 
         Raises
         ------
@@ -51,20 +50,30 @@ class Unpacker:
             Raised if it is damaged, or would become too large.
         """
         try:
+            # Less than 0 if the frame does not tell.
             size = zstandard.frame_content_size(block)
-            # Files that were written as a stream do not tell.
-            if size > _LIMIT or (size < 0 and len(block) > 0 and zstandard.get_frame_parameters(block).window_size > _LIMIT):
+            if size > _LIMIT:
                 raise InvalidSourceError(f"A block of {size} bytes is more than can be meant.")
-            content = self._decompress(block, max_output_size=0 if size >= 0 else _LIMIT)
+            return self._decompress(block, max_output_size=0 if size >= 0 else _LIMIT)
         except zstandard.ZstdError as error:
             raise InvalidSourceError(f"A block cannot be decompressed: {error}.") from None
-        return parse(content)
+
+    def unpack(self, block: bytes | memoryview) -> Any:
+        """Make a JSON value of a block; see `content`."""
+        return parse(self.content(block))
 
 
 class Blocks:
-    """A member that consists of blocks, one after the other, each behind its size."""
+    """A member that consists of blocks, one after the other, each behind its size.
+
+    Attributes
+    ----------
+    name
+        Of the member.
+    """
 
     def __init__(self, archive: Archive, member: Member, integer_size: int) -> None:
+        self.name = member.name
         self._member = member
         self._integer_size = integer_size
         self._window = Window(archive, member)
@@ -95,7 +104,7 @@ class Blocks:
         return block[width:]
 
     def _check(self, size: int) -> None:
-        if size > _PACKED_LIMIT:
+        if size > _LIMIT:
             raise InvalidSourceError(f"A block of {size} bytes in {self._member.name!r} is more than can be meant.")
 
 
@@ -128,7 +137,7 @@ class Addresses:
         self._begin = 1 + 2 * width
         if int.from_bytes(head[width:], "big") != kinds or self._begin + self._rows * self._row_size != member.size:
             raise InvalidSourceError(f"The table {member.name!r} is not as large as it says.")
-        self._pages: OrderedDict[int, bytes] = OrderedDict()
+        self._pages: OrderedDict[int, tuple[list[bytes], bytes]] = OrderedDict()
         self._firsts = [
             archive.read(member.offset + self._begin + row * self._row_size, 16)
             for row in range(0, self._rows, _PAGE_ROWS)
@@ -137,28 +146,25 @@ class Addresses:
     def find(self, uuid: UUID, kind: int) -> tuple[int, int] | None:
         """Find offset and size of the block of a kind that a UUID has; None if it has none."""
         key = uuid.bytes
-        number = bisect_left(self._firsts, key)
-        if number == len(self._firsts) or self._firsts[number] != key:
-            number -= 1
+        number = bisect_right(self._firsts, key) - 1
         if number < 0:
             return None
-        page, size = self._page(number), self._row_size
-        rows = range(0, len(page), size)
-        place = bisect_left(rows, key, key=lambda begin: page[begin : begin + 16]) * size
-        if page[place : place + 16] != key:
+        keys, page = self._pages.get(number) or self._read(number)
+        row = bisect_left(keys, key)
+        if row == len(keys) or keys[row] != key:
             return None
-        place += 16 + self._width * (1 + 2 * kind)
-        address = page[place : place + 2 * self._width]
-        offset, length = (int.from_bytes(part, "big") for part in (address[: self._width], address[self._width :]))
-        return (offset, length) if length else None
+        width = self._width
+        place = row * self._row_size + 16 + width * (1 + 2 * kind)
+        size = int.from_bytes(page[place + width : place + 2 * width], "big")
+        return (int.from_bytes(page[place : place + width], "big"), size) if size else None
 
-    def _page(self, number: int) -> bytes:
-        page = self._pages.get(number)
-        if page is None:
-            begin = number * _PAGE_ROWS
-            rows = min(_PAGE_ROWS, self._rows - begin)
-            offset = self._member.offset + self._begin + begin * self._row_size
-            page = self._pages[number] = self._archive.read(offset, rows * self._row_size)
-            if len(self._pages) > _PAGES:
-                self._pages.popitem(last=False)
-        return page
+    def _read(self, number: int) -> tuple[list[bytes], bytes]:
+        begin = number * _PAGE_ROWS
+        rows = min(_PAGE_ROWS, self._rows - begin)
+        offset = self._member.offset + self._begin + begin * self._row_size
+        page = self._archive.read(offset, rows * self._row_size)
+        keys = [page[place : place + 16] for place in range(0, len(page), self._row_size)]
+        self._pages[number] = keys, page
+        if len(self._pages) > _PAGES:
+            self._pages.popitem(last=False)
+        return keys, page

@@ -95,11 +95,17 @@ class GraphFile:
             yield from self._each("quantum_datasets.mb", PlannedQuanta(self._plan).told_by)
             return
         quanta = ExecutedQuanta(self._plan, self._unpacker)
+        opened: dict[str, Blocks] = {}
+        for name in ("metadata.mb", "logs.mb"):
+            try:
+                opened[name] = self._blocks(name)
+            except InvalidSourceError as error:
+                yield Skipped(name, str(error))
         try:
             table = Addresses(self._archive, self._archive.member("nodes.addr"), ADDRESSES)
-            quanta.look_into(table, self._blocks("logs.mb"), self._blocks("metadata.mb"))
+            quanta.find_in(table, opened.get("metadata.mb"), opened.get("logs.mb"))
         except InvalidSourceError as error:
-            yield Skipped("metadata.mb", f"{error} Hosts and ends of executions are not known.")
+            yield Skipped("nodes.addr", str(error))
         yield from self._each("quanta.mb", quanta.told_by)
         yield from self._each("datasets.mb", quanta.told_by_dataset)
 
@@ -160,7 +166,9 @@ class GraphFile:
         return Plan(uuid, name_of(self._header.get("output_run")), tasks, types)
 
     def _pipeline_execution(self, packages: Any) -> Iterator[PipelineExecutionRecord]:
-        versions = None if packages is None else {name_of(key): text_of(value) for key, value in object_of(packages).items()}
+        versions = (
+            None if packages is None else {name_of(key): text_of(value) for key, value in object_of(packages).items()}
+        )
         yield PipelineExecutionRecord(
             uuid=self._plan.uuid,
             run=self._plan.run,

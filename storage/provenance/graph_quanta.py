@@ -8,21 +8,23 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
+    count_of,
     data_id_of,
     duration_of,
-    integer_of,
     moment_of,
     name_of,
     object_of,
+    parse,
     text_of,
     uuid_of,
 )
@@ -32,9 +34,10 @@ from butlerql.storage.provenance.records import (
     QuantumRecord,
     QuantumStatus,
     Record,
+    Skipped,
 )
 from butlerql.storage.provenance.task_logs import span_of
-from butlerql.storage.provenance.task_metadata import caveats_of, host_of
+from butlerql.storage.provenance.task_metadata import caveats_of, hosts_of
 
 __all__ = ["ADDRESSES", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
 
@@ -45,8 +48,12 @@ _OF_LOGS, _OF_METADATA = 2, 3
 _LOG, _METADATA = "_log", "_metadata"
 # They have no log, so that nobody tells what the process did before.
 _WITHOUT_LOG = frozenset({QuantumStatus.UNKNOWN, QuantumStatus.ABORTED, QuantumStatus.ABORTED_SUCCESS})
+# No execution is BLOCKED.
+_STATUSES = {int(status): status for status in QuantumStatus if status is not QuantumStatus.BLOCKED}
 # As many datasets are remembered, so that one that many quanta read is told of once, or not often.
 _REMEMBERED = 100_000
+
+T = TypeVar("T")
 
 Dimensions = tuple[str, ...]
 """Names of the required ones."""
@@ -90,14 +97,17 @@ class ExecutedQuanta:
         self._plan = plan
         self._unpacker = unpacker
         self._table: Addresses | None = None
+        self._blocks: dict[int, Blocks] = {}
 
-    def look_into(self, table: Addresses, logs: Blocks, metadata: Blocks) -> None:
-        """Take hosts and ends from there."""
-        self._table, self._logs, self._metadata = table, logs, metadata
+    def find_in(self, table: Addresses, metadata: Blocks | None, logs: Blocks | None) -> None:
+        """Take hosts from metadata, and from logs what there is of executions without any."""
+        self._table = table
+        self._blocks = {kind: blocks for kind, blocks in ((_OF_METADATA, metadata), (_OF_LOGS, logs)) if blocks}
 
-    def told_by(self, block: Any) -> Iterator[Record]:
+    def told_by(self, block: Any) -> Sequence[Record]:
         """Tell of a quantum."""
         quantum = object_of(block)
+        skipped: list[Skipped] = []
         attempts = array_of(quantum.get("attempts", []))
         inputs, outputs = _values(quantum.get("inputs")), object_of(quantum.get("outputs"))
         written = {name: [uuid_of(value) for value in array_of(values)] for name, values in outputs.items()}
@@ -105,35 +115,44 @@ class ExecutedQuanta:
         if attempts:
             uuid = uuid_of(quantum.get("quantum_id"))
             log, metadata = (next(iter(written.get(name, ())), None) for name in (_LOG, _METADATA))
-            told = self._attempts(uuid, _OF_METADATA)
+            hosts = self._told(uuid, _OF_METADATA, hosts_of, skipped) or ()
             executions = tuple(
-                self._execution(uuid, object_of(attempt), _at(told, place), log, metadata)
+                self._execution(uuid, object_of(attempt), _at(hosts, place), log, metadata, skipped)
                 for place, attempt in enumerate(attempts)
             )
         read = tuple(map(uuid_of, inputs))
-        yield _quantum(self._plan, quantum, executions, read, tuple(chain.from_iterable(written.values())))
+        return (
+            _quantum(self._plan, quantum, executions, read, tuple(chain.from_iterable(written.values()))),
+            *skipped,
+        )
 
-    def told_by_dataset(self, block: Any) -> Iterator[Record]:
+    def told_by_dataset(self, block: Any) -> Sequence[Record]:
         """Tell of a dataset."""
         dataset = object_of(block)
-        produced = dataset.get("produced")
-        yield _dataset(self._plan, uuid_of(dataset.get("dataset_id")), dataset, produced is True)
+        return (_dataset(self._plan, uuid_of(dataset.get("dataset_id")), dataset, dataset.get("produced") is True),)
 
     def _execution(
-        self, uuid: UUID, attempt: dict[str, Any], told: Any, log: UUID | None, metadata: UUID | None
+        self,
+        uuid: UUID,
+        attempt: dict[str, Any],
+        host: str | None,
+        log: UUID | None,
+        metadata: UUID | None,
+        skipped: list[Skipped],
     ) -> ExecutionRecord:
-        number, status = integer_of(attempt.get("attempt")), _status(attempt.get("status"))
+        number, status = count_of(attempt.get("attempt")), _status(attempt.get("status"))
         usage, failure, caveats = attempt.get("resource_usage"), attempt.get("exception"), attempt.get("caveats")
         started_at = ended_at = run_time = cpu_time = max_rss = None
         if usage is not None:
+            usage = object_of(usage)
             started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
             steps = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time")), run_time
             # They were whole microseconds.
             ended_at = started_at + sum(round(step * 1e6) for step in steps)
-            cpu_time, max_rss = duration_of(usage.get("run_time_cpu")), integer_of(usage.get("memory"))
+            cpu_time, max_rss = duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
         else:
             # What was killed left nothing, and the same is said of what never ran.
-            span = self._span(uuid, number)
+            span = self._told(uuid, _OF_LOGS, partial(_span_of_attempt, number), skipped)
             if span is not None:
                 started_at, ended_at = span
             elif status is QuantumStatus.FAILED and failure is None:
@@ -141,7 +160,7 @@ class ExecutedQuanta:
         return ExecutionRecord(
             attempt=number,
             status=status,
-            host=None if told is None else host_of(told),
+            host=host,
             started_at=started_at,
             ended_at=ended_at,
             run_time=run_time,
@@ -155,17 +174,16 @@ class ExecutedQuanta:
             metadata=metadata,
         )
 
-    def _attempts(self, uuid: UUID, kind: int) -> list[Any]:
-        """Read what there is of each attempt, of metadata or of logs."""
-        address = None if self._table is None else self._table.find(uuid, kind)
-        if address is None:
-            return []
-        blocks = self._metadata if kind == _OF_METADATA else self._logs
-        return array_of(object_of(self._unpacker.unpack(blocks.at(address))).get("attempts"))
-
-    def _span(self, uuid: UUID, number: int) -> tuple[int, int] | None:
-        records = _at(self._attempts(uuid, _OF_LOGS), number)
-        return None if records is None else span_of(records)
+    def _told(self, uuid: UUID, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
+        """Take something of the metadata or the logs of a quantum; None if there is nothing, or nothing readable."""
+        if self._table is None or kind not in self._blocks:
+            return None
+        try:
+            address = self._table.find(uuid, kind)
+            return None if address is None else take(self._unpacker.content(self._blocks[kind].at(address)))
+        except InvalidSourceError as error:
+            skipped.append(Skipped(f"{self._blocks[kind].name}, {uuid}", str(error)))
+            return None
 
 
 def _quantum(
@@ -175,9 +193,9 @@ def _quantum(
     inputs: tuple[UUID, ...],
     outputs: tuple[UUID, ...],
 ) -> QuantumRecord:
-    task = name_of(quantum.get("task_label"))
-    if task not in plan.tasks:
-        raise InvalidSourceError(f"The task {task!r} is not in the pipeline.")
+    task = quantum.get("task_label")
+    if type(task) is not str or task not in plan.tasks:
+        raise InvalidSourceError("A task is not in the pipeline.")
     return QuantumRecord(
         run=plan.run,
         task=task,
@@ -192,9 +210,9 @@ def _quantum(
 
 
 def _dataset(plan: Plan, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:  # noqa: FBT001
-    dataset_type = name_of(dataset.get("dataset_type_name"))
-    if dataset_type not in plan.types:
-        raise InvalidSourceError(f"The dataset type {dataset_type!r} is not in the pipeline.")
+    dataset_type = dataset.get("dataset_type_name")
+    if type(dataset_type) is not str or dataset_type not in plan.types:
+        raise InvalidSourceError("A dataset type is not in the pipeline.")
     return DatasetRecord(
         uuid=uuid,
         dataset_type=dataset_type,
@@ -209,12 +227,17 @@ def _values(connections: Any) -> list[Any]:
     return [value for values in object_of(connections).values() for value in array_of(values)]
 
 
-def _at(values: list[Any], number: int) -> Any:
+def _at(values: Sequence[T], number: int) -> T | None:
     return values[number] if number < len(values) else None
 
 
+def _span_of_attempt(number: int, content: bytes) -> tuple[int, int] | None:
+    records = _at(array_of(object_of(parse(content)).get("attempts")), number)
+    return None if records is None else span_of(records)
+
+
 def _status(value: Any) -> QuantumStatus:
-    try:
-        return QuantumStatus(value)
-    except ValueError:
-        raise InvalidSourceError("The status of an execution is none that is known here.") from None
+    status = _STATUSES.get(value) if type(value) is int else None
+    if status is None:
+        raise InvalidSourceError("The status of an execution is none that is known here.")
+    return status

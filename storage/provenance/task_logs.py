@@ -19,7 +19,7 @@ from butlerql.storage.provenance.lenient_json import array_of, moment_of, name_o
 __all__ = ["Extra", "Failure", "Log", "extra_of", "read_log", "span_of"]
 
 _EXTRA = b"###EXTRA###"
-_LOGGERS = ("lsst.pipe.base.single_quantum_executor", "lsst.ctrl.mpexec.singleQuantumExecutor")
+_LOGGERS = ["lsst.pipe.base.single_quantum_executor", "lsst.ctrl.mpexec.singleQuantumExecutor"]
 _BEGINNING, _MIDDLE = "Execution of task '", " failed. Exception "
 
 Failure = tuple[str, str]
@@ -96,7 +96,12 @@ def _log(records: list[Any], beside: dict[str, Any] | None) -> Log:
     extra = None if beside is None else extra_of(beside)
     failure = extra.failure if extra is not None and extra.failure is not None else _logged(records)
     earlier = [] if beside is None else array_of(beside.get("previous_attempts", []))
-    return Log(span_of(records), failure, extra, [(extra_of(each), span_of(each.get("logs", []))) for each in earlier])
+    return Log(
+        span_of(records),
+        failure,
+        extra,
+        [(extra_of(each), span_of(object_of(each).get("logs", []))) for each in earlier],
+    )
 
 
 def _records(content: bytes) -> Iterator[Any]:

@@ -140,7 +140,9 @@ class Bench:
         pre_exec_init_qbb(self.repository, path, None, None)
         return path
 
-    def execute(self, path: Path, label: str, choose: Callable[[Mapping[str, Any]], bool] = lambda data_id: True) -> None:
+    def execute(
+        self, path: Path, label: str, choose: Callable[[Mapping[str, Any]], bool] = lambda data_id: True
+    ) -> None:
         """Execute some quanta of a plan; here and now."""
         with PredictedQuantumGraph.open(path) as reader:
             reader.read_thin_graph()
@@ -187,6 +189,7 @@ def _pipeline(labels: str = "isr calibrate gather", **config: float) -> Pipeline
 def _run_all(bench: Bench) -> None:
     bench.fill()
     acts = {
+        "isr 1 1": "infinite",
         "isr 1 3": "no work",
         "isr 2 3": "omit",
         "calibrate 1 2": "partial",

@@ -31,7 +31,8 @@ ORDERS = "BENCH_ORDERS"
 """Environment variable with a JSON object.
 
 ``journal`` is the file to write to; ``unfit`` says that nothing works on this host; ``acts`` says what tasks do, by
-``"<label> <exposure> <detector>"``: ``"raise"``, ``"kill"``, ``"no work"``, ``"partial"`` or ``"omit"``.
+``"<label> <exposure> <detector>"``: ``"raise"``, ``"kill"``, ``"no work"``, ``"partial"``, ``"omit"`` or
+``"infinite"``.
 """
 
 
@@ -122,7 +123,7 @@ class IsrTask(PipelineTask):
         act = _perform(self, butlerQC)
         raw = butlerQC.get(inputRefs.raw)
         self.log.info("Taking away what the instrument adds to %s.", raw)
-        self.metadata["overscan"] = float("inf")
+        self.metadata["overscan"] = float("inf") if act == "infinite" else 1.5
         if act != "omit":
             butlerQC.put({"made": raw["number"]}, outputRefs.exposure)
 
