@@ -60,7 +60,6 @@ def test_what_is_cut_off_is_no_graph(content: bytes) -> None:
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 def test_flipped_bytes_never_make_wrong_records(content: bytes, data: st.DataObject) -> None:
     """What is told of a damaged file is what was in it."""
     broken = bytearray(content)
@@ -201,7 +200,7 @@ def odd_values() -> st.SearchStrategy[Any]:
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=300, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=300)
 def test_no_value_stops_reading(pipelines: Recorded, data: st.DataObject) -> None:
     """Whatever stands in a block: it is skipped, or what is told can be kept."""
     content = pipelines.graph("retried.provenance").read_bytes()
