@@ -209,7 +209,7 @@ def _quantum(
     )
 
 
-def _dataset(plan: Plan, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:  # noqa: FBT001
+def _dataset(plan: Plan, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:
     dataset_type = dataset.get("dataset_type_name")
     if type(dataset_type) is not str or dataset_type not in plan.types:
         raise InvalidSourceError("A dataset type is not in the pipeline.")

@@ -73,9 +73,7 @@ class LinesFile:
         """Go through all that it tells; lines that cannot be understood are skipped."""
         for number, line in self._lines():
             try:
-                if line is None:
-                    raise InvalidSourceError(f"It is longer than {_LINE_LIMIT} bytes.")
-                record = _record(object_of(parse(line)))
+                record = _record(line)
             except InvalidSourceError as error:
                 yield Skipped(f"line {number}", str(error))
                 continue
@@ -107,7 +105,10 @@ class LinesFile:
             yield number, rest
 
 
-def _record(line: dict[str, Any]) -> QuantumRecord:
+def _record(content: bytes | None) -> QuantumRecord:
+    if content is None:
+        raise InvalidSourceError(f"It is longer than {_LINE_LIMIT} bytes.")
+    line = object_of(parse(content))
     unknown = line.keys() - _KEYS
     if unknown:
         raise InvalidSourceError(f"{name_of(min(unknown))!r} is no key of an execution.")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import SafeUUID, UUID
+from uuid import UUID, SafeUUID
 
 import orjson
 
@@ -78,12 +78,10 @@ def text_of(value: Any) -> str:
     """Take words for people, of which the first 65,536 characters are kept; replace what a database cannot keep."""
     if type(value) is not str:
         raise _wrong(value, "text")
-    value = value[:_TEXT_LIMIT]
-    return (
-        value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-        if _is_odd(value)
-        else value
-    )
+    text: str = value[:_TEXT_LIMIT]
+    if _is_odd(text):
+        text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text
 
 
 def uuid_of(value: Any) -> UUID:

@@ -1,9 +1,9 @@
 """What the log of a task tells of its executions.
 
-A log is JSON in one of three forms: a record a line, with what is beside the records behind a line of its own; an object
-with ``records`` and what is beside them; or, older, an array of records. What is beside them tells of the failure, what
-the process had done before, and all that was known of earlier attempts. Where it is missing, the failure is in the text
-of the record with which it was logged.
+A log is JSON in one of three forms: a record a line, with what is beside the records behind a line of its own; an
+object with ``records`` and what is beside them; or, older, an array of records. What is beside them tells of the
+failure, of what the process had done before, and of all earlier attempts. Where it is missing, the failure is in the
+text of the record with which it was logged.
 
 Sources: ``lsst.daf.butler.logging``, ``lsst.pipe.base.log_capture`` and ``lsst.pipe.base.single_quantum_executor``.
 """

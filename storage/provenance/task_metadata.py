@@ -1,8 +1,8 @@
 """What the metadata of a task tell of an execution.
 
-They are an object of ``scalars``, ``arrays`` and ``metadata`` within each other. Those of the execution itself are under
-``quantum``; their numbers are those of ``lsst.utils.timer``, in arrays of one element. Older ones lack the host, the
-caveats and the version; where a task had nothing to do, the times of the steps that it was spared.
+They are an object of ``scalars``, ``arrays`` and ``metadata`` within each other. Those of the execution itself are
+under ``quantum``; their numbers are those of ``lsst.utils.timer``, in arrays of one element. Older ones lack the host,
+the caveats and the version; where a task had nothing to do, the times of the steps that it was spared.
 
 Sources: ``lsst.pipe.base.TaskMetadata``, ``QuantumResourceUsage`` and ``SingleQuantumExecutor``.
 """

@@ -3,15 +3,14 @@
 Metadata are there of successes only, logs of failures too; what was killed, or blocked, left neither. Attempts before
 the last are known from the last one's log. No UUIDs of quanta are in them, and not what was planned.
 
-Sources: see `task_metadata` and `task_logs`; ``ProvenanceQuantumScanModels`` of ``lsst.pipe.base`` puts them together in
-the same way.
+Sources: see `task_metadata` and `task_logs`; ``ProvenanceQuantumScanModels`` of ``lsst.pipe.base`` puts them together
+in the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from butlerql.storage.errors import InvalidSourceError
@@ -88,11 +87,12 @@ def told_of(traces: Traces) -> Iterator[Record]:
 
 def _executions(traces: Traces, log: Log | None, told: Told, failure: Failure | None) -> Iterator[ExecutionRecord]:
     earlier = () if log is None else log.earlier
-    for number, (extra, span) in enumerate(earlier):
-        yield _failed(traces, number, extra, extra.failure, span)
+    for number, (beside, its_span) in enumerate(earlier):
+        yield _failed(traces, number, beside, beside.failure, its_span)
+    extra = None if log is None else log.extra
     if traces.metadata is None:
-        extra, span = (None, None) if log is None else (log.extra, log.span)
-        yield _failed(traces, len(earlier), extra, None if log is None else log.failure, span)
+        failed, span = (None, None) if log is None else (log.failure, log.span)
+        yield _failed(traces, len(earlier), extra, failed, span)
         return
     is_whole = traces.log is not None or not traces.keeps_log
     yield _execution(
@@ -100,7 +100,7 @@ def _executions(traces: Traces, log: Log | None, told: Told, failure: Failure | 
         len(earlier),
         QuantumStatus.SUCCESSFUL if is_whole else QuantumStatus.ABORTED_SUCCESS,
         told,
-        None if log is None else log.extra,
+        extra,
         failure,
     )
 
