@@ -68,11 +68,32 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
+class _Datasets:
+    """Datasets of a graph. Those of one quantum come together, and mostly have its data ID."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._types = plan.types
+        self._dimensions: Dimensions = ()
+        self._values: list[Any] = []
+        self._data_id: Mapping[str, int | str] = {}
+
+    def record(self, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:
+        dataset_type, values = dataset.get("dataset_type_name"), dataset.get("data_coordinate")
+        dimensions = self._types.get(dataset_type) if type(dataset_type) is str else None
+        if dimensions is None:
+            raise InvalidSourceError("A dataset type is not in the pipeline.")
+        if values != self._values or dimensions != self._dimensions:
+            self._data_id = data_id_of(dimensions, array_of(values))
+            self._dimensions, self._values = dimensions, array_of(values)
+        return DatasetRecord(uuid, dataset_type, self._data_id, name_of(dataset.get("run")), produced)
+
+
 class PlannedQuanta:
     """Quanta of a graph without provenance."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._datasets = _Datasets(plan)
         self._seen: set[str] = set()
 
     def told_by(self, block: Any) -> Iterator[Record]:
@@ -87,7 +108,7 @@ class PlannedQuanta:
         for uuid, dataset in zip(uuids, datasets, strict=True):
             if dataset["dataset_id"] not in self._seen:
                 self._seen.add(dataset["dataset_id"])
-                yield _dataset(self._plan, uuid, dataset, None)
+                yield self._datasets.record(uuid, dataset, None)
 
 
 class ExecutedQuanta:
@@ -96,6 +117,7 @@ class ExecutedQuanta:
     def __init__(self, plan: Plan, unpacker: Unpacker) -> None:
         self._plan = plan
         self._unpacker = unpacker
+        self._datasets = _Datasets(plan)
         self._table: Addresses | None = None
         self._blocks: dict[int, Blocks] = {}
 
@@ -129,7 +151,7 @@ class ExecutedQuanta:
     def told_by_dataset(self, block: Any) -> Sequence[Record]:
         """Tell of a dataset."""
         dataset = object_of(block)
-        return (_dataset(self._plan, uuid_of(dataset.get("dataset_id")), dataset, dataset.get("produced") is True),)
+        return (self._datasets.record(uuid_of(dataset.get("dataset_id")), dataset, dataset.get("produced") is True),)
 
     def _execution(
         self,
@@ -206,19 +228,6 @@ def _quantum(
         executions=executions or (),
         inputs=inputs,
         outputs=outputs,
-    )
-
-
-def _dataset(plan: Plan, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:
-    dataset_type = dataset.get("dataset_type_name")
-    if type(dataset_type) is not str or dataset_type not in plan.types:
-        raise InvalidSourceError("A dataset type is not in the pipeline.")
-    return DatasetRecord(
-        uuid=uuid,
-        dataset_type=dataset_type,
-        data_id=data_id_of(plan.types[dataset_type], array_of(dataset.get("data_coordinate", []))),
-        run=name_of(dataset.get("run")),
-        produced=produced,
     )
 
 

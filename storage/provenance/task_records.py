@@ -15,6 +15,7 @@ from uuid import UUID
 
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.lenient_json import parse
+from butlerql.storage.provenance.property_sets import is_property_set, parse_property_set
 from butlerql.storage.provenance.records import (
     DatasetRecord,
     ExecutionRecord,
@@ -65,7 +66,7 @@ def told_of(traces: Traces) -> Iterator[Record]:
             if content is traces.log:
                 log = read_log(content.content)
             else:
-                metadata = parse(content.content)
+                metadata = (parse_property_set if is_property_set(content.content) else parse)(content.content)
                 told, failure, written = told_by(metadata), failure_of(metadata, traces.task), written_by(metadata)
         except InvalidSourceError as error:
             yield Skipped(content.name, str(error))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, ProvenanceQuantumGraph, ProvenanceQuantumGraphReader

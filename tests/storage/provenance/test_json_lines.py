@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +88,18 @@ def test_takes_all_that_is_told() -> None:
     assert least == QuantumRecord(
         "u/run", "isr", LEAST["dataId"], executions=(ExecutionRecord(0, QuantumStatus.ABORTED),)
     )
+
+
+def test_the_documentation_tells_of_every_key_and_what_it_shows_is_read() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/execution-lines.md").read_text()
+    [block] = re.findall(r"```jsonl\n(.*?)```", page, re.DOTALL)
+    aborted, successful = read(*block.encode().splitlines())
+    assert isinstance(aborted, QuantumRecord) and isinstance(successful, QuantumRecord)
+    assert (aborted.executions[0].status, successful.executions[0].attempt) == (QuantumStatus.ABORTED, 1)
+    table = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`(\w+)`", table)) == MOST.keys()
+    words = {*Caveats.__members__, *QuantumStatus.__members__} - {"NO_CAVEATS", "BLOCKED"}
+    assert words == set(re.findall(r"`([A-Z_]+)`", page))
 
 
 def test_tells_of_a_pipeline_execution_once() -> None:

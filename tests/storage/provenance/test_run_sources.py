@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lsst.daf.butler import Butler
@@ -16,7 +15,6 @@ from butlerql.storage.errors import UnknownCollectionError
 from butlerql.storage.provenance import run_contents
 from butlerql.storage.provenance.records import (
     DatasetRecord,
-    PipelineExecutionRecord,
     QuantumRecord,
     Record,
     Skipped,
@@ -80,7 +78,9 @@ async def test_finds_all_that_is_in_a_run(
     opened: Repository, real: RealRepository, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In pages of any size, also where one ends between the log and the metadata of a unit of work."""
-    expected = Counter(shown(record) for traces, _ in traces_in(real.butler, run).values() for record in told_of(traces))
+    expected = Counter(
+        shown(record) for traces, _ in traces_in(real.butler, run).values() for record in told_of(traces)
+    )
     assert expected
     for size in (1_000, 3):
         monkeypatch.setattr(run_contents, "_PAGE", size)
@@ -111,7 +111,9 @@ async def test_the_digest_tells_whether_a_run_changed(copied: Repository) -> Non
     [before], _ = await read(copied, "full/one")
     assert (await read(copied, "full/one"))[0] == [before]
     with Butler.from_config(copied.root, writeable=True) as butler:
-        [ref] = butler.query_datasets("isr_log", collections="full/one", where="instrument = 'Cam' AND exposure = 1 AND detector = 1")
+        [ref] = butler.query_datasets(
+            "isr_log", collections="full/one", where="instrument = 'Cam' AND exposure = 1 AND detector = 1"
+        )
         butler.pruneDatasets([ref], unstore=True, purge=True, disassociate=True)
     [after], _ = await read(copied, "full/one")
     assert (after.kind, after.name) == (before.kind, before.name) and after.digest != before.digest

@@ -19,7 +19,7 @@ _NEW_HOST_NAME, _NEW_USER = 0x04000000, 0x10000000
 def run_on(host: str, job: Callable[[], None]) -> int:
     """Run a job to its end on a host of this name: 0 if it went well, 1 if it raised, less than 0 if it was killed.
 
-    It is a copy of this process, which must have no further thread, in a UTS namespace of its own.
+    It is a copy of this process, which must have no further thread, in a UTS namespace of its own if that is allowed.
     """
     child = os.fork()
     if not child:
@@ -36,7 +36,7 @@ def run_on(host: str, job: Callable[[], None]) -> int:
 
 
 def _rename(host: str) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     user, group = os.getuid(), os.getgid()
     if user == 0:
         done = libc.unshare(_NEW_HOST_NAME)
@@ -46,8 +46,10 @@ def _rename(host: str) -> None:
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"0 {user} 1")
             Path("/proc/self/gid_map").write_text(f"0 {group} 1")
-    if done != 0:
-        raise OSError(ctypes.get_errno(), "No UTS namespace for another host name")
-    socket.sethostname(host)
     # It keeps what it has once looked up.
     importlib.reload(platform)
+    if done == 0:
+        socket.sethostname(host)
+    else:
+        # Where that is not allowed: only this process takes it for another host.
+        platform.node = lambda: host

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from lsst.pipe.base import (
     RepeatableQuantumError,
     Struct,
 )
-from lsst.pipe.base import connectionTypes as types
+from lsst.pipe.base.connectionTypes import Input, Output
 
 __all__ = ["ORDERS", "CalibrateTask", "GatherTask", "IsrTask", "UnfitHostError"]
 
@@ -56,7 +57,7 @@ def _perform(task: PipelineTask, butler: Any) -> str | None:
         "task": task.getName(),
         "data_id": known,
         "quantum_id": str(butler.dataset_provenance.quantum_id),
-        "host": os.uname().nodename,
+        "host": platform.node(),
         "pid": os.getpid(),
         "begin": time.time(),
     }
@@ -95,13 +96,13 @@ class _Burden(Config):
 
 
 class IsrConnections(PipelineTaskConnections, dimensions={"instrument", "exposure", "detector"}):
-    raw = types.Input(
+    raw = Input(
         name="raw",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
         doc="What the camera gives.",
     )
-    exposure = types.Output(
+    exposure = Output(
         name="postISRCCD",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
@@ -129,19 +130,19 @@ class IsrTask(PipelineTask):
 
 
 class CalibrateConnections(PipelineTaskConnections, dimensions={"instrument", "exposure", "detector"}):
-    exposure = types.Input(
+    exposure = Input(
         name="postISRCCD",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
         doc="What is calibrated.",
     )
-    calibrated = types.Output(
+    calibrated = Output(
         name="calexp",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
         doc="Calibrated.",
     )
-    catalog = types.Output(
+    catalog = Output(
         name="src",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
@@ -171,14 +172,14 @@ class CalibrateTask(PipelineTask):
 
 
 class GatherConnections(PipelineTaskConnections, dimensions={"instrument", "exposure"}):
-    catalogs = types.Input(
+    catalogs = Input(
         name="src",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure", "detector"),
         multiple=True,
         doc="What was found on each detector.",
     )
-    summary = types.Output(
+    summary = Output(
         name="summary",
         storageClass="StructuredDataDict",
         dimensions=("instrument", "exposure"),
