@@ -204,7 +204,6 @@ def odd_values() -> st.SearchStrategy[Any]:
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=300)
 def test_no_value_stops_reading(pipelines: Recorded, data: st.DataObject) -> None:
     """Whatever stands in a block: it is skipped, or what is told can be kept."""
     content = pipelines.graph("retried.provenance").read_bytes()

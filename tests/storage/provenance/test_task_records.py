@@ -218,7 +218,6 @@ def some_traces(butler: Butler) -> list[Traces]:
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=300)
 def test_no_value_stops_reading(some_traces: list[Traces], data: st.DataObject) -> None:
     traces = data.draw(st.sampled_from(some_traces))
     contents = {}
@@ -235,7 +234,6 @@ def test_no_value_stops_reading(some_traces: list[Traces], data: st.DataObject) 
 
 
 @hypothesis.given(st.data())
-@hypothesis.settings(max_examples=200)
 def test_the_quick_way_to_hosts_gives_what_parsing_gives(data: st.DataObject) -> None:
     words = st.sampled_from(["nodeName", "quantum", "scalars", 'a"b', "\\", "{", '"quantum":{"scalars":{', "host", "é"])
     value = st.recursive(words, lambda inner: st.dictionaries(words, inner, max_size=3), max_leaves=6)
