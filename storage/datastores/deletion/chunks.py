@@ -31,7 +31,7 @@ __all__ = [
 DETACHING = "DETACHING"
 """Of a dataset whose rows are in the journal and, it may be, not yet out of the Butler's tables."""
 
-_DATASETS = 1_000
+_DATASETS = 2_000
 """Datasets of a chunk, or more where more share a file."""
 
 

@@ -183,21 +183,25 @@ async def _keep_shared(
         of_root = [one for one in every if one.datastore.root_uri == root] or every
         some = await blockers.users_of(change, of_root, texts, zips=root in members)
         users |= {(root, path): uuids for path, uuids in some.items()}
-    shared = Reason.SHARED_ARTIFACT not in plan.overridden
+    is_blocked = Reason.SHARED_ARTIFACT not in plan.overridden
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
     number = {item.place: item.number for item in chunk.items if item.uri is not None}
     while True:
-        stopped = {uuid for uuid in found.going if any(users[file.place] - found.going.keys() for file in files[uuid])}
-        left = {bundles[uuid] for uuid in found.left}
-        stopped |= {uuid for uuid in found.going if bundles[uuid] in left}
-        if not shared:
+        has_others = {
+            uuid
+            for uuid in found.going
+            if any(user not in found.going for file in files[uuid] for user in users[file.place])
+        }
+        if not is_blocked:
             found.kept = {
                 number[file.place]
-                for uuid in found.going
+                for uuid in has_others
                 for file in files[uuid]
-                if users[file.place] - found.going.keys()
+                if any(user not in found.going for user in users[file.place])
             }
             return
+        left = {bundles[uuid] for uuid in found.left}
+        stopped = has_others.union(uuid for uuid in found.going if bundles[uuid] in left)
         if not stopped:
             return
         for uuid in stopped:

@@ -45,7 +45,7 @@ from butlerql.time_scales import tai_ns_to_utc_datetime
 
 __all__ = ["Bounds", "File", "Planning", "files_of", "insert_plan", "leaf_names", "sources_of", "texts_of"]
 
-_DATASETS = 1_000
+_DATASETS = 2_000
 """Datasets of a chunk."""
 
 _FILES_OF_ONE = 1 << 12
@@ -269,7 +269,7 @@ class Planning(Kind):
             for position, file in enumerate(its):
                 frozen.add(plan, number, position, file, entries[file.place], dataset.uuid)
         for place, others in users.items():
-            frozen.uses += [_Use(_use_row(plan, uuid), place) for uuid in sorted(others - kinds.keys())]
+            frozen.uses += [_Use(_use_row(plan, uuid), place) for uuid in sorted(others) if uuid not in kinds]
         return frozen
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: _Frozen) -> Step:
