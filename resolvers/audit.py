@@ -12,8 +12,9 @@ from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.changes import Change
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.audit import AuditEntry, audited, count_entries, find_entries
+from butlerql.storage.state.database import Work
 
-__all__ = ["loaders", "make_change", "write_down"]
+__all__ = ["loaders", "make_change", "make_own_change"]
 
 T = TypeVar("T")
 
@@ -44,23 +45,38 @@ async def make_change(
         Raised if the repository cannot be changed; that is not written down.
     """
 
-    async def change_registry() -> T:
+    async def make(done: Work[None]) -> T:
         async with context.repository.change() as change:
+            change.note(done)
             return await work(change)
 
-    return await write_down(context, action, target, detail, change_registry)
+    return await _write_down(context, action, target, detail, make)
 
 
-async def write_down(
-    context: RequestContext, action: str, target: str, detail: Mapping[str, Any], work: Callable[[], Awaitable[T]]
+async def make_own_change(
+    context: RequestContext, action: str, target: str, detail: Mapping[str, Any], work: Work[T]
 ) -> T:
-    """Make a change of any kind, and write it down; see `make_change`."""
+    """Change own state in one transaction, and write it down; see `make_change`."""
+
+    async def make(done: Work[None]) -> T:
+        return await context.repository.state.write(work, done)
+
+    return await _write_down(context, action, target, detail, make)
+
+
+async def _write_down(
+    context: RequestContext,
+    action: str,
+    target: str,
+    detail: Mapping[str, Any],
+    make: Callable[[Work[None]], Awaitable[T]],
+) -> T:
     repository = context.repository
     repository.require_writable()
 
     async def change() -> T:
-        async with audited(repository.state, user=ANYBODY, action=action, target=target, detail=detail):
-            return await work()
+        async with audited(repository.state, user=ANYBODY, action=action, target=target, detail=detail) as done:
+            return await make(done)
 
     async with context.outside():
         return await repository.to_the_end(change())

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from butlerql.resolvers.audit import write_down
+from butlerql.resolvers.audit import make_own_change
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
 from butlerql.storage.descriptions import Descriptions
@@ -53,10 +53,8 @@ async def _describe(
     async with context.savepoint() as snapshot:
         found = await find(snapshot, input["name"])
 
-    async def say() -> None:
-        await describe_dataset_type(context.repository.state, found.name, text)
-
-    await write_down(context, "describeDatasetType", found.name, {"description": text}, say)
+    said = describe_dataset_type(found.name, text)
+    await make_own_change(context, "describeDatasetType", found.name, {"description": text}, said)
     return [_DatasetTypePayload(found, input.get("client_mutation_id"))] * len(parents)
 
 

@@ -22,9 +22,9 @@ class AuditEntry:
     detail: JSON = strawberry.field(description="What was asked for.")
     outcome: str = strawberry.field(
         description=(
-            "`DONE`. The code of an error: nothing was changed, except where CONNECTION_FAILED says that nobody knows. "
-            "`FAILED` for an error without a code: nothing was changed. `BEGUN` while it is under way, or if the "
-            "service died before its end was written down: the change was made wholly or not at all."
+            "`DONE`. The code of an error: nothing was changed. `FAILED` for an error without a code: nothing was "
+            "changed. `BEGUN` while it is under way, or if the service died, or lost the database, before its end was "
+            "written down: the change was made wholly or not at all."
         )
     )
 

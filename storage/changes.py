@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 
 from butlerql.storage.connections import Connections, Lease
 from butlerql.storage.drivers import Fault
-from butlerql.storage.errors import ButlerQLError, ConnectionFailedError, TimedOutError
+from butlerql.storage.errors import ButlerQLError, ConnectionFailedError, TimedOutError, UncertainError
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.database import Work
 from butlerql.storage.writing import BUSY_SECONDS, WritingDriver, writing_driver_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ __all__ = ["Change", "WritingConnections", "open_change"]
 
 _SECONDS = 120.0
 """How long a transaction may last; on SQLite nobody else can write meanwhile."""
+
+_log = logging.getLogger(__name__)
 
 
 class WritingConnections(Connections):
@@ -56,6 +60,7 @@ class Change(Snapshot):
     def __init__(self, repository: Repository, connections: WritingConnections, lease: Lease, seconds: float) -> None:
         super().__init__(repository, connections, lease, seconds)
         self._committing: asyncio.Task[None] | None = None
+        self._notes: list[Work[object]] = []
 
     async def execute(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> int:
         """Run a statement that gives no rows.
@@ -84,6 +89,20 @@ class Change(Snapshot):
             quoted = self._lease.connection.dialect.identifier_preparer.format_table(table)
             await self.execute(sa.text(f"LOCK TABLE {quoted} IN EXCLUSIVE MODE"))
 
+    def note(self, work: Work[object]) -> None:
+        """Have own state changed when the change is committed, and not if it is not.
+
+        Where own state is a schema of the registry's database, that is the same transaction, and what cannot be written
+        there undoes the change. Elsewhere it is a transaction right after it: killed in between, the change is made and
+        this is not. So write down before what is intended, and what it will be known by, and look that up.
+
+        Parameters
+        ----------
+        work
+            Statements on tables of own state, see `State.write`; all of a change are one transaction, in their order.
+        """
+        self._notes.append(work)
+
     async def commit(self) -> None:
         """Make everything last; whoever waits for it may go away meanwhile."""
         async with self._statements:
@@ -99,11 +118,16 @@ class Change(Snapshot):
             await super().close()
 
     async def _commit(self) -> None:
+        state = self.repository.state
+        is_sent = False
         try:
+            if self._notes and state.place.with_registry:
+                await state.join(self._lease.connection, *self._notes)
+            is_sent = True
             await self._connections.driver.commit(self._lease.link)
         except Exception as error:
-            if self._connections.driver.fault(error) is Fault.LOST:
-                raise ConnectionFailedError(
+            if is_sent and self._connections.driver.fault(error) is Fault.LOST:
+                raise UncertainError(
                     "The connection broke while a change was committed. Ask whether it was made before you try again."
                 ) from error
             known = self._translated(error)
@@ -112,6 +136,11 @@ class Change(Snapshot):
             raise known from error
         finally:
             self._end()
+        if self._notes and not state.place.with_registry:
+            try:
+                await state.write(*self._notes)
+            except Exception:  # noqa: BLE001 - whatever it is, the change is made
+                _log.exception("A change of '%s' was made, and what belongs to it not noted.", self.repository.name)
 
     async def _recover(self) -> None:
         self._end()

@@ -8,6 +8,7 @@
     │   ├── InvalidConfigError           INVALID_CONFIG
     │   ├── UnsupportedRepositoryError   UNSUPPORTED_REPOSITORY
     │   ├── ConnectionFailedError        CONNECTION_FAILED
+    │   │   └── UncertainError               it broke where nobody knows what had been done
     │   ├── NeedsRecoveryError           NEEDS_RECOVERY
     │   ├── ReadOnlyError                READ_ONLY
     │   └── BusyError                    BUSY
@@ -20,7 +21,8 @@
     │   ├── UnknownCollectionError       UNKNOWN_COLLECTION
     │   ├── UnknownDimensionError        UNKNOWN_DIMENSION
     │   ├── UnknownDatastoreError        UNKNOWN_DATASTORE
-    │   └── UnknownJobError              UNKNOWN_JOB
+    │   ├── UnknownJobError              UNKNOWN_JOB
+    │   └── UnknownPlanError             UNKNOWN_PLAN
     ├── InvalidInputError            what was asked makes no sense
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
@@ -32,6 +34,7 @@
     │   ├── StateUnavailableError        STATE_UNAVAILABLE
     │   └── StateVersionError            STATE_VERSION
     ├── ConflictError                CONFLICT
+    ├── StalePlanError               STALE_PLAN
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
@@ -62,11 +65,13 @@ __all__ = [
     "NotARepositoryError",
     "ReadOnlyError",
     "RepositoryError",
+    "StalePlanError",
     "StateError",
     "StateUnavailableError",
     "StateVersionError",
     "TimedOutError",
     "UnavailableDatastoreError",
+    "UncertainError",
     "UnknownCollectionError",
     "UnknownComponentError",
     "UnknownDatasetTypeError",
@@ -74,6 +79,7 @@ __all__ = [
     "UnknownDimensionError",
     "UnknownJobError",
     "UnknownNameError",
+    "UnknownPlanError",
     "UnreadableArtifactError",
     "UnsupportedJoinError",
     "UnsupportedRepositoryError",
@@ -112,6 +118,10 @@ class ConnectionFailedError(RepositoryError):
     """The registry's database does not answer, or refuses us."""
 
     code = "CONNECTION_FAILED"
+
+
+class UncertainError(ConnectionFailedError):
+    """The connection broke while a change was committed: it was made wholly or not at all, and nobody knows which."""
 
 
 class NeedsRecoveryError(RepositoryError):
@@ -188,6 +198,12 @@ class UnknownJobError(UnknownNameError):
     code = "UNKNOWN_JOB"
 
 
+class UnknownPlanError(UnknownNameError):
+    """No plan of a deletion with this id."""
+
+    code = "UNKNOWN_PLAN"
+
+
 class InvalidInputError(ButlerQLError):
     """What was asked makes no sense."""
 
@@ -260,6 +276,12 @@ class ConflictError(ButlerQLError):
     """A change that contradicts what is there; nothing was changed."""
 
     code = "CONFLICT"
+
+
+class StalePlanError(ButlerQLError):
+    """A plan that is not as it has to be any more: expired, carried out, or undone."""
+
+    code = "STALE_PLAN"
 
 
 class AmbiguousCalibrationError(ButlerQLError):

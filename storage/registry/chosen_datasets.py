@@ -20,9 +20,10 @@ from butlerql.storage.registry.looked_rows import looked_rows
 from butlerql.storage.registry.ranges import Part, Source, TableGroup, Wanted, groups_of
 from butlerql.storage.registry.selection import DatasetSelection, DatasetSets, select
 from butlerql.storage.repository import Repository
+from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup
 
-__all__ = ["Chosen", "check_disjoint", "chosen_datasets", "described"]
+__all__ = ["Chosen", "check_disjoint", "chosen_datasets", "described", "select_to_change"]
 
 NAMED = 5
 """So many of what is wrong are named in an error."""
@@ -71,16 +72,7 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
     ButlerQLError
         Raised as by `select`.
     """
-    if selection.uuids is None and selection.collections is None and selection.runs is None:
-        raise InvalidArgumentError(
-            "A selection that something is changed of has to name uuids, collections or runs; "
-            'for the datasets of all runs say collections: ["*"].'
-        )
-    sets = await select(change, selection)
-    if component := next((kind.name for kind in sets.kinds if kind.component is not None), None):
-        raise InvalidArgumentError(
-            f"'{component}' is a component: only the whole dataset is in collections. Name that."
-        )
+    sets = await select_to_change(change, selection)
     by_table: dict[str, list[Part]] = {}
     for part in sets.parts:
         by_table.setdefault(part.dataset_type.tags_table, []).append(part)
@@ -95,6 +87,27 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
     yield found
     for chosen in found:
         await change.execute(sa.schema.DropTable(chosen.table))
+
+
+async def select_to_change(snapshot: Snapshot, selection: DatasetSelection) -> DatasetSets:
+    """Find where the datasets of a selection are, of which something is to be changed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Raised if the selection does not name datasets, collections or runs, or if it selects components.
+    ButlerQLError
+        Raised as by `select`.
+    """
+    if selection.uuids is None and selection.collections is None and selection.runs is None:
+        raise InvalidArgumentError(
+            "A selection that something is changed of has to name uuids, collections or runs; "
+            'for the datasets of all runs say collections: ["*"].'
+        )
+    sets = await select(snapshot, selection)
+    if component := next((kind.name for kind in sets.kinds if kind.component is not None), None):
+        raise InvalidArgumentError(f"'{component}' is a component: only the whole dataset can be changed. Name that.")
+    return sets
 
 
 async def check_disjoint(change: Change, chosen: Chosen) -> None:

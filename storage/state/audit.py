@@ -1,7 +1,8 @@
 """The audit log: who changes what, written down before it is done, and the outcome after.
 
-A change and its entry are two transactions, so that a crash between them leaves an entry that says `BEGUN`: the change
-was made or not, wholly. None is made of which the log knows nothing.
+An entry is written before its change, and says `BEGUN`; its outcome is written with the change, see `Change.note`. A
+crash leaves `BEGUN`: where own state is in the registry's database the change was not made then, elsewhere it was made
+wholly or not at all. None is made of which the log knows nothing.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.errors import ButlerQLError
+from butlerql.storage.errors import ButlerQLError, UncertainError
 from butlerql.storage.registry.pages import Ordering, Page, PageRequest, bounds, cut, ordered
-from butlerql.storage.state.database import State
+from butlerql.storage.state.database import State, Work
 from butlerql.storage.state.tables import AUDIT, NOW
 
 __all__ = ["BEGUN", "DONE", "FAILED", "AuditEntry", "audited", "count_entries", "find_entries"]
 
 BEGUN = "BEGUN"
-"""Under way, or its end was never written: the service died."""
+"""Under way, or its end was never written: the service died, or lost the database."""
 
 DONE = "DONE"
 
@@ -55,8 +56,8 @@ class AuditEntry:
 @asynccontextmanager
 async def audited(
     state: State, *, user: str, action: str, target: str, detail: Mapping[str, Any]
-) -> AsyncIterator[None]:
-    """Write down a change before the block makes it, and its outcome when the block ends.
+) -> AsyncIterator[Work[None]]:
+    """Write down a change before the block makes it; and why not, if it raises.
 
     Parameters
     ----------
@@ -71,6 +72,12 @@ async def audited(
     detail
         What was asked for, as JSON.
 
+    Yields
+    ------
+    done
+        Writes that it is done, in the transaction that makes it: to be given to `Change.note`, or called in one of own
+        state.
+
     Raises
     ------
     StateError
@@ -80,11 +87,26 @@ async def audited(
     """
     number = await state.write(lambda connection: _insert(connection, user, action, target, detail))
     try:
-        yield
-    except Exception as error:
-        await _end(state, number, error.code if isinstance(error, ButlerQLError) else FAILED)
+        yield ended(number, DONE)
+    except UncertainError:
         raise
-    await _end(state, number, DONE)
+    except Exception as error:
+        outcome = error.code if isinstance(error, ButlerQLError) else FAILED
+        try:
+            await state.write(ended(number, outcome))
+        except ButlerQLError:
+            _log.exception("The outcome %s of the change %d could not be written down.", outcome, number)
+        raise
+
+
+def ended(number: int, outcome: str) -> Work[None]:
+    """Give what writes the outcome of a change down, unless there is one already."""
+    change = sa.update(AUDIT).where(AUDIT.c.id == number, AUDIT.c.outcome == BEGUN).values(outcome=outcome)
+
+    async def write(connection: AsyncConnection) -> None:
+        await connection.execute(change)
+
+    return write
 
 
 async def find_entries(state: State, request: PageRequest) -> Page[AuditEntry]:
@@ -117,15 +139,6 @@ async def _insert(connection: AsyncConnection, user: str, action: str, target: s
         at=NOW, made_by=user, action=action, target=target, detail=json.dumps(detail), outcome=BEGUN
     )
     return int((await connection.execute(new.returning(AUDIT.c.id))).scalar_one())
-
-
-async def _end(state: State, number: int, outcome: str) -> None:
-    """Write an outcome down. Where that fails the entry stays as it is: what was changed is changed."""
-    change = sa.update(AUDIT).where(AUDIT.c.id == number).values(outcome=outcome)
-    try:
-        await state.write(lambda connection: connection.execute(change))
-    except ButlerQLError:
-        _log.exception("The outcome %s of the change %d could not be written down.", outcome, number)
 
 
 def _entry_of(row: sa.Row[*tuple[Any, ...]]) -> AuditEntry:

@@ -249,7 +249,7 @@ class Coordinator:
     async def _do(self, lease: Lease, kind: Kind, number: int, work: Any) -> None:
         argument = await kind.prepare(lease.job, work)
         lease.require()
-        found = await self._submit(kind, argument)
+        found = argument if kind.run is Kind.run else await self._submit(kind, argument)
         result = await kind.review(lease.job, work, found)
 
         async def absorb(connection: AsyncConnection) -> None:

@@ -18,7 +18,7 @@ from butlerql.storage.state.drivers import state_driver_of
 from butlerql.storage.state.place import StatePlace
 from butlerql.storage.state.tables import REGISTRY, REVISIONS
 
-__all__ = ["State"]
+__all__ = ["State", "Work"]
 
 T = TypeVar("T")
 
@@ -80,8 +80,15 @@ class State:
         except _Absent:
             return absent
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *more: Work[object]) -> T:
         """Change the database in one transaction; it is made if it is not there.
+
+        Parameters
+        ----------
+        work
+            What writes, and gives the result.
+        more
+            What writes after it.
 
         Raises
         ------
@@ -91,10 +98,32 @@ class State:
             Raised if another program keeps it locked.
         """
         try:
-            return await self._transact(self._checked(work), writing=True)
+            return await self._transact(self._checked(work, *more), writing=True)
         except _Absent:
             await self.upgrade()
-        return await self._transact(self._checked(work), writing=True)
+        return await self._transact(self._checked(work, *more), writing=True)
+
+    async def join(self, connection: AsyncConnection, *works: Work[object]) -> None:
+        """Change the database within a transaction of the registry that does nothing else after it.
+
+        Parameters
+        ----------
+        connection
+            In a transaction of the registry; only where `StatePlace.with_registry` says that it can.
+        works
+            What writes, one after another.
+
+        Raises
+        ------
+        StateError
+            Raised if the state is not there, or cannot be used.
+        """
+        choose = sa.text("SELECT set_config('search_path', quote_ident(:schema), TRUE)")
+        await connection.execute(choose, {"schema": self.place.schema})
+        try:
+            await self._checked(*works)(connection)
+        except _Absent:
+            raise self._unavailable("it is not there any more") from None
 
     async def revision(self) -> str | None:
         """Tell of which revision it is; None if it is not there.
@@ -211,7 +240,7 @@ class State:
         if not task.cancelled():
             task.exception()  # Whoever waited for it has got it; asyncio would complain if nobody did.
 
-    def _checked(self, work: Work[T]) -> Work[T]:
+    def _checked(self, work: Work[T], *more: Work[object]) -> Work[T]:
         async def run(connection: AsyncConnection) -> T:
             revision = await self._find_revision(connection)
             if revision is None:
@@ -222,12 +251,15 @@ class State:
                     f"ButlerQL's own state of '{self._name}' is of revision {revision}, and this program needs "
                     f"{REVISIONS[-1]}. Run `butlerql state upgrade REPO`."
                 )
-            return await work(connection)
+            result = await work(connection)
+            for other in more:
+                await other(connection)
+            return result
 
         return run
 
     async def _find_revision(self, connection: AsyncConnection) -> str | None:
-        tables = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+        tables = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names(self.place.schema))
         if _VERSION.name not in tables:
             if tables:
                 raise self._unavailable(f"there are tables of another program in it, like '{min(tables)}'")

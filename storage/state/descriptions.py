@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.errors import StateError
-from butlerql.storage.state.database import State
+from butlerql.storage.state.database import State, Work
 from butlerql.storage.state.tables import DESCRIPTION
 
 __all__ = ["describe_dataset_type", "descriptions_of_dataset_types"]
@@ -30,18 +30,12 @@ async def descriptions_of_dataset_types(state: State) -> dict[str, str]:
         return {}
 
 
-async def describe_dataset_type(state: State, name: str, text: str | None) -> None:
-    """Say what a dataset type is, in place of what was said; None leaves it to the files.
-
-    Raises
-    ------
-    StateError
-        Raised if the state cannot be written to.
-    """
+def describe_dataset_type(name: str, text: str | None) -> Work[None]:
+    """Give what says what a dataset type is, in place of what was said; None leaves it to the files."""
 
     async def replace(connection: AsyncConnection) -> None:
         await connection.execute(sa.delete(DESCRIPTION).where(DESCRIPTION.c.dataset_type == name))
         if text is not None:
             await connection.execute(sa.insert(DESCRIPTION).values(dataset_type=name, text=text))
 
-    await state.write(replace)
+    return replace

@@ -24,8 +24,10 @@ __all__ = [
     "JobKind",
     "JobState",
     "Progress",
+    "cancel_in",
     "cancel_job",
     "count_jobs",
+    "find_in",
     "find_job",
     "find_jobs",
     "insert_job",
@@ -180,12 +182,7 @@ async def insert_job(
 
 async def find_job(state: State, number: int) -> Job | None:
     """Look at a job; None if there is none with this number."""
-
-    async def find(connection: AsyncConnection) -> Job | None:
-        row = (await connection.execute(_SELECT.where(JOB.c.id == number))).one_or_none()
-        return None if row is None else job_of(row)
-
-    return await state.read(find, absent=None)
+    return await state.read(lambda connection: find_in(connection, number), absent=None)
 
 
 async def find_jobs(
@@ -277,25 +274,28 @@ async def cancel_job(state: State, number: int, user: str) -> Job:
     UnknownJobError
         Raised if there is no such job.
     """
-
-    async def cancel(connection: AsyncConnection) -> Job:
-        row = (await connection.execute(_SELECT.where(JOB.c.id == number).with_for_update())).one_or_none()
-        if row is None:
-            raise UnknownJobError(_unknown(number))
-        job = job_of(row)
-        if job.state in ENDED:
-            return job
-        change = (
-            sa.update(JOB).where(JOB.c.id == number).values(cancelled_by=sa.func.coalesce(JOB.c.cancelled_by, user))
-        )
-        if job.state is not JobState.RUNNING:
-            change = change.values(state=JobState.CANCELLED, ended_at=NOW, holder=None, lease_until=None)
-        await connection.execute(change)
-        return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
-
     if await find_job(state, number) is None:  # Which makes no state.
         raise UnknownJobError(_unknown(number))
-    return await state.write(cancel)
+    return await state.write(lambda connection: cancel_in(connection, number, user))
+
+
+async def cancel_in(connection: AsyncConnection, number: int, user: str) -> Job:
+    """Stop a job that there is, in a transaction that writes; see `cancel_job`."""
+    locked = _SELECT.where(JOB.c.id == number).with_for_update()
+    job = job_of((await connection.execute(locked)).one())
+    if job.state in ENDED:
+        return job
+    change = sa.update(JOB).where(JOB.c.id == number).values(cancelled_by=sa.func.coalesce(JOB.c.cancelled_by, user))
+    if job.state is not JobState.RUNNING:
+        change = change.values(state=JobState.CANCELLED, ended_at=NOW, holder=None, lease_until=None)
+    await connection.execute(change)
+    return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
+
+
+async def find_in(connection: AsyncConnection, number: int) -> Job | None:
+    """Look at a job within a transaction; None if there is none with this number."""
+    row = (await connection.execute(_SELECT.where(JOB.c.id == number))).one_or_none()
+    return None if row is None else job_of(row)
 
 
 def job_of(row: sa.Row[*tuple[Any, ...]]) -> Job:

@@ -78,9 +78,12 @@ class Kind(ABC):
         return work
 
     @staticmethod
-    @abstractmethod
     def run(argument: Any) -> Any:
-        """Do the work of a chunk, on another thread, process or machine; what it takes and gives can be pickled."""
+        """Do the work of a chunk, on another thread, process or machine; what it takes and gives can be pickled.
+
+        A kind that has none of its own prepares and reviews, and nothing is sent anywhere.
+        """
+        return argument
 
     async def review(self, job: Job, work: Any, result: Any) -> Any:
         """Look once more at what `run` gave, before it is absorbed; may ask the registry, in a snapshot of its own."""

@@ -32,6 +32,9 @@ class StatePlace:
     registry: str
     """Whose it is. Beside the registry, not more than tells it from others there, so that both can be moved."""
 
+    with_registry: bool = False
+    """Whether one transaction can change both: it is in the registry's database, of PostgreSQL, for the same user."""
+
     @classmethod
     def find(cls, config: RepositoryConfig, setting: str | None = None) -> StatePlace:
         """Find the place.
@@ -56,7 +59,7 @@ class StatePlace:
             if on_sqlite:
                 directory, name = os.path.split(database)
                 return cls(_sqlite_url(os.path.join(directory, _FILE)), None, name)
-            return cls(config.registry_url, _schema(config.namespace), config.namespace or "")
+            return cls(config.registry_url, _schema(config.namespace), config.namespace or "", with_registry=True)
         name = database if on_sqlite else ".".join(filter(None, (database, config.namespace)))
         setting = setting.replace("{name}", config.name)
         if "://" not in setting:
@@ -67,7 +70,9 @@ class StatePlace:
             url = None
         if url is None or url.get_backend_name() not in {"postgresql", "postgres"}:
             raise InvalidConfigError("The setting `state` must be a path, or a URL that begins with postgresql://.")
-        return cls(postgresql_url(url, "The setting `state`"), _schema(config.namespace), name)
+        own = postgresql_url(url, "The setting `state`")
+        same = not on_sqlite and _connected_to(sa.make_url(own)) == _connected_to(registry)
+        return cls(own, _schema(config.namespace), name, with_registry=same)
 
     def __str__(self) -> str:
         url = sa.make_url(self.url)
@@ -78,6 +83,10 @@ class StatePlace:
 
 def _sqlite_url(path: str) -> str:
     return sa.URL.create("sqlite+aiosqlite", database=path).render_as_string(hide_password=False)
+
+
+def _connected_to(url: sa.URL) -> tuple[object, ...]:
+    return url.host, url.port, url.database, url.username, url.query
 
 
 def _schema(namespace: str | None) -> str:

@@ -19,6 +19,10 @@ __all__ = [
     "CHECKSUM",
     "CHUNK",
     "COVERAGE",
+    "DELETION_DATASET",
+    "DELETION_ITEM",
+    "DELETION_PLAN",
+    "DELETION_USE",
     "DESCRIPTION",
     "FINDING",
     "JOB",
@@ -28,7 +32,7 @@ __all__ = [
     "REVISIONS",
 ]
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All that there have been, the one that this program needs last."""
 
 METADATA = sa.MetaData()
@@ -138,6 +142,84 @@ DESCRIPTION = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
 )
 """What dataset types are, as was said through the service."""
+
+DELETION_PLAN = sa.Table(
+    "deletion_plan",
+    METADATA,
+    sa.Column("id", _NUMBER, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("datastore", sa.Text),  # NULL is all
+    sa.Column("selection", sa.Text, nullable=False),  # JSON
+    sa.Column("overridden", sa.BigInteger, nullable=False),  # reasons that do not block, a bit each
+    sa.Column("roots", sa.Text, nullable=False),  # JSON: what the root of each store was when it was planned
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("unlink_after", sa.BigInteger),
+    sa.Column("job_id", _NUMBER, sa.ForeignKey("job.id", name="deletion_by_job")),  # the last that worked on it
+    sa.Column("datasets", sa.BigInteger, nullable=False),
+    sa.Column("artifacts", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),  # of what goes
+)
+
+DELETION_DATASET = sa.Table(
+    "deletion_dataset",
+    METADATA,
+    sa.Column("plan_id", _NUMBER, sa.ForeignKey("deletion_plan.id", name="dataset_of_plan"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("bundle", sa.BigInteger, nullable=False),  # datasets that share files have the same
+    sa.Column("dataset_id", UuidText, nullable=False),
+    sa.Column("dataset_type", sa.Text, nullable=False),
+    sa.Column("data_id", sa.Text, nullable=False),  # JSON
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("ingest_day", sa.Text, nullable=False),
+    sa.Column("instrument", sa.Text),
+    sa.Column("reasons", sa.BigInteger, nullable=False),  # against its deletion, and warnings, a bit each
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("rows", sa.Text),  # JSON: what was taken out of the Butler's tables
+    sa.UniqueConstraint("plan_id", "dataset_id", name="deletion_dataset_once"),
+    sa.Index("deletion_dataset_by_bundle", "plan_id", "bundle"),
+    sa.Index("deletion_dataset_by_run", "run"),
+)
+"""The datasets of a plan. What was taken out is kept here whole, until and after the files are gone."""
+
+DELETION_ITEM = sa.Table(
+    "deletion_item",
+    METADATA,
+    sa.Column("plan_id", _NUMBER, sa.ForeignKey("deletion_plan.id", name="item_of_plan"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("bundle", sa.BigInteger, nullable=False),
+    sa.Column("datastore", sa.Text),  # this and what follows is NULL for datasets without files
+    sa.Column("root", sa.Text),
+    sa.Column("path", sa.Text),  # relative to the root
+    sa.Column("uri", sa.Text),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("identity", sa.Text),  # JSON; NULL where nothing was there, or it could not be looked at
+    sa.Column("stays", sa.Boolean, nullable=False),  # others use it, or it is outside the datastore's root
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.UniqueConstraint("plan_id", "root", "path", name="deletion_item_once"),
+    sa.Index("deletion_item_by_bundle", "plan_id", "bundle"),
+    sa.Index("deletion_item_by_outcome", "plan_id", "outcome", "number"),
+    sa.Index("deletion_item_by_path", "root", "path"),
+)
+"""The files of a plan; each dataset without any has a row of its own."""
+
+DELETION_USE = sa.Table(
+    "deletion_use",
+    METADATA,
+    sa.Column("plan_id", _NUMBER, sa.ForeignKey("deletion_plan.id", name="use_of_plan"), primary_key=True),
+    sa.Column("item", sa.BigInteger, primary_key=True),
+    sa.Column("dataset_id", UuidText, primary_key=True),  # of the plan, or another that uses the file
+    sa.Column("record", sa.Text, primary_key=True),  # the path in the records; empty where there is none
+    sa.Column("storage_class", sa.Text),
+    sa.Column("formatter", sa.Text),
+    sa.Index("deletion_use_by_dataset", "plan_id", "dataset_id"),
+)
+"""Which dataset has which file."""
 
 
 class _Now(FunctionElement[int]):

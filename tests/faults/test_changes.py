@@ -58,6 +58,7 @@ async def test_a_change_killed_anywhere_is_whole_or_not_there_and_written_down(r
         elif name in outcomes:
             assert outcomes[name] == BEGUN
         made.add((name in info, outcomes.get(name)))
-    # Killed before it was written down, before it was made, before its end was written down, and after.
-    assert made == {(False, None), (False, BEGUN), (True, BEGUN), (True, DONE)}
+    # Killed before it was written down, before it was made, and after; on SQLite also before its end was written down.
+    two_files = {(True, BEGUN)} if real.dialect == "sqlite" else set()
+    assert made == {(False, None), (False, BEGUN), (True, DONE)} | two_files
     assert last > 12

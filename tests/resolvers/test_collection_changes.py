@@ -119,8 +119,9 @@ async def test_all_are_written_down_with_their_outcome(ask: Ask) -> None:
 
 async def test_one_that_nobody_ended_is_seen(real: RealRepository, ask: Ask) -> None:
     repository = await Repository.open(real.uri, writable=True)
-    async with audited(repository.state, user="somebody", action="removeCollection", target="run", detail={}):
+    async with audited(repository.state, user="somebody", action="removeCollection", target="run", detail={}) as done:
         assert (await log(ask))[0]["outcome"] == BEGUN
+        await repository.state.write(done)
     assert (await log(ask))[0]["outcome"] == "DONE"
     await repository.close()
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage import changes
-from butlerql.storage.errors import BusyError, ReadOnlyError, TimedOutError
+from butlerql.storage.errors import BusyError, ConnectionFailedError, ReadOnlyError, TimedOutError, UncertainError
+from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.audit import BEGUN, DONE, audited, find_entries
+from butlerql.storage.state.database import Work
+from butlerql.storage.state.descriptions import describe_dataset_type, descriptions_of_dataset_types
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
 from tests.support.small import SMALL
 from tests.support.writing_butler import writing_butler
@@ -22,11 +30,19 @@ def real(repositories: Repositories, dialect: Dialect) -> Iterator[RealRepositor
         yield made
 
 
+@asynccontextmanager
+async def opened(real: RealRepository, state: Path | None = None) -> AsyncIterator[Repository]:
+    repository = await Repository.open(real.uri, writable=True, state=None if state is None else str(state))
+    try:
+        yield repository
+    finally:
+        await repository.close()
+
+
 @pytest.fixture
 async def repository(real: RealRepository) -> AsyncIterator[Repository]:
-    opened = await Repository.open(real.uri, writable=True)
-    yield opened
-    await opened.close()
+    async with opened(real) as repository:
+        yield repository
 
 
 def described(repository: Repository, doc: str) -> sa.Update:
@@ -186,4 +202,124 @@ async def test_what_speaks_against_it_is_said(real: RealRepository) -> None:
     with pytest.raises(ReadOnlyError, match="obscore"):
         async with repository.change():
             pass
+    await repository.close()
+
+
+async def make(repository: Repository, *more: Work[object], failing: str | None = None) -> None:
+    """Describe the run, and note with it that the dataset type is described, and that all is done."""
+    async with (
+        audited(repository.state, user="me", action="make", target="run", detail={}) as done,
+        repository.change() as change,
+    ):
+        for work in (describe_dataset_type("flat", "noted"), *more, done):
+            change.note(work)
+        await change.execute(described(repository, "new"))
+        assert await descriptions_of_dataset_types(repository.state) == {}
+        if failing is not None:
+            await change.execute(sa.text(failing))
+
+
+async def found(real: RealRepository, repository: Repository) -> tuple[str | None, str | None, str]:
+    """What is written about the run, what was noted, and what the log says."""
+    noted = await descriptions_of_dataset_types(repository.state)
+    [entry, *_] = (await find_entries(repository.state, PageRequest(1))).rows
+    return doc_of(real), noted.get("flat"), entry.outcome
+
+
+async def test_what_is_noted_becomes_true_with_it(real: RealRepository, repository: Repository) -> None:
+    await make(repository)
+    assert await found(real, repository) == ("new", "noted", DONE)
+
+
+async def test_what_is_noted_does_not_become_true_without_it(real: RealRepository, repository: Repository) -> None:
+    with pytest.raises(sa.exc.DBAPIError):
+        await make(repository, failing="SELECT nothing FROM nowhere")
+    assert await found(real, repository) == (None, None, "FAILED")
+
+
+async def test_what_cannot_be_noted_undoes_it_where_it_can(
+    real: RealRepository, repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(connection: AsyncConnection) -> None:
+        raise ZeroDivisionError
+
+    if real.dialect == "postgresql":
+        with pytest.raises(ZeroDivisionError):
+            await make(repository, fail)
+        assert await found(real, repository) == (None, None, "FAILED")
+    else:
+        await make(repository, fail)
+        assert await found(real, repository) == ("new", None, BEGUN)
+        assert "was made, and what belongs to it not noted" in caplog.text
+
+
+KILL = "SELECT pg_terminate_backend(pg_backend_pid())"
+"""Has the server end the connection, as an administrator does."""
+
+
+@pytest.fixture
+def on_postgresql(repositories: Repositories) -> Iterator[RealRepository]:
+    with repositories.private(SMALL, Layout("postgresql")) as made:
+        yield made
+
+
+async def killed(connection: AsyncConnection) -> None:
+    await connection.execute(sa.text(KILL))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_a_connection_that_breaks_before_the_commit(
+    on_postgresql: RealRepository, elsewhere: bool, tmp_path: Path
+) -> None:
+    async with opened(on_postgresql, tmp_path / "state.sqlite3" if elsewhere else None) as repository:
+        with pytest.raises(ConnectionFailedError, match="terminating connection"):
+            await make(repository, failing=KILL)
+        assert await found(on_postgresql, repository) == (None, None, "CONNECTION_FAILED")
+        # The next gets another.
+        await make(repository)
+    assert doc_of(on_postgresql) == "new"
+
+
+async def test_a_connection_that_breaks_before_all_is_noted(on_postgresql: RealRepository) -> None:
+    async with opened(on_postgresql) as repository:
+        with pytest.raises(ConnectionFailedError, match="terminating connection"):
+            await make(repository, killed)
+        assert await found(on_postgresql, repository) == (None, None, "CONNECTION_FAILED")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("committed", [False, True])
+async def test_a_connection_that_breaks_in_the_commit(
+    on_postgresql: RealRepository, elsewhere: bool, committed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(on_postgresql, tmp_path / "state.sqlite3" if elsewhere else None) as repository:
+
+        async def commit(link: Any) -> None:
+            await link.execute("COMMIT" if committed else "ROLLBACK")
+            raise ConnectionResetError
+
+        monkeypatch.setattr(repository._writing.driver, "commit", commit)
+        with pytest.raises(UncertainError, match="Ask whether it was made"):
+            await make(repository)
+        # The log says what is known for certain.
+        told = (DONE, "noted") if committed and not elsewhere else (BEGUN, None)
+        assert await found(on_postgresql, repository) == ("new" if committed else None, told[1], told[0])
+
+
+@pytest.mark.parametrize("where", ["default", "the same", "another name of it", "a file"])
+async def test_one_transaction_is_made_where_it_can_be(
+    on_postgresql: RealRepository, where: str, tmp_path: Path
+) -> None:
+    assert on_postgresql.server is not None and on_postgresql.database is not None
+    url = sa.make_url(on_postgresql.server.url(on_postgresql.database)).set(drivername="postgresql")
+    settings = {
+        "default": None,
+        "the same": url.render_as_string(hide_password=False),
+        "another name of it": url.set(host="localhost").render_as_string(hide_password=False),
+        "a file": str(tmp_path / "state.sqlite3"),
+    }
+    repository = await Repository.open(on_postgresql.uri, state=settings[where], writable=True)
+    assert repository.state.place.with_registry == (where in {"default", "the same"})
+    await make(repository)
+    assert await found(on_postgresql, repository) == ("new", "noted", DONE)
     await repository.close()

@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 from urllib.parse import quote
 
-from butlerql.storage.datastores.artifacts.store import BLOCK, Entry, Identity, Kind, path_bytes, path_text, unreadable
+from butlerql.storage.datastores.artifacts.store import (
+    BLOCK,
+    Entry,
+    Identity,
+    Kind,
+    Removal,
+    Removed,
+    path_bytes,
+    path_text,
+    unreadable,
+)
 
 __all__ = ["LocalStore"]
 
@@ -95,6 +105,72 @@ class LocalStore:
             return os.fstat(file).st_mtime_ns
         finally:
             os.close(file)
+
+    def mark(self) -> Identity:
+        """Tell what the root is, see `ArtifactStore.mark`: an empty one may be where a file system is not mounted."""
+        try:
+            status = os.stat(self._directory)
+            with os.scandir(self._directory) as found:
+                is_empty = next(found, None) is None
+        except OSError as error:
+            raise unreadable(path_text(self._directory), _problem(error)) from None
+        if is_empty:
+            raise unreadable(path_text(self._directory), "it is empty; is its file system mounted?")
+        return status.st_dev, status.st_ino
+
+    def removes_exactly(self) -> bool:
+        """Say that it does: a file is renamed first, and looked at under the name that nobody else has."""
+        return True
+
+    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
+        """Remove a file; see `ArtifactStore.remove`."""
+        directory, slash, _ = removal.path.rpartition("/")
+        claim = directory + slash + removal.claim
+        found = self._look(removal.path)
+        if found.identity != removal.identity:
+            return self._left(removal, claim, found)
+        if found.kind not in {Kind.FILE, Kind.DANGLING}:
+            return Removed.FAILED, "not a file"
+        try:
+            os.rename(self._place(removal.path), self._place(claim))
+        except OSError as error:
+            return (Removed.GONE, None) if error.errno in _ABSENT else (Removed.FAILED, _problem(error))
+        return self._unlink(removal, claim, self._look(claim))
+
+    def _left(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
+        """Go on where an earlier try came as far as the new name; else tell what is there instead."""
+        left = self._look(claim)
+        if Kind.UNREADABLE in {found.kind, left.kind}:
+            return Removed.FAILED, found.problem or left.problem
+        if left.kind is not Kind.MISSING:
+            return self._unlink(removal, claim, left)
+        if found.kind is Kind.MISSING:
+            return Removed.GONE, None
+        return Removed.CHANGED, "another file is in its place"
+
+    def _unlink(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
+        """Remove what has been renamed; or put it back, if it is not what was meant."""
+        if found.identity != removal.identity:
+            return Removed.CHANGED, f"another file was in its place{self._put_back(removal, claim)}"
+        try:
+            os.unlink(self._place(claim))
+        except FileNotFoundError:
+            return Removed.REMOVED, None
+        except OSError as error:
+            return Removed.FAILED, f"{_problem(error)}; it is kept as {removal.claim}"
+        return Removed.REMOVED, None
+
+    def _put_back(self, removal: Removal, claim: str) -> str:
+        """Give a file its name back, unless something has it by now."""
+        try:
+            os.link(self._place(claim), self._place(removal.path), follow_symlinks=False)
+            os.unlink(self._place(claim))
+        except OSError as error:
+            return f"; it is kept as {removal.claim} ({_problem(error)})"
+        return ""
+
+    def _place(self, path: str) -> bytes:
+        return self._directory + path_bytes(path)
 
     def _walk(self, prefix: bytes, names: Sequence[_Name], after: bytes) -> Iterator[Entry]:
         """Go through a directory, of which the sorted content is given."""

@@ -10,8 +10,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from butlerql.storage.datastores.artifacts.conditional_delete import ConditionalDelete
 from butlerql.storage.datastores.artifacts.s3_access import Keys, s3_access
-from butlerql.storage.datastores.artifacts.store import BLOCK, Entry, Kind, path_bytes, unreadable
+from butlerql.storage.datastores.artifacts.store import (
+    BLOCK,
+    Entry,
+    Identity,
+    Kind,
+    Removal,
+    Removed,
+    path_bytes,
+    unreadable,
+)
 from butlerql.storage.errors import UnavailableDatastoreError
 
 if TYPE_CHECKING:
@@ -69,6 +79,7 @@ class ObjectStore:
             "virtual_hosted_style_request": "false",
         }
         self.root = root
+        self._delete = ConditionalDelete(access, bucket, unquote(parts.path).strip("/"))
         self._obstore = obstore
         self._errors: tuple[type[Exception], ...] = (BaseError, OSError, ValueError)
         try:
@@ -136,6 +147,32 @@ class ObjectStore:
     def now(self) -> int:
         """Tell the time; see `ArtifactStore.now`. It is nearly the same as here, or every request would be refused."""
         return time.time_ns()
+
+    def mark(self) -> Identity:
+        """Tell what the root is, see `ArtifactStore.mark`: a bucket is what its name says."""
+        if (problem := self._problem_of_bucket()) is not None:
+            raise unreadable(self.root, problem)
+        return ()
+
+    def removes_exactly(self) -> bool:
+        """Tell whether it removes objects under conditions; it is tried with an object of our own."""
+        return self._delete.is_honoured()
+
+    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
+        """Remove an object if its ETag is the one it was; see `ArtifactStore.remove`."""
+        found = self._look(removal.path)
+        if found.kind is Kind.MISSING:
+            if (problem := self._problem_of_bucket()) is not None:
+                return Removed.FAILED, problem
+            return Removed.GONE, None
+        if found.kind is Kind.UNREADABLE:
+            return Removed.FAILED, found.problem
+        if found.identity != removal.identity:
+            return Removed.CHANGED, "another object is in its place"
+        problem = self._delete.delete(removal.path, str(removal.identity[0]))
+        if problem in {None, "404"}:
+            return Removed.REMOVED, None
+        return (Removed.CHANGED, "another object is in its place") if problem == "412" else (Removed.FAILED, problem)
 
     def _listed(
         self, first: Sequence[ObjectMeta], rest: Iterator[Sequence[ObjectMeta]], after: bytes

@@ -1,4 +1,4 @@
-"""What an artifact store does: tell what it holds, look at single artifacts, and read them.
+"""What an artifact store does: tell what it holds, look at single artifacts, read and remove them.
 
 Calls block, and may come from many threads at once. Paths are relative to the root of the store. They are text, in
 which bytes of a file name that are no UTF-8 are surrogates (see `os.fsdecode`). Their order is that of their bytes.
@@ -12,7 +12,18 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from butlerql.storage.errors import UnreadableArtifactError
 
-__all__ = ["BLOCK", "ArtifactStore", "Entry", "Identity", "Kind", "path_bytes", "path_text", "unreadable"]
+__all__ = [
+    "BLOCK",
+    "ArtifactStore",
+    "Entry",
+    "Identity",
+    "Kind",
+    "Removal",
+    "Removed",
+    "path_bytes",
+    "path_text",
+    "unreadable",
+]
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -65,6 +76,34 @@ class Entry(NamedTuple):
     """Why it could not be looked at: `EACCES`, `403`; None unless it is unreadable."""
 
 
+class Removal(NamedTuple):
+    """A file that is to go, if it is still the one that is meant."""
+
+    path: str
+
+    identity: Identity
+    """What it was when it was looked at."""
+
+    claim: str
+    """Name that nothing else has: it is renamed to that, in its directory, before it goes. The same at every try."""
+
+
+class Removed(StrEnum):
+    """What became of it."""
+
+    REMOVED = auto()
+    """It is gone, by this call or an earlier one of the same claim."""
+
+    GONE = auto()
+    """There was nothing."""
+
+    CHANGED = auto()
+    """Something else was there, and is."""
+
+    FAILED = auto()
+    """It is there."""
+
+
 class ArtifactStore(Protocol):
     """A place where artifacts are, below a root."""
 
@@ -112,6 +151,27 @@ class ArtifactStore(Protocol):
 
     def now(self) -> int:
         """Tell the time by the store's clock, as far as that can be found out, in nanoseconds since 1970 UTC."""
+
+    def mark(self) -> Identity:
+        """Tell what the root is: the same as long as it is the same place.
+
+        Raises
+        ------
+        UnreadableArtifactError
+            Raised if it is not there, cannot be read, or is empty where that is a sign that it is not the right one.
+        """
+
+    def removes_exactly(self) -> bool:
+        """Tell whether what somebody puts in the place of a file in the moment when it is removed is certain to stay.
+
+        Raises
+        ------
+        UnavailableDatastoreError
+            Raised if nothing can be removed from here at all.
+        """
+
+    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
+        """Remove a file, and say why not if not."""
 
 
 def path_bytes(path: str) -> bytes:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
-from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind
+from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, Removal, Removed
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.locations import Place, local_path
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from butlerql.storage.datastores.tree import FileDatastore
 
 __all__ = ["ArtifactStores", "open_store", "place_in_store"]
+
+T = TypeVar("T")
 
 _THREADS = 32
 """So many wait for an answer at once: of a store that is far away each takes long."""
@@ -64,18 +66,27 @@ class ArtifactStores:
         return self._stores[root]
 
     async def look(self, artifacts: Sequence[Artifact]) -> list[Entry]:
-        """Look at artifacts, each file once, some at a time on each of many threads.
-
-        Of a member of a zip file it is the file that is looked at. One that is not below the root of its datastore, and
-        to which there is no way from here, is unreadable.
+        """Look at artifacts; see `look_at`. Of a member of a zip file it is the file that is looked at.
 
         Raises
         ------
         UnavailableDatastoreError
             Raised if there is no way to the root of a datastore from here.
         """
-        places = [place_in_store(artifact.datastore, Place(artifact.uri, artifact.path)) for artifact in artifacts]
-        own = {artifact.datastore.root_uri for artifact in artifacts}
+        for root in {artifact.datastore.root_uri for artifact in artifacts}:
+            self.store(root)
+        return await self.look_at(
+            [place_in_store(artifact.datastore, Place(artifact.uri, artifact.path)) for artifact in artifacts]
+        )
+
+    async def look_at(self, places: Sequence[tuple[str, str]]) -> list[Entry]:
+        """Look at files, each once, some at a time on each of many threads.
+
+        Parameters
+        ----------
+        places
+            Root of a store, and path in it; see `place_in_store`. One to which there is no way from here is unreadable.
+        """
         wanted: dict[str, dict[str, None]] = {}
         for root, path in places:
             wanted.setdefault(root, {})[path] = None
@@ -86,14 +97,25 @@ class ArtifactStores:
             try:
                 self.store(root)
             except UnavailableDatastoreError as error:
-                if root in own:
-                    raise
                 seen |= {(root, path): Entry(path, Kind.UNREADABLE, problem=str(error)) for path in paths}
             else:
                 batches += [(root, paths[begin : begin + _BATCH]) for begin in range(0, len(paths), _BATCH)]
         for (root, looked_at), entries in zip(batches, await asyncio.gather(*map(self._stat, batches)), strict=True):
             seen.update(zip(((root, path) for path in looked_at), entries, strict=True))
         return [seen[place] for place in places]
+
+    async def remove(self, root: str, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
+        """Remove files of a store, some at a time on each of many threads; see `ArtifactStore.remove`."""
+        store = self.store(root)
+        batches = [removals[begin : begin + _BATCH] for begin in range(0, len(removals), _BATCH)]
+        done = await asyncio.gather(*(self.on_thread(_remove, store, batch) for batch in batches))
+        return [one for some in done for one in some]
+
+    async def on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Have something done that waits for a store."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "artifacts")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def close(self) -> None:
         """Let the threads go when they have done what they are at."""
@@ -103,9 +125,11 @@ class ArtifactStores:
 
     async def _stat(self, batch: tuple[str, Sequence[str]]) -> Sequence[Entry]:
         root, paths = batch
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, "artifacts")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.store(root).stat, paths)
+        return await self.on_thread(self.store(root).stat, paths)
+
+
+def _remove(store: ArtifactStore, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
+    return [store.remove(removal) for removal in removals]
 
 
 def place_in_store(datastore: FileDatastore, place: Place) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from butlerql.storage.datastores.validation.zip_members import Member, member_of
 from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Catalogue", "catalogue", "datasets", "elsewhere", "known", "of_datasets", "stretches", "within"]
+__all__ = ["Catalogue", "catalogue", "datasets", "elsewhere", "is_text", "known", "of_datasets", "stretches", "within"]
 
 _ODD = ("%\\%%", "%#%", "%$%", "~%", "/%", ".%", "%:%", "%//%", "%/.%")
 """Patterns of LIKE: what is like none is plain, see `_are_plain`."""
@@ -162,7 +162,7 @@ async def elsewhere(snapshot: Snapshot, source: RecordSource) -> set[str]:
 
 async def known(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) -> set[str]:
     """Keep the paths that records have in the form that the store has, whoever's they are."""
-    texts = [path for path in paths if _is_text(path)]
+    texts = [path for path in paths if is_text(path)]
     if not texts:
         return set()
     file = snapshot.repository.dialect.text_before(source.table.c.path, "#")
@@ -242,6 +242,6 @@ def _are_plain(paths: Sequence[str]) -> bool:
     return text.count("\n") == len(paths) and not any(special in text for special in _SPECIAL)
 
 
-def _is_text(path: str) -> bool:
+def is_text(path: str) -> bool:
     """Whether a database could hold a path: file names may have bytes that are no UTF-8."""
     return path.isascii() or not any("\ud800" <= character <= "\udfff" for character in path)

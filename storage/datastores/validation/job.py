@@ -15,6 +15,7 @@ from urllib.parse import quote
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.artifacts.store import Entry, path_bytes
+from butlerql.storage.datastores.deletion.own_paths import own_paths
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation import catalogue, results
@@ -172,13 +173,10 @@ class Validation(Kind):
                 same = set(starmap(recorded_of, now.singles.items())).union(*now.others.values())
                 wrong = [one for one in wrong if one.recorded in same]
             if source is not None and untracked:
-                recorded = await catalogue.known(snapshot, source, [entry.path for entry in untracked])
-                untracked = [entry for entry in untracked if entry.path not in recorded]
-            if source is not None and untracked:
-                place = (job.id, work["leaf"])
-                if place not in self._elsewhere:
-                    self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
-                untracked = [entry for entry in untracked if entry.path not in self._elsewhere[place]]
+                untracked = await self._unknown(snapshot, source, untracked, (job.id, work["leaf"]))
+        if untracked:
+            ours = await own_paths(self._state, leaf.root_uri, [entry.path for entry in untracked])
+            untracked = [entry for entry in untracked if entry.path not in ours]
         reviewed.findings += [one.finding for one in wrong]
         for entry in await asyncio.to_thread(look_again, leaf.root_uri, untracked) if untracked else []:
             uri = leaf.root_uri + quote(path_bytes(entry.path))
@@ -191,6 +189,16 @@ class Validation(Kind):
             reviewed.findings += await self._once_more(request, leaf, found)
         reviewed.looked_at["datasets"] = work["datasets"]
         return reviewed
+
+    async def _unknown(
+        self, snapshot: Snapshot, source: RecordSource, entries: Sequence[Entry], place: tuple[int, int]
+    ) -> list[Entry]:
+        """Leave out what somebody has a record of, in this datastore or another."""
+        recorded = await catalogue.known(snapshot, source, [entry.path for entry in entries])
+        if place not in self._elsewhere:
+            self._elsewhere[place] = await catalogue.elsewhere(snapshot, source)
+        recorded |= self._elsewhere[place]
+        return [entry for entry in entries if entry.path not in recorded]
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: _Reviewed) -> Step:
         """Write findings, coverage and checksums down."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import sqlalchemy as sa
 
+from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.descriptions import FILE_NAME
 from butlerql.storage.locations import local_path
@@ -34,5 +36,8 @@ def own_files(repository: Repository, datastore: FileDatastore) -> frozenset[str
     for url in map(sa.make_url, (repository.config.registry_url, repository.state.place.url)):
         if url.get_backend_name() == "sqlite" and url.database:
             files += [url.database + journal for journal in _JOURNALS]
+    exports = Exports(repository).directory
+    with suppress(OSError):
+        files += [os.path.join(exports, name) for name in os.listdir(exports)]
     paths = (os.path.relpath(os.path.realpath(file), os.path.realpath(root)) for file in files)
     return frozenset(path for path in paths if not path.startswith(".."))

@@ -1,0 +1,126 @@
+"""Deletions, beside a bare loop that renames and unlinks as many files; plans, beside their query and a bare look.
+
+usage: python -m benchmarks.deletion CACHE      where repositories are kept
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.measure import report
+from benchmarks.validation import stored
+from butlerql.storage.datastores.deletion.deleting import Deletion, ask_to_delete
+from butlerql.storage.datastores.deletion.planning import Planning, insert_plan
+from butlerql.storage.datastores.deletion.plans import DeletionScope, PlanState, find_plan
+from butlerql.storage.registry.pages import Key, PageRequest
+from butlerql.storage.registry.selection import DatasetSelection, select
+from butlerql.storage.repository import Repository
+from butlerql.storage.state.coordinator import Coordinator
+
+_FILES = 100_000
+_ROUNDS = 2
+_PAGE = 1_000
+_EVERYTHING = DatasetSelection(collections=["*"])
+
+
+def _paths(root: Path) -> list[str]:
+    return [str(file) for directory in root.iterdir() if directory.is_dir() for file in directory.rglob("*") if file.is_file()]
+
+
+def bare_look(paths: list[str]) -> None:
+    """Look at every file."""
+    for path in paths:
+        os.lstat(path)
+
+
+def bare_delete(paths: list[str]) -> None:
+    """Rename every file in its directory, and unlink it."""
+    for number, path in enumerate(paths):
+        claim = f"{os.path.dirname(path)}/.claim-{number}"
+        os.rename(path, claim)
+        os.unlink(claim)
+
+
+async def query(repository: Repository) -> None:
+    """Read the datasets of the selection, page by page."""
+    after: Key | None = None
+    while True:
+        async with repository.snapshot() as snapshot:
+            sets = await select(snapshot, _EVERYTHING)
+            [page] = await sets.pages(snapshot, PageRequest(_PAGE, after=after))
+        if not page.has_next:
+            return
+        after = page.keys[-1]
+
+
+async def run(root: Path, best: dict[str, float]) -> None:
+    """Plan and delete everything once."""
+
+    def timed(name: str, begin: float) -> None:
+        best[name] = min(best.get(name, float("inf")), time.perf_counter() - begin)
+
+    paths = _paths(root)
+    repository = await Repository.open(str(root), writable=True, snapshot_seconds=60)
+    coordinator = Coordinator(
+        repository.state, [Planning(repository), Deletion(repository)], lambda: ThreadPoolExecutor(1), width=4
+    )
+    begin = time.perf_counter()
+    bare_look(paths)
+    await query(repository)
+    timed("its query, and a bare look", begin)
+    begin = time.perf_counter()
+    number, _ = await repository.state.write(
+        lambda connection: insert_plan(connection, _EVERYTHING, DeletionScope.UNSTORE, None, [], "benchmark")
+    )
+    await coordinator.run_next()
+    timed("plan", begin)
+    begin = time.perf_counter()
+    await repository.state.write(lambda connection: ask_to_delete(connection, number, 0, "benchmark"))
+    while await coordinator.run_next():
+        pass
+    timed("deletion", begin)
+    plan = await find_plan(repository.state, number)
+    assert (plan.state, plan.artifacts) == (PlanState.UNLINKED, len(paths)), plan
+    assert not any(map(os.path.exists, paths))
+    await repository.close()
+
+
+async def main(cache: Path) -> None:
+    """Race them; each deletes a copy of its own."""
+    source = stored(cache, _FILES)
+    best: dict[str, float] = {}
+    for _ in range(_ROUNDS):
+        for is_ours in (False, True):
+            with tempfile.TemporaryDirectory(dir=cache) as directory:
+                root = Path(directory, "copy")
+                shutil.copytree(source, root, copy_function=_copy)
+                if is_ours:
+                    await run(root, best)
+                    continue
+                paths = _paths(root)
+                begin = time.perf_counter()
+                bare_delete(paths)
+                best["bare loop"] = min(best.get("bare loop", float("inf")), time.perf_counter() - begin)
+    report(f"Deletion of {_FILES} files", {name: best[name] for name in ("bare loop", "deletion")}, "bare loop")
+    reference = "its query, and a bare look"
+    report(f"Plan of {_FILES} files", {name: best[name] for name in (reference, "plan")}, reference)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy what has contents that matter; of the others the size is enough."""
+    if source.endswith((".yaml", ".sqlite3")):
+        shutil.copy2(source, target)
+    else:
+        Path(target).touch()
+        os.truncate(target, os.path.getsize(source))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

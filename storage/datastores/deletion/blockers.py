@@ -1,0 +1,121 @@
+"""What speaks against deleting datasets, and what there is to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from butlerql.storage.datastores.deletion.plans import Plan, Reason
+from butlerql.storage.datastores.deletion.rows import association_tables
+from butlerql.storage.datastores.records import RecordSource, record_sources
+from butlerql.storage.datastores.validation.users import users
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.globs import is_glob
+from butlerql.storage.registry.collections import CollectionType, by_names, type_number
+from butlerql.storage.registry.dataset_types import DatasetType
+from butlerql.storage.snapshot import Snapshot
+
+__all__ = ["has_zips", "in_chains", "reasons", "users_of"]
+
+
+async def reasons(
+    snapshot: Snapshot, plan: Plan, datasets: Mapping[str, DatasetType], sources: Sequence[RecordSource]
+) -> dict[str, set[Reason]]:
+    """Find the datasets that are tagged or certified elsewhere, or are in no other datastore.
+
+    Collections that the plan's selection names literally do not count: a tag made for the purpose.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    plan
+        Whose datasets.
+    datasets
+        UUID to dataset type.
+    sources
+        Where the records of the plan's datastores are.
+    """
+    found: dict[str, set[Reason]] = {uuid: set() for uuid in datasets}
+    tables, dialect = snapshot.repository.tables, snapshot.repository.dialect
+    literal = [name for name in plan.selection.collections or () if not is_glob(name)]
+    keys = [(one.key,) for one in (await by_names(snapshot, literal)).values()]
+    named = dialect.rows("named", {"key": tables.collection_type}, keys)
+    holders = {
+        "tags": (CollectionType.TAGGED, Reason.TAGGED),
+        "calibs": (CollectionType.CALIBRATION, Reason.CALIBRATION),
+    }
+    wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in datasets])
+    for name, table in association_tables(snapshot, set(datasets.values())).items():
+        kind, reason = holders[name.partition(":")[0]]
+        of_kind = sa.select(tables.collection_key).where(tables.collection.c.type == type_number(kind))
+        held = (
+            sa.select(table.c.dataset_id)
+            .distinct()
+            .select_from(dialect.each(wanted, table))
+            .where(
+                table.c.dataset_id == wanted.c.id,
+                table.c.collection.in_(of_kind),
+                table.c.collection.not_in(sa.select(named.c["key"])),
+            )
+        )
+        for (uuid,) in await snapshot.rows(held):
+            found[uuid].add(reason)
+    if plan.datastore is not None and plan.datastore != snapshot.repository.datastore.name:
+        mine = {source.datastore for source in sources}
+        others = [source for source in await record_sources(snapshot) if source.datastore not in mine]
+        elsewhere = sa.or_(sa.false(), *(source.holds(wanted.c.id) for source in others))
+        for (uuid,) in await snapshot.rows(sa.select(wanted.c.id).where(~elsewhere)):
+            found[uuid].add(Reason.LAST_COPY)
+    return found
+
+
+async def in_chains(snapshot: Snapshot, runs: Iterable[int | str]) -> set[int | str]:
+    """Tell which runs are members of chains."""
+    tables = snapshot.repository.tables
+    keys = snapshot.repository.dialect.rows("runs", {"key": tables.collection_type}, [(key,) for key in set(runs)])
+    child = tables.chain.c.child
+    rows = await snapshot.rows(sa.select(child).distinct().where(child.in_(sa.select(keys.c["key"]))))
+    return {row[0] for row in rows}
+
+
+async def has_zips(snapshot: Snapshot, source: RecordSource) -> bool:
+    """Tell whether a datastore has any members of zip files; looks at all its records if it has none."""
+    path = source.table.c.path
+    return bool(await snapshot.rows(sa.select(sa.literal(1)).where(path.like("%#%"), source.own).limit(1)))
+
+
+async def users_of(
+    snapshot: Snapshot, sources: Iterable[RecordSource], texts: Mapping[str, str], *, zips: bool
+) -> dict[str, set[str]]:
+    """Find who has a record of some files.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    sources
+        Where the records of the datastores with this root are.
+    texts
+        What a record may call a file, to what the caller calls it.
+    zips
+        Whether members of zip files are looked for, too; that goes through all records.
+
+    Returns
+    -------
+    dict
+        What the caller calls a file, to UUIDs.
+    """
+    found: dict[str, set[str]] = {name: set() for name in texts.values()}
+    wanted = snapshot.repository.dialect.rows("paths", {"path": sa.Text()}, [(text,) for text in texts])
+    for source in sources:
+        if zips:
+            for text, uuids in (await users(snapshot, source, list(texts))).items():
+                found[texts[text]].update(uuids)
+            continue
+        path = source.table.c.path
+        rows = sa.select(path, source.table.c.dataset_id).where(path.in_(sa.select(wanted.c.path)), source.own)
+        for text, uuid in await snapshot.rows(rows):
+            found[texts[text]].add(uuid)
+    return found

@@ -1,0 +1,269 @@
+"""Carrying a plan of deletion out, or undoing it, as a job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.datastores.deletion.chunks import (
+    DETACHING,
+    datasets_left,
+    end_of_chunk,
+    files_left,
+    note_datasets,
+    note_items,
+    read_chunk,
+)
+from butlerql.storage.datastores.deletion.detaching import Detached, detach
+from butlerql.storage.datastores.deletion.exports import Exports
+from butlerql.storage.datastores.deletion.plans import Outcome, Plan, PlanState, find_plan, read_plan
+from butlerql.storage.datastores.deletion.restoring import Restored, restore
+from butlerql.storage.datastores.deletion.unlinking import Unlinked, require_roots, unlink
+from butlerql.storage.errors import StalePlanError
+from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.repository import Repository
+from butlerql.storage.state.audit import ended
+from butlerql.storage.state.jobs import ENDED, Job, JobKind, JobState, cancel_in, find_in, find_jobs, insert_job
+from butlerql.storage.state.kinds import Kind, Planned, Step, Waiting
+from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_PLAN, NOW
+
+__all__ = ["Deletion", "ask_to_delete", "ask_to_restore"]
+
+_RETRIES = (10.0, 60.0)
+"""Seconds after which files that could not be removed are tried again."""
+
+_DETACH, _UNLINK, _RESTORE = "detach", "unlink", "restore"
+_OUTCOMES = {_DETACH: (Outcome.PENDING, DETACHING), _RESTORE: (Outcome.DETACHED, DETACHING)}
+"""To which datasets each step has to do something."""
+
+_WAIT_SECONDS = 0.2
+
+
+async def ask_to_delete(
+    connection: AsyncConnection,
+    number: int,
+    grace_seconds: int,
+    user: str,
+    *,
+    idempotency_key: str | None = None,
+    audit: int | None = None,
+) -> Job:
+    """Have a plan carried out, in a transaction of the state that writes.
+
+    One that is carried out already is left to the job that does. Of one that has ended, what failed is tried again.
+
+    Parameters
+    ----------
+    number
+        The plan's.
+    grace_seconds
+        How long files stay after their datasets are gone.
+    user
+        Who asks.
+    idempotency_key
+        See `insert_job`.
+    audit
+        Number of the entry of the audit log that gets the outcome.
+
+    Raises
+    ------
+    StalePlanError
+        Raised if it is not planned yet, has expired, or has been undone.
+    """
+    plan = await read_plan(connection, number, lock=True)
+    job = None if plan.job_id is None else await find_in(connection, plan.job_id)
+    if job is not None and job.kind is JobKind.DELETION and job.state not in ENDED and not job.request["restore"]:
+        return job
+    if plan.state is PlanState.PLANNED:
+        changes: dict[str, Any] = {"state": PlanState.DETACHING, "unlink_after": NOW + grace_seconds * 1_000_000}
+    elif plan.state in _UNFINISHED and plan.unlink_after is not None:
+        changes = await _again(connection, plan)
+    else:
+        raise StalePlanError(_STALE[plan.state])
+    return await _insert(connection, plan, user, restores=False, key=idempotency_key, audit=audit, **changes)
+
+
+async def ask_to_restore(connection: AsyncConnection, number: int, user: str, *, audit: int | None = None) -> Job:
+    """Have a deletion undone, in a transaction of the state that writes; what is carrying it out is stopped first.
+
+    Raises
+    ------
+    StalePlanError
+        Raised if there is nothing that could be undone.
+    """
+    plan = await read_plan(connection, number, lock=True)
+    if plan.unlink_after is None or plan.state in {PlanState.RESTORED, PlanState.UNLINKED, PlanState.UNLINKING}:
+        raise StalePlanError(
+            "Of this plan nothing can be restored: "
+            + ("it was not carried out." if plan.unlink_after is None else "its files are restored, or removed.")
+        )
+    job = None if plan.job_id is None else await find_in(connection, plan.job_id)
+    if job is not None and job.state not in ENDED:
+        if job.request.get("restore"):
+            return job
+        await cancel_in(connection, job.id, user)
+    return await _insert(connection, plan, user, restores=True, audit=audit)
+
+
+_UNFINISHED = frozenset(
+    {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED, PlanState.FAILED}
+)
+_STALE = {
+    PlanState.PLANNING: "This plan is still being made. Ask again when its job has ended.",
+    PlanState.EXPIRED: "This plan has expired: too much may have changed since. Plan anew.",
+    PlanState.FAILED: "This plan could not be made; its job says why. Plan anew.",
+    PlanState.RESTORED: "This plan was carried out and undone. Plan anew.",
+    PlanState.PARTLY_RESTORED: "This plan was carried out and undone as far as possible. Plan anew.",
+}
+
+
+async def _again(connection: AsyncConnection, plan: Plan) -> dict[str, Any]:
+    """Have what failed done again, and tell what becomes of the plan."""
+    dataset, item = DELETION_DATASET.c, DELETION_ITEM.c
+    untouched = [dataset.plan_id == plan.id, dataset.outcome == Outcome.FAILED]
+    pending = sa.update(DELETION_DATASET).where(*untouched).values(outcome=Outcome.PENDING, reason=None)
+    await connection.execute(pending)
+    await connection.execute(
+        sa.update(DELETION_ITEM)
+        .where(item.plan_id == plan.id, item.outcome == Outcome.FAILED, item.tries == 0)
+        .values(outcome=Outcome.PENDING, reason=None)
+    )
+    return {"state": PlanState.DETACHING}
+
+
+async def _insert(
+    connection: AsyncConnection,
+    plan: Plan,
+    user: str,
+    *,
+    restores: bool,
+    key: str | None = None,
+    audit: int | None = None,
+    **changes: Any,
+) -> Job:
+    request = {"plan": plan.id, "restore": restores, "audit": audit}
+    job = await insert_job(
+        connection,
+        Deletion.name,
+        request,
+        unit=Deletion.unit,
+        user=user,
+        subject=str(plan.id),
+        idempotency_key=key,
+    )
+    change = sa.update(DELETION_PLAN).where(DELETION_PLAN.c.id == plan.id)
+    await connection.execute(change.values(job_id=job.id, **changes))
+    return job
+
+
+class Deletion(Kind):
+    """Detaches what a plan holds, waits, and unlinks the files; or puts back what was detached.
+
+    Parameters
+    ----------
+    repository
+        Whose datasets, and whose own state.
+    retry_seconds
+        After how long files that could not be removed are tried again, one after another.
+    """
+
+    name = JobKind.DELETION
+    unit = "datasets and files"
+
+    def __init__(self, repository: Repository, retry_seconds: Sequence[float] = _RETRIES) -> None:
+        self._repository = repository
+        self._state = repository.state
+        self._exports = Exports(repository)
+        self._retries = retry_seconds
+
+    async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
+        """Cut the plan into chunks, each of whole bundles, for the step that it has come to."""
+        plan = await find_plan(self._state, job.request["plan"])
+        step = _RESTORE if job.request["restore"] else _DETACH
+        if step == _RESTORE:
+            await self._wait_for_others(job, plan)
+        elif plan.state is not PlanState.DETACHING:
+            step = _UNLINK
+            await self._state.write(lambda connection: _set_state(connection, plan, PlanState.UNLINKING))
+        tries = await self._state.read(lambda connection: _tries(connection, plan), absent=0)
+        work = {"step": step, "tries": tries}
+        until = after["until"] if after is not None and work.items() <= after.items() else 0
+        left = files_left(plan.id) if step == _UNLINK else datasets_left(plan.id, _OUTCOMES[step])
+        while (found := await end_of_chunk(self._state, left, until)) is not None:
+            last, count = found
+            yield Planned({**work, "after": until, "until": last, "count": count}, count)
+            until = last
+
+    async def _wait_for_others(self, job: Job, plan: Plan) -> None:
+        """Wait for the chunk to end that another job of the same plan is at; it was told to stop."""
+        kinds, states = [JobKind.DELETION], [JobState.RUNNING, JobState.INTERRUPTED]
+        while True:
+            page = await find_jobs(self._state, PageRequest(10), kinds=kinds, states=states, subject=str(plan.id))
+            if all(other.id == job.id for other in page.rows):
+                return
+            await asyncio.sleep(_WAIT_SECONDS)
+
+    async def review(self, job: Job, work: Any, result: Any) -> Detached | Unlinked | Restored:
+        """Do a step of a chunk."""
+        plan = await find_plan(self._state, job.request["plan"])
+        chunk = await read_chunk(self._state, plan.id, work["after"], work["until"])
+        if work["step"] == _UNLINK:
+            return await unlink(self._repository, plan, chunk)
+        if work["step"] == _RESTORE:
+            return await restore(self._repository, plan, chunk)
+        await require_roots(self._repository, plan)
+        return await detach(self._repository, plan, chunk, self._exports)
+
+    async def absorb(
+        self, connection: AsyncConnection, job: Job, work: Any, result: Detached | Unlinked | Restored
+    ) -> Step:
+        """Write down what became of the chunk."""
+        plan = job.request["plan"]
+        await note_items(connection, plan, result.items.items())
+        if isinstance(result, Unlinked):
+            return Step(work["count"], result.bytes)
+        changes = ((one, {"outcome": outcome, "reason": why}) for one, (outcome, why) in result.datasets.items())
+        await note_datasets(connection, plan, changes)
+        return Step(work["count"])
+
+    async def finish(self, connection: AsyncConnection, job: Job) -> Any | Waiting:
+        """Wait for the grace period after detaching, and for another try after unlinking; else conclude."""
+        plan = await read_plan(connection, job.request["plan"], lock=True)
+        if job.request["restore"]:
+            state = await _restored_state(connection, plan)
+        elif plan.state is PlanState.DETACHING:
+            await _set_state(connection, plan, PlanState.DETACHED)
+            return Waiting(plan.unlink_after or 0)
+        else:
+            state = PlanState.UNLINKED
+            if (tries := await _tries(connection, plan)) and tries <= len(self._retries):
+                seconds = self._retries[tries - 1]
+                now = int((await connection.execute(sa.select(NOW))).scalar_one())
+                return Waiting(now + round(seconds * 1e6))
+        await _set_state(connection, plan, state)
+        if job.request["audit"] is not None:
+            await ended(job.request["audit"], state)(connection)
+        return {"state": state}
+
+
+async def _set_state(connection: AsyncConnection, plan: Plan, state: PlanState) -> None:
+    await connection.execute(sa.update(DELETION_PLAN).where(DELETION_PLAN.c.id == plan.id).values(state=state))
+
+
+async def _tries(connection: AsyncConnection, plan: Plan) -> int:
+    """Tell how often the files were tried that could not be removed; 0 if there are none."""
+    item = DELETION_ITEM.c
+    tries = sa.select(sa.func.max(item.tries)).where(item.plan_id == plan.id, item.outcome == Outcome.FAILED)
+    return int(await connection.scalar(tries) or 0)
+
+
+async def _restored_state(connection: AsyncConnection, plan: Plan) -> PlanState:
+    dataset = DELETION_DATASET.c
+    left = (Outcome.RESTORE_CONFLICT, Outcome.LOST)
+    statement = sa.select(dataset.number).where(dataset.plan_id == plan.id, dataset.outcome.in_(left)).limit(1)
+    is_part = await connection.scalar(statement) is not None
+    return PlanState.PARTLY_RESTORED if is_part else PlanState.RESTORED

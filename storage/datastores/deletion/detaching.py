@@ -1,0 +1,209 @@
+"""Detaching: the Butler's rows of datasets go into our journal, and nobody sees the datasets any more.
+
+The rows, and that they are about to go, are written down in our state first; then the Butler's tables change in one
+transaction; then our state says that it is done. Who finds a dataset between the two compares journal and tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from butlerql.storage.changes import Change
+from butlerql.storage.datastores.artifacts.store import Entry, Kind
+from butlerql.storage.datastores.deletion import blockers
+from butlerql.storage.datastores.deletion.chunks import (
+    DETACHING,
+    Chunk,
+    ChunkItem,
+    note_datasets,
+)
+from butlerql.storage.datastores.deletion.exports import Exports
+from butlerql.storage.datastores.deletion.planning import File, files_of, leaf_names, sources_of, texts_of
+from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, Plan, Reason
+from butlerql.storage.datastores.deletion.rows import DATASET, Rows, lock_datasets, read_rows, remove_rows
+from butlerql.storage.datastores.records import RecordSource, record_sources
+from butlerql.storage.registry import dataset_types
+from butlerql.storage.repository import Repository
+
+__all__ = ["Detached", "detach"]
+
+
+@dataclass
+class Detached:
+    """What became of the datasets of a chunk, by their numbers, and of its files."""
+
+    datasets: dict[int, tuple[Outcome, str | None]] = field(default_factory=dict)
+    items: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class _Found:
+    """What is to become of each dataset, by UUID."""
+
+    going: dict[str, Rows] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    """Detached already, by a try that did not come to its end."""
+    left: dict[str, tuple[Outcome, str]] = field(default_factory=dict)
+    kept: set[int] = field(default_factory=set)
+    """Files that others have."""
+
+
+async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Exports) -> Detached:
+    """Take what goes of a chunk out of the Butler's tables.
+
+    A dataset whose records or files are not those that were planned is left alone, and so is one that something speaks
+    against by now; and with it those that share files with it.
+    """
+    entries = await _look(repository, chunk)
+    async with repository.change() as change:
+        await lock_datasets(change, [one.uuid for one in chunk.datasets])
+        sources = await sources_of(change, plan)
+        names = leaf_names(repository, plan)
+        found = await _examine(change, plan, chunk, entries, sources, names)
+        if found.going:
+            numbers = {one.uuid: one.number for one in chunk.datasets}
+            journal = {uuid: orjson.dumps(rows).decode() for uuid, rows in found.going.items()}
+            await repository.state.write(
+                lambda connection: note_datasets(
+                    connection,
+                    plan.id,
+                    [(numbers[uuid], {"outcome": DETACHING, "rows": text}) for uuid, text in journal.items()],
+                )
+            )
+            if plan.scope is DeletionScope.PURGE:
+                await exports.append(plan, journal)
+            await remove_rows(change, plan.scope, list(found.going), sources, names)
+    return _outcomes(chunk, found)
+
+
+def _outcomes(chunk: Chunk, found: _Found) -> Detached:
+    detached = Detached()
+    for dataset in chunk.datasets:
+        if dataset.outcome in {Outcome.PENDING, DETACHING}:
+            detached.datasets[dataset.number] = found.left.get(dataset.uuid, (Outcome.DETACHED, None))
+    by_uuid = {one.uuid: detached.datasets.get(one.number) for one in chunk.datasets}
+    for item in chunk.items:
+        those = [one for one in map(by_uuid.get, chunk.users.get(item.number, ())) if one is not None]
+        if not those or item.outcome != Outcome.PENDING:
+            continue
+        outcome, reason = next((one for one in those if one[0] is Outcome.DETACHED), those[0])
+        stays = item.stays or item.number in found.kept
+        detached.items[item.number] = {"outcome": outcome, "reason": reason, "stays": stays}
+    return detached
+
+
+async def _look(repository: Repository, chunk: Chunk) -> dict[int, Entry]:
+    files = [item for item in chunk.items if item.uri is not None]
+    entries = await repository.stores.look_at([item.place for item in files])
+    return {item.number: entry for item, entry in zip(files, entries, strict=True)}
+
+
+async def _examine(
+    change: Change,
+    plan: Plan,
+    chunk: Chunk,
+    entries: Mapping[int, Entry],
+    sources: Sequence[RecordSource],
+    names: Sequence[str],
+) -> _Found:
+    datasets = [one for one in chunk.datasets if one.outcome in {Outcome.PENDING, DETACHING}]
+    rows = await read_rows(change, plan.scope, [one.uuid for one in datasets], sources, names)
+    found = _Found()
+    items = {item.number: item for item in chunk.items}
+    kinds = {kind.name: kind for kind in await dataset_types.all_types(change)}
+    wanted = {one.uuid: kinds[one.dataset_type] for one in datasets if one.dataset_type in kinds and one.uuid in rows}
+    reasons = await blockers.reasons(change, plan, wanted, sources) if wanted else {}
+    files: dict[str, list[File]] = {}
+    for one in datasets:
+        its = rows.get(one.uuid, {})
+        if one.outcome == DETACHING and _is_gone(plan, its):
+            found.gone.add(one.uuid)
+            continue
+        files[one.uuid] = files_of(its, sources)
+        records = chunk.records.get(one.uuid, ())
+        changed = _changed(plan, its, files[one.uuid], records, items, entries)
+        stopped = sorted(reasons.get(one.uuid, set()) & BLOCKING - plan.overridden)
+        if changed is not None:
+            found.left[one.uuid] = changed
+        elif stopped:
+            found.left[one.uuid] = (Outcome.BLOCKED, ", ".join(stopped))
+        else:
+            found.going[one.uuid] = its
+    await _keep_shared(change, plan, chunk, found, files)
+    return found
+
+
+def _is_gone(plan: Plan, rows: Rows) -> bool:
+    return DATASET not in rows if plan.scope is DeletionScope.PURGE else not rows
+
+
+def _changed(
+    plan: Plan,
+    rows: Rows,
+    files: Sequence[File],
+    records: Sequence[tuple[int, str]],
+    items: Mapping[int, ChunkItem],
+    entries: Mapping[int, Entry],
+) -> tuple[Outcome, str] | None:
+    """Say in what a dataset is not what was planned."""
+    if not rows or (plan.scope is DeletionScope.PURGE and DATASET not in rows):
+        return Outcome.SKIPPED_CHANGED, "it has been deleted meanwhile"
+    planned = {(items[number].place, record) for number, record in records if items[number].uri is not None}
+    if {(file.place, file.record) for file in files} != planned:
+        return Outcome.SKIPPED_CHANGED, "its records have changed"
+    for number, _ in records:
+        item, entry = items[number], entries.get(number)
+        if entry is None or item.stays:
+            continue
+        if entry.kind is Kind.UNREADABLE:
+            return Outcome.FAILED, f"its file cannot be looked at: {entry.problem}"
+        if entry.identity != item.identity:
+            return Outcome.SKIPPED_CHANGED, "its file has changed"
+    return None
+
+
+async def _keep_shared(
+    change: Change, plan: Plan, chunk: Chunk, found: _Found, files: Mapping[str, Sequence[File]]
+) -> None:
+    """Leave alone what shares files with what is left alone; or its files, if that does not matter."""
+    by_root: dict[str, dict[str, str]] = {}
+    members = set()
+    for uuid in found.going:
+        for file in files[uuid]:
+            by_root.setdefault(file.root, {}).update(dict.fromkeys(texts_of(file), file.place[1]))
+            if "#" in file.record:
+                members.add(file.root)
+    users: dict[tuple[str, str], set[str]] = {}
+    every = await record_sources(change)
+    for root, texts in by_root.items():
+        of_root = [one for one in every if one.datastore.root_uri == root] or every
+        some = await blockers.users_of(change, of_root, texts, zips=root in members)
+        users |= {(root, path): uuids for path, uuids in some.items()}
+    is_blocked = Reason.SHARED_ARTIFACT not in plan.overridden
+    bundles = {one.uuid: one.bundle for one in chunk.datasets}
+    number = {item.place: item.number for item in chunk.items if item.uri is not None}
+    while True:
+        has_others = {
+            uuid
+            for uuid in found.going
+            if any(user not in found.going for file in files[uuid] for user in users[file.place])
+        }
+        if not is_blocked:
+            found.kept = {
+                number[file.place]
+                for uuid in has_others
+                for file in files[uuid]
+                if any(user not in found.going for user in users[file.place])
+            }
+            return
+        left = {bundles[uuid] for uuid in found.left}
+        stopped = has_others.union(uuid for uuid in found.going if bundles[uuid] in left)
+        if not stopped:
+            return
+        for uuid in stopped:
+            del found.going[uuid]
+            found.left[uuid] = (Outcome.BLOCKED, Reason.SHARED_ARTIFACT)

@@ -1,0 +1,46 @@
+"""Files that no record of the Butler tells of any more, and that are ours to see to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.datastores.deletion.plans import Outcome
+from butlerql.storage.datastores.deletion.unlinking import CLAIM
+from butlerql.storage.datastores.validation.catalogue import is_text
+from butlerql.storage.dialect import dialect_of
+from butlerql.storage.state.database import State
+from butlerql.storage.state.tables import DELETION_ITEM
+
+__all__ = ["own_paths"]
+
+_OURS = (Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.FAILED)
+
+
+async def own_paths(state: State, root: str, paths: Sequence[str]) -> set[str]:
+    """Tell which files of a store wait for their deletion, are in the middle of it, or could not be put back.
+
+    Parameters
+    ----------
+    state
+        Where the journal is.
+    root
+        Absolute URI of the store.
+    paths
+        Relative to it; those that are no text are nobody's.
+    """
+    claimed = {path for path in paths if path.rpartition("/")[2].startswith(CLAIM)}
+    texts = [path for path in paths if is_text(path)]
+    item = DELETION_ITEM.c
+    wanted = dialect_of(state.place.url).rows("paths", {"path": sa.Text()}, [(path,) for path in texts])
+    statement = sa.select(item.path).where(
+        item.root == root, item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
+    )
+
+    async def read(connection: AsyncConnection) -> set[str]:
+        return {row[0] for row in await connection.execute(statement)}
+
+    nothing: set[str] = set()
+    return claimed | await state.read(read, absent=nothing)

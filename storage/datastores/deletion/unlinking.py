@@ -1,0 +1,107 @@
+"""Unlinking: files that nobody has a record of any more are removed, if they are still those that were planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from butlerql.storage.datastores.artifacts.store import Removal, Removed
+from butlerql.storage.datastores.deletion import blockers
+from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem, names_of
+from butlerql.storage.datastores.deletion.plans import Outcome, Plan
+from butlerql.storage.datastores.records import record_sources
+from butlerql.storage.errors import UnavailableDatastoreError
+from butlerql.storage.repository import Repository
+
+__all__ = ["CLAIM", "Unlinked", "require_roots", "unlink"]
+
+CLAIM = ".butlerql-deleting-"
+"""How the names begin that files have while they are removed."""
+
+_OUTCOMES = {
+    Removed.REMOVED: Outcome.REMOVED,
+    Removed.GONE: Outcome.ALREADY_GONE,
+    Removed.CHANGED: Outcome.CHANGED_LATER,
+    Removed.FAILED: Outcome.FAILED,
+}
+
+
+@dataclass
+class Unlinked:
+    """What became of the files of a chunk, by their numbers."""
+
+    items: dict[int, dict[str, Any]] = field(default_factory=dict)
+    bytes: int = 0
+    """How many were freed."""
+
+    def note(self, item: ChunkItem, outcome: Outcome, reason: str | None) -> None:
+        """Note what became of one."""
+        self.items[item.number] = {"outcome": outcome, "reason": reason, "tries": item.tries + 1}
+
+
+async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
+    """Remove the files of what is detached."""
+    await require_roots(repository, plan)
+    done = Unlinked()
+    left: dict[str, list[ChunkItem]] = {}
+    for item in chunk.items:
+        # What failed and was never tried was never detached.
+        if item.outcome == Outcome.DETACHED or (item.outcome == Outcome.FAILED and item.tries):
+            if (outcome := _without_file(item)) is not None:
+                done.note(item, outcome, None)
+            else:
+                left.setdefault(item.place[0], []).append(item)
+    for root, items in left.items():
+        recorded = await _recorded(repository, root, chunk, items)
+        for item in recorded:
+            done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
+        going = [item for item in items if item not in recorded]
+        claims = [Removal(item.place[1], item.identity, f"{CLAIM}{plan.id}-{item.number}") for item in going]
+        for item, (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
+            done.note(item, _OUTCOMES[removed], problem)
+            if removed is Removed.REMOVED:
+                done.bytes += item.bytes or 0
+    return done
+
+
+def _without_file(item: ChunkItem) -> Outcome | None:
+    """Tell what becomes of an item of which no file is to be removed."""
+    if item.uri is None:
+        return Outcome.REMOVED
+    if item.stays:
+        return Outcome.RECORDS_REMOVED
+    return Outcome.ALREADY_GONE if item.identity is None else None
+
+
+async def require_roots(repository: Repository, plan: Plan) -> None:
+    """Make sure that each store is where it was when the plan was made.
+
+    Raises
+    ------
+    UnavailableDatastoreError
+        Raised if the root of one is another, or there is no way to it from here.
+    UnreadableArtifactError
+        Raised if one is not there, or cannot be read.
+    """
+    for root, mark in plan.roots.items():
+        store = repository.stores.store(root)
+        if list(await repository.stores.on_thread(store.mark)) != mark:
+            raise UnavailableDatastoreError(
+                f"{root} is not the directory that it was when the deletion was planned. Is its file system mounted? "
+                "Plan anew where it is meant to be another."
+            )
+
+
+async def _recorded(repository: Repository, root: str, chunk: Chunk, items: list[ChunkItem]) -> list[ChunkItem]:
+    """Tell which files somebody has a record of."""
+    texts: dict[str, str] = {}
+    members = False
+    for item in items:
+        for uuid in chunk.users[item.number]:
+            for record in (record for number, record in chunk.records[uuid] if number == item.number):
+                members = members or "#" in record
+                texts |= dict.fromkeys(names_of(item, record), item.place[1])
+    async with repository.snapshot() as snapshot:
+        sources = [one for one in await record_sources(snapshot) if one.datastore.root_uri == root]
+        users = await blockers.users_of(snapshot, sources, texts, zips=members)
+    return [item for item in items if users[item.place[1]]]

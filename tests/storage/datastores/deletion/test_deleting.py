@@ -1,0 +1,183 @@
+"""Deletions of datasets from real repositories; a twin from which the real Butler deleted has the same rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from butlerql.storage.datastores.deletion.exports import Exports
+from butlerql.storage.datastores.deletion.planning import Bounds
+from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState
+from butlerql.storage.errors import StalePlanError
+from tests.support.deleted import deleter
+from tests.support.registry_rows import registry_rows
+from tests.support.repositories import Layout, RealRepository, Repositories
+from tests.support.rich import RICH
+from tests.support.validated import validated
+
+_SCOPES = list(DeletionScope)
+
+
+def files(real: RealRepository) -> set[str]:
+    root = Path(real.uri)
+    return {os.path.relpath(file, root) for file in root.rglob("*") if file.is_file() and "FileDatastore" in str(file)}
+
+
+def prune(real: RealRepository, scope: DeletionScope, runs: list[str]) -> None:
+    butler = real.open(writeable=True)
+    refs = butler.query_datasets("thing", runs, find_first=False)
+    purge = scope is DeletionScope.PURGE
+    butler.pruneDatasets(refs, disassociate=purge, unstore=True, purge=purge)
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+async def test_as_the_butler_does(things: RealRepository, twin: RealRepository, scope: DeletionScope) -> None:
+    """Files of one dataset, of several, and zip files."""
+    runs = ["a", "d", "z"]
+    prune(twin, scope, runs)
+    before = files(things)
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(scope, runs=runs)
+        assert plan.state is PlanState.PLANNED
+        assert (plan.datasets, plan.artifacts) == (8, 6)
+        assert files(things) == before and plan.bytes > 0
+        plan = await ours.delete(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 6}
+    assert registry_rows(things) == registry_rows(twin)
+    assert files(things) == files(twin)
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+async def test_a_grace_period_and_back(things: RealRepository, scope: DeletionScope) -> None:
+    rows, before = registry_rows(things), files(things)
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(scope, runs=["a", "d", "z"]), grace_seconds=3600)
+        assert plan.state is PlanState.DETACHED
+        assert (await ours.job(plan)).state == "WAITING"
+        assert files(things) == before
+        butler = things.open()
+        refs = butler.query_datasets("thing", "*", find_first=False)
+        there = [ref for ref in refs if butler.stored(ref)]
+        assert len(there) == 8 and len(refs) == (16 if scope is DeletionScope.UNSTORE else 8)
+        plan = await ours.restore(plan)
+        assert plan.state is PlanState.RESTORED
+        assert await ours.outcomes(plan) == {Outcome.RESTORED: 6}
+    assert registry_rows(things) == rows
+    assert files(things) == before
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+async def test_one_of_everything(rich: RealRepository, repositories: Repositories, scope: DeletionScope) -> None:
+    """Chains, split datasets, files outside, calibrations, trash: all goes, and comes back as it was."""
+    with repositories.copy(rich) as real:
+        rows, before = registry_rows(real), files(real)
+        async with deleter(real.uri) as ours:
+            plan = await ours.plan(scope, collections=["*"], override=sorted(BLOCKING))
+            plan = await ours.delete(plan, grace_seconds=3600)
+            assert plan.state is PlanState.DETACHED
+            assert await ours.outcomes(plan) == {Outcome.DETACHED: len(await ours.items(plan))}
+            butler = real.open()
+            left = butler.query_all_datasets("*", name="*", find_first=False) if scope is DeletionScope.UNSTORE else []
+            assert not any(butler.stored(ref) for ref in left)
+            assert (await ours.restore(plan)).state is PlanState.RESTORED
+        assert registry_rows(real) == rows
+        assert files(real) == before
+
+
+async def test_old_layouts(repositories: Repositories) -> None:
+    """Moments and collections are written in other ways there."""
+    for layout in (Layout("sqlite", datasets="1.0.0"), Layout("postgresql", collections="nameKey", datasets="1.0.0")):
+        with repositories.copy(repositories.shared(RICH, layout)) as real:
+            rows = registry_rows(real)
+            async with deleter(real.uri) as ours:
+                plan = await ours.plan(DeletionScope.PURGE, collections=["*"], override=sorted(BLOCKING))
+                await ours.delete(plan, grace_seconds=3600)
+                assert registry_rows(real) != rows
+                await ours.restore(plan)
+            assert registry_rows(real) == rows
+
+
+async def test_nothing_else_is_untracked(things: RealRepository) -> None:
+    """While files wait, and after, a validation has nothing to say."""
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["a"]), grace_seconds=3600)
+        assert (await validated(ours.repository)).findings == []
+        plan = await ours.go_on(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert (await validated(ours.repository)).findings == []
+
+
+async def test_plans_are_carried_out_once(things: RealRepository) -> None:
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(runs=["a"])
+        with pytest.raises(StalePlanError):
+            await ours.restore(plan)
+        plan = await ours.delete(plan)
+        rows = registry_rows(things)
+        again = await ours.delete(plan)
+        assert again.state is PlanState.UNLINKED and registry_rows(things) == rows
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 4}
+        with pytest.raises(StalePlanError):
+            await ours.restore(plan)
+
+
+async def test_run1_is_not_run10(things: RealRepository) -> None:
+    butler = things.open(writeable=True)
+    butler.collections.register("a0")
+    butler.put({"n": 1}, "thing", instrument="Cam1", detector=1, run="a0")
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(runs=["a"]))
+        assert (plan.datasets, plan.artifacts) == (4, 4)
+    assert butler.get("thing", instrument="Cam1", detector=1, collections="a0") == {"n": 1}
+
+
+async def test_what_a_plan_may_be(things: RealRepository) -> None:
+    async with deleter(things.uri) as ours:
+        for selection in ({"dataset_types": ["thing"]}, {}):
+            plan = await ours.plan(**selection)
+            assert plan.state is PlanState.FAILED
+            assert "has to name uuids, collections or runs" in ((await ours.job(plan)).error or "")
+        empty = await ours.plan(runs=[])
+        assert (empty.state, empty.datasets, empty.artifacts) == (PlanState.PLANNED, 0, 0)
+        assert (await ours.delete(empty)).state is PlanState.UNLINKED
+    async with deleter(things.uri, Bounds(datasets=3)) as ours:
+        plan = await ours.plan(runs=["a"])
+        assert "may hold 3 datasets" in ((await ours.job(plan)).error or "")
+    async with deleter(things.uri, Bounds(bytes=10)) as ours:
+        plan = await ours.plan(runs=["a"])
+        assert "may hold 10 bytes" in ((await ours.job(plan)).error or "")
+        assert plan.state is PlanState.FAILED
+    async with deleter(things.uri, Bounds(plan_seconds=0)) as ours:
+        plan = await ours.plan(runs=["a"])
+        assert plan.state is PlanState.EXPIRED
+        with pytest.raises(StalePlanError, match="expired"):
+            await ours.delete(plan)
+
+
+async def test_what_is_read_is_written_to_a_file_first(things: RealRepository) -> None:
+    """Who loses our state can still find out what was purged."""
+    butler = things.open()
+    refs = butler.query_datasets("thing", "a")
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["a"]), grace_seconds=3600)
+        lines = read_export(Exports(ours.repository).directory, plan.id)
+    assert {line["dataset_id"] for line in lines} == {str(ref.id) for ref in refs}
+    rows = next(line["rows"] for line in lines if line["dataset_id"] == str(refs[0].id))
+    assert rows["dataset"][0]["dataset_type_name"] == "thing"
+    assert rows["dataset"][0]["collection_name"] == "a"
+    assert set(rows) == {"dataset", "location", "records:" + rows["location"][0]["datastore_name"], *_tags(rows)}
+
+
+def read_export(directory: str, plan: int) -> list[dict[str, Any]]:
+    [file] = Path(directory).iterdir()
+    assert file.name == f"plan-{plan}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _tags(rows: dict[str, object]) -> set[str]:
+    return {name for name in rows if name.startswith("tags:")}

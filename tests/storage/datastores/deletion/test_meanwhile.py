@@ -1,0 +1,246 @@
+"""What others do between planning, deleting, unlinking and restoring: a stock Butler, or somebody with a shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
+
+from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
+from tests.support.deleted import deleter
+from tests.support.registry_rows import registry_rows
+from tests.support.repositories import RealRepository
+from tests.support.validated import validated
+
+_SCOPES = list(DeletionScope)
+
+
+def refs_of(butler: Butler, run: str) -> list[DatasetRef]:
+    return butler.query_datasets("thing", run, order_by="detector")
+
+
+def expanded(butler: Butler, ref: DatasetRef) -> DatasetRef:
+    return ref.expanded(butler.registry.expandDataId(ref.dataId))
+
+
+def path_of(butler: Butler, ref: DatasetRef) -> Path:
+    return Path(butler.getURI(ref).ospath)
+
+
+def tag(butler: Butler, ref: DatasetRef) -> None:
+    butler.collections.register("new", CollectionType.TAGGED)
+    butler.registry.associate("new", [ref])
+
+
+def overwrite(butler: Butler, ref: DatasetRef) -> None:
+    path_of(butler, ref).write_text("other content")
+
+
+def take_away(butler: Butler, ref: DatasetRef) -> None:
+    path_of(butler, ref).unlink()
+
+
+def prune(butler: Butler, ref: DatasetRef) -> None:
+    butler.pruneDatasets([ref], disassociate=True, unstore=True, purge=True)
+
+
+def put_again(butler: Butler, ref: DatasetRef) -> None:
+    """Prune a dataset, and put another with its data ID, which gets its path."""
+    prune(butler, ref)
+    butler.put({"again": 1}, "thing", ref.dataId, run=ref.run)
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+@pytest.mark.parametrize(
+    ("act", "outcome"),
+    [
+        (tag, Outcome.BLOCKED),
+        (overwrite, Outcome.SKIPPED_CHANGED),
+        (take_away, Outcome.SKIPPED_CHANGED),
+        (prune, Outcome.SKIPPED_CHANGED),
+        (put_again, Outcome.SKIPPED_CHANGED),
+    ],
+)
+async def test_after_planning(
+    things: RealRepository, scope: DeletionScope, act: Callable[[Butler, DatasetRef], None], outcome: Outcome
+) -> None:
+    """What changed since is left alone, and named; the rest goes."""
+    butler = things.open(writeable=True)
+    refs = refs_of(butler, "a")
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(scope, runs=["a"])
+        act(butler, refs[0])
+        rows = registry_rows(things)
+        plan = await ours.delete(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 3, outcome: 1}
+        [left] = [item for item in await ours.items(plan) if item.outcome is outcome]
+        assert left.reason
+    now = registry_rows(things)
+    assert [row for row in rows["file_datastore_records"] if row in now["file_datastore_records"]] == (
+        now["file_datastore_records"]
+    )
+    if act is put_again:
+        assert butler.get("thing", refs[0].dataId, collections="a") == {"again": 1}
+
+
+async def test_half_of_a_bundle_never_goes(things: RealRepository) -> None:
+    """Where one of those that share a file is changed, all are left alone."""
+    butler = things.open(writeable=True)
+    refs = refs_of(butler, "d")
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(runs=["d", "a"])
+        tag(butler, refs[0])
+        plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.BLOCKED: 1, Outcome.REMOVED: 4}
+    assert all(butler.get(ref) for ref in refs)
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+async def test_a_path_that_is_taken_again(things: RealRepository, scope: DeletionScope) -> None:
+    """A dataset that is put in the place of one that waits keeps its file, and cannot be restored over."""
+    butler = things.open(writeable=True)
+    first, second, third, fourth = refs_of(butler, "a")
+    other = path_of(butler, second)
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(scope, runs=["a"]), grace_seconds=3600)
+        if scope is DeletionScope.PURGE:
+            new = butler.put({"new": 1}, "thing", first.dataId, run="a")
+        else:
+            new = butler.put({"new": 1}, expanded(butler, first))
+        other.write_text("somebody's own")
+        plan = await ours.go_on(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert await ours.outcomes(plan) == {Outcome.CHANGED_LATER: 2, Outcome.REMOVED: 2}
+    assert butler.get(new) == {"new": 1}
+    assert other.read_text() == "somebody's own"
+    assert not any(butler.stored(ref) for ref in (second, third, fourth))
+
+
+@pytest.mark.parametrize("scope", _SCOPES)
+async def test_restoring_what_others_took_the_place_of(things: RealRepository, scope: DeletionScope) -> None:
+    """Each has a named outcome, and the others come back."""
+    butler = things.open(writeable=True)
+    first, second, third, _ = refs_of(butler, "a")
+    lost = path_of(butler, third)
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(scope, runs=["a"]), grace_seconds=3600)
+        lost.unlink()
+        if scope is DeletionScope.PURGE:
+            butler.put({"new": 1}, "thing", first.dataId, run="a")
+            expected = "another dataset has its data ID in 'a'"
+        else:
+            butler.put({"new": 1}, expanded(butler, first))
+            butler.pruneDatasets([second], disassociate=True, unstore=True, purge=True)
+            expected = "it has been stored again"
+        rows = registry_rows(things)
+        plan = await ours.restore(plan)
+        assert plan.state is PlanState.PARTLY_RESTORED
+        reasons = {item.reason: item.outcome for item in await ours.items(plan)}
+        assert reasons[expected] is Outcome.RESTORE_CONFLICT
+        assert reasons["its file is not there any more"] is Outcome.LOST
+        if scope is DeletionScope.UNSTORE:
+            assert reasons["the dataset has been purged"] is Outcome.RESTORE_CONFLICT
+        assert reasons[None] is Outcome.RESTORED
+        now = registry_rows(things)
+        assert all(row in now[name] for name, some in rows.items() for row in some)
+        assert butler.get("thing", first.dataId, collections="a") == {"new": 1}
+        assert {str(one.finding.kind) for one in (await validated(ours.repository)).rows} <= {"UNTRACKED"}
+
+
+async def test_restoring_into_what_is_gone(things: RealRepository) -> None:
+    """A collection, validity that was given to another, summaries that were made anew."""
+    butler = things.open(writeable=True)
+    dimensions = butler.dimensions.conform(["instrument", "detector"])
+    kind = DatasetType("gain", dimensions, "StructuredDataDict", isCalibration=True)
+    butler.registry.registerDatasetType(kind)
+    for run in ("gains", "more"):
+        butler.collections.register(run)
+    for name in ("one", "two"):
+        butler.collections.register(name, CollectionType.CALIBRATION)
+    refs = [butler.put({}, kind, instrument="Cam1", detector=n, run="gains") for n in (1, 2, 3)]
+    new = butler.put({}, kind, instrument="Cam1", detector=1, run="more")
+    butler.registry.certify("one", refs, Timespan(None, None))
+    butler.registry.certify("two", refs[2:], Timespan(None, None))
+    rows = registry_rows(things)
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, collections=["one", "two"], find_first=False)
+        plan = await ours.delete(plan, grace_seconds=3600)
+        butler.registry.certify("one", [new], Timespan(None, None))
+        butler.collections.x_remove("two")
+        butler.registry.refresh_collection_summaries()
+        plan = await ours.restore(plan)
+        assert plan.state is PlanState.PARTLY_RESTORED
+        reasons = {item.reason: item.outcome for item in await ours.items(plan)}
+    assert reasons == {
+        "another dataset has its validity in 'one'": Outcome.RESTORE_CONFLICT,
+        "the collection 'two' has been removed": Outcome.RESTORE_CONFLICT,
+        None: Outcome.RESTORED,
+    }
+    butler = things.open()
+    assert butler.get_dataset(refs[1].id) and butler.get(refs[1]) == {}
+    found = butler.registry.queryDatasetAssociations(kind, ["one"])
+    assert {one.ref.id for one in found} == {new.id, refs[1].id}
+    assert rows["dataset_type"] == registry_rows(things)["dataset_type"]
+
+
+async def test_a_number_that_was_given_again(things: RealRepository) -> None:
+    """A certification comes back under another number where its own is taken."""
+    butler = things.open(writeable=True)
+    dimensions = butler.dimensions.conform(["instrument", "detector"])
+    kind = DatasetType("gain", dimensions, "StructuredDataDict", isCalibration=True)
+    butler.registry.registerDatasetType(kind)
+    butler.collections.register("gains")
+    butler.collections.register("one", CollectionType.CALIBRATION)
+    refs = [butler.put({}, kind, instrument="Cam1", detector=n, run="gains") for n in (1, 2)]
+    butler.registry.certify("one", refs[:1], Timespan(None, None))
+    rows = registry_rows(things)
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(DeletionScope.PURGE, collections=["one"]), grace_seconds=3600)
+        _give_number(things, refs[1])
+        assert (await ours.restore(plan)).state is PlanState.RESTORED
+    found = things.open().registry.queryDatasetAssociations(kind, ["one"])
+    assert {one.ref.id for one in found} == {ref.id for ref in refs}
+    assert len(registry_rows(things)["dataset"]) == len(rows["dataset"])
+
+
+def _give_number(things: RealRepository, ref: DatasetRef) -> None:
+    """Certify another dataset, under the number that the first certification had."""
+    butler = things.open(writeable=True)
+    butler.registry.certify("one", [ref], Timespan(None, None))
+    database = butler._registry._db  # type: ignore[attr-defined]
+    [name] = [
+        name for name in registry_rows(things) if name.startswith("dataset_calibs_") and registry_rows(things)[name]
+    ]
+    table = f'"{things.layout.namespace}"."{name}"' if things.layout.namespace else f'"{name}"'
+    with database._engine.begin() as link:
+        link.execute(sa.text(f"UPDATE {table} SET id = 1"))
+
+
+async def test_what_cannot_be_removed_stays_known(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are kept, it says why, and it can be tried again."""
+    unlink = os.unlink
+    butler = things.open()
+    victim = os.fsencode(path_of(butler, refs_of(butler, "a")[0]).parent)
+
+    def refuse(path: bytes, *more: object, **named: object) -> None:
+        if isinstance(path, bytes) and path.startswith(victim) and b"deleting" in path and path.endswith(b"4096"):
+            raise PermissionError(1, "not permitted")
+        unlink(path, *more, **named)  # type: ignore[arg-type]
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        monkeypatch.setattr(os, "unlink", refuse)
+        plan = await ours.delete(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 3, Outcome.FAILED: 1}
+        [failed] = [item for item in await ours.items(plan) if item.outcome is Outcome.FAILED]
+        assert failed.tries == 3 and str(failed.reason).startswith("EPERM")
+        assert (await validated(ours.repository)).findings == []
+        monkeypatch.undo()
+        plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 4}
