@@ -24,6 +24,7 @@ _LIMIT = 1 << 26
 INTEGER_SIZES = range(1, 17)
 """Bytes that an integer may have."""
 
+_size_of = zstandard.frame_content_size
 _PAGE_ROWS = 256
 _PAGES = 256
 
@@ -50,11 +51,13 @@ class Unpacker:
             Raised if it is damaged, or would become too large.
         """
         try:
-            # Less than 0 if the frame does not tell.
-            size = zstandard.frame_content_size(block)
+            size = _size_of(block)
+            if 0 <= size <= _LIMIT:
+                return self._decompress(block)
             if size > _LIMIT:
                 raise InvalidSourceError(f"A block of {size} bytes is more than can be meant.")
-            return self._decompress(block, max_output_size=0 if size >= 0 else _LIMIT)
+            # The frame does not tell.
+            return self._decompress(block, max_output_size=_LIMIT)
         except zstandard.ZstdError as error:
             raise InvalidSourceError(f"A block cannot be decompressed: {error}.") from None
 

@@ -132,15 +132,17 @@ class ExecutedQuanta:
         skipped: list[Skipped] = []
         attempts = array_of(quantum.get("attempts", []))
         inputs, outputs = _values(quantum.get("inputs")), object_of(quantum.get("outputs"))
-        written = {name: [uuid_of(value) for value in array_of(values)] for name, values in outputs.items()}
+        written = {name: list(map(uuid_of, array_of(values))) for name, values in outputs.items()}
         executions: tuple[ExecutionRecord, ...] = ()
         if attempts:
             uuid = uuid_of(quantum.get("quantum_id"))
-            log, metadata = (next(iter(written.get(name, ())), None) for name in (_LOG, _METADATA))
+            log, metadata = _at(written.get(_LOG, ()), 0), _at(written.get(_METADATA, ()), 0)
             hosts = self._told(uuid, _OF_METADATA, hosts_of, skipped) or ()
             executions = tuple(
-                self._execution(uuid, object_of(attempt), _at(hosts, place), log, metadata, skipped)
-                for place, attempt in enumerate(attempts)
+                [
+                    self._execution(uuid, object_of(attempt), _at(hosts, place), log, metadata, skipped)
+                    for place, attempt in enumerate(attempts)
+                ]
             )
         read = tuple(map(uuid_of, inputs))
         return (
@@ -168,9 +170,9 @@ class ExecutedQuanta:
         if usage is not None:
             usage = object_of(usage)
             started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
-            steps = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time")), run_time
+            prepared, initialized = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time"))
             # They were whole microseconds.
-            ended_at = started_at + sum(round(step * 1e6) for step in steps)
+            ended_at = started_at + round(prepared * 1e6) + round(initialized * 1e6) + round(run_time * 1e6)
             cpu_time, max_rss = duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
         else:
             # What was killed left nothing, and the same is said of what never ran.

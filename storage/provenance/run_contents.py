@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import UnknownCollectionError
+from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
 from butlerql.storage.registry import collections, dataset_types
-from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.collections import Collection, CollectionType
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.registry.summaries import candidates
@@ -64,11 +64,15 @@ async def contents_of(snapshot: Snapshot, run: str) -> Contents:
     Raises
     ------
     UnknownCollectionError
-        Raised if there is no such run.
+        Raised if there is no such collection.
+    InvalidArgumentError
+        Raised if it is no run.
     """
     collection = (await collections.by_names(snapshot, [run])).get(run)
     if collection is None:
         raise UnknownCollectionError(f"No collection is named {run!r}.")
+    if collection.type is not CollectionType.RUN:
+        raise InvalidArgumentError(f"{run!r} is no run. Ask of the runs that it leads to, one by one.")
     types = await dataset_types.all_types(snapshot)
     may_hold = {kind for kind, found in (await candidates(snapshot, [collection], types)).items() if found}
     known: dict[str, dict[str, DatasetType]] = {}

@@ -6,10 +6,7 @@ Of work whose metadata and logs are in a graph, the graph tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +15,7 @@ from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import Artifact, artifacts
 from butlerql.storage.errors import ButlerQLError, InvalidSourceError
 from butlerql.storage.locations import Place
-from butlerql.storage.provenance.graph_file import GraphFile
+from butlerql.storage.provenance.reading import Reading, read_graph
 from butlerql.storage.provenance.records import Record, Skipped, Source, SourceKind
 from butlerql.storage.provenance.run_contents import Contents, Kept, Unit, contents_of, digest_of, single, units
 from butlerql.storage.provenance.task_configs import told_of_task
@@ -27,34 +24,25 @@ from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.repository import Repository
 
-__all__ = ["RunSource", "sources_of_run"]
+__all__ = ["sources_of_run"]
 
 _OF_GRAPH = "ProvenanceFormatter"
 # Registry questions that no request waits for.
 _SECONDS = 60.0
 _THREADS = 8
-_RECORDS = 2_000
-# More than a log can have that says anything, and than a gigabyte for all threads.
+# Bytes of a file, for each of the threads: a task that logs more is broken.
 _SIZE = 1 << 26
 
-_Stored = tuple[Dataset, Artifact]
 
-
-@dataclass(frozen=True)
-class RunSource:
-    """A source, and its records in batches; they can be gone through once, and need not be."""
-
-    source: Source
-    batches: AsyncIterator[Sequence[Record]]
-
-
-async def sources_of_run(repository: Repository, run: str) -> AsyncIterator[RunSource | Skipped]:
+async def sources_of_run(repository: Repository, run: str) -> AsyncIterator[Reading | Skipped]:
     """Go through the sources that a run holds, graphs first; the batches of one before the next.
 
     Raises
     ------
     UnknownCollectionError
-        Raised if there is no such run.
+        Raised if there is no such collection.
+    InvalidArgumentError
+        Raised if it is no run.
     """
     async with repository.snapshot(_SECONDS) as snapshot:
         contents = await contents_of(snapshot, run)
@@ -67,23 +55,11 @@ async def sources_of_run(repository: Repository, run: str) -> AsyncIterator[RunS
             continue
         store, path = _place(repository, found[0])
         try:
-            file = await asyncio.to_thread(store.open, path)
-        except (FileNotFoundError, ButlerQLError) as error:
+            async with read_graph(store, path) as reading:
+                yield reading
+        except ButlerQLError as error:
             yield Skipped(path, str(error))
-            continue
-        with closing(file):
-            try:
-                graph = await asyncio.to_thread(GraphFile, file, path.rpartition("/")[2])
-            except ButlerQLError as error:
-                yield Skipped(path, str(error))
-                continue
-            yield RunSource(graph.source, _in_batches(graph.records()))
-    yield RunSource(Source(SourceKind.TASK_RECORDS, run, digest), _task_records(repository, contents))
-
-
-async def _in_batches(records: Iterator[Record]) -> AsyncIterator[Sequence[Record]]:
-    while batch := await asyncio.to_thread(lambda: list(islice(records, _RECORDS))):
-        yield batch
+    yield Reading(Source(SourceKind.TASK_RECORDS, run, digest), _task_records(repository, contents))
 
 
 async def _task_records(repository: Repository, contents: Contents) -> AsyncIterator[Sequence[Record]]:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, CollectionType
 
-from butlerql.storage.errors import UnknownCollectionError
+from butlerql.storage.datastores.artifacts.local import LocalStore
+from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError, UnknownCollectionError
 from butlerql.storage.provenance import run_contents
+from butlerql.storage.provenance.reading import read_graph, read_lines
 from butlerql.storage.provenance.records import (
     DatasetRecord,
     QuantumRecord,
@@ -36,6 +38,7 @@ def real(pipelines: Recorded, repositories: Repositories, dialect: Dialect) -> R
     """Give a copy of the repository without graphs, on each database."""
 
     def fill(butler: Butler, outside: Path) -> None:
+        butler.collections.register("chain", CollectionType.CHAINED)
         with Butler.from_config(str(pipelines.repository)) as source:
             for run in ("raw/all", *RUNS):
                 butler.collections.register(run)
@@ -142,5 +145,23 @@ async def test_files_that_are_gone_or_broken_stop_nothing(copied: Repository) ->
 async def test_what_is_not_there_is_an_error(opened: Repository) -> None:
     with pytest.raises(UnknownCollectionError):
         await read(opened, "nobody/run")
+    with pytest.raises(InvalidArgumentError):
+        await read(opened, "chain")
     _, records = await read(opened, "raw/all")
     assert records == []
+
+
+async def test_reads_files_wherever_they_are(pipelines: Recorded, tmp_path: Path) -> None:
+    path = pipelines.graph("retried.provenance")
+    lines = tmp_path / "executions.jsonl"
+    lines.write_text('{"run": "r", "task": "t", "dataId": {}, "status": "FAILED"}\n' * 4_001)
+    async with read_graph(LocalStore(str(path.parent)), path.name) as reading:
+        records = [record async for batch in reading.batches for record in batch]
+    assert reading.source.name == path.name and records == records_of(path)
+    async with read_lines(LocalStore(str(tmp_path)), lines.name) as reading:
+        sizes = [len(batch) async for batch in reading.batches]
+    assert sizes == [2_000, 2_000, 1]
+    for read_any in (read_graph, read_lines):
+        with pytest.raises(InvalidSourceError):
+            async with read_any(LocalStore(str(tmp_path)), "nothing"):
+                pass
