@@ -19,7 +19,7 @@ __all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "load
 
 loaders = Loaders()
 
-JOB_TYPES = {JobKind.VALIDATION: "ValidationJob"}
+JOB_TYPES = {JobKind.VALIDATION: "ValidationJob", JobKind.INGEST: "IngestJob"}
 
 ANYBODY = "anonymous"
 """Nobody has to log in."""

@@ -32,6 +32,7 @@ from butlerql.resolvers import (
     dimensions,
     existence,
     extents,
+    ingest,
     jobs,
     nodes,
     provenance,
@@ -50,6 +51,7 @@ from butlerql.resolvers.engine import BatchExecutionContext, install
 from butlerql.resolvers.loaders import Loaders
 from butlerql.schema.build import build_schema
 from butlerql.storage.datastores.validation.job import Validation
+from butlerql.storage.provenance.job import Ingestion
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.workers import Workers, processes
@@ -71,6 +73,7 @@ _SUBJECTS = (
     dimensions,
     existence,
     extents,
+    ingest,
     jobs,
     nodes,
     provenance,
@@ -189,6 +192,6 @@ def build_service(repository: Repository, limits: Limits, workers: Workers | Non
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     workers = workers or processes(1)
-    kinds = [Validation(repository, workers.number)]
+    kinds = [Validation(repository, workers.number), Ingestion(repository)]
     jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
     return Service(repository, schema, limits, jobs)

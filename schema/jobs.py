@@ -12,7 +12,17 @@ from butlerql.schema.references import Datastore
 from butlerql.schema.scalars import JSON, BigInt, DateTime
 from butlerql.schema.validation import FindingConnection, FindingCount, FindingKind, ValidationCheck, Verdict
 
-__all__ = ["CancelJobInput", "Job", "JobConnection", "JobKind", "JobPayload", "JobState", "Progress", "ValidationJob"]
+__all__ = [
+    "CancelJobInput",
+    "IngestJob",
+    "Job",
+    "JobConnection",
+    "JobKind",
+    "JobPayload",
+    "JobState",
+    "Progress",
+    "ValidationJob",
+]
 
 
 @strawberry.enum
@@ -117,6 +127,23 @@ class ValidationJob(Node, Job):
         kinds
             Only these; null for all.
         """
+
+
+@strawberry.type
+class IngestJob(Node, Job):
+    """Reads provenance, and remembers it."""
+
+    @loaded
+    def quanta(self) -> BigInt | None:
+        """How many units of work became known. Null until it ends."""
+
+    @loaded
+    def executions(self) -> BigInt | None:
+        """How many attempts became known. Null until it ends."""
+
+    @loaded
+    def skipped(self) -> BigInt | None:
+        """How many files, or lines, could not be read. Null until it ends."""
 
 
 @strawberry.type
