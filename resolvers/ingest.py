@@ -9,7 +9,7 @@ from typing import Any
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.jobs import ANYBODY, JobPayload
 from butlerql.resolvers.loaders import Loaders
-from butlerql.storage.provenance.job import Ingestion, ProvenanceSource, Request
+from butlerql.storage.provenance.job import Ingestion, ProvenanceSource, Request, taken_in
 from butlerql.storage.registry import collections
 from butlerql.storage.state.jobs import Job, JobKind, insert_job
 
@@ -47,20 +47,20 @@ async def _ingest(
     return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.column("IngestJob.quanta")
-def _quanta(parents: Sequence[Job]) -> list[int | None]:
-    return [_result(job, "quanta") for job in parents]
+@loaders.field("IngestJob.quanta", database=False)
+async def _quanta(context: RequestContext, parents: Sequence[Job]) -> list[int]:
+    return await _counts(context, parents, "quanta")
 
 
-@loaders.column("IngestJob.executions")
-def _executions(parents: Sequence[Job]) -> list[int | None]:
-    return [_result(job, "executions") for job in parents]
+@loaders.field("IngestJob.executions", database=False)
+async def _executions(context: RequestContext, parents: Sequence[Job]) -> list[int]:
+    return await _counts(context, parents, "executions")
 
 
-@loaders.column("IngestJob.skipped")
-def _skipped(parents: Sequence[Job]) -> list[int | None]:
-    return [_result(job, "skipped") for job in parents]
+@loaders.field("IngestJob.skipped", database=False)
+async def _skipped(context: RequestContext, parents: Sequence[Job]) -> list[int]:
+    return await _counts(context, parents, "skipped")
 
 
-def _result(job: Job, name: str) -> int | None:
-    return None if job.result is None else job.result.get(name, 0)
+async def _counts(context: RequestContext, jobs: Sequence[Job], name: str) -> list[int]:
+    return [taken.get(name, 0) for taken in await taken_in(context.repository.state, [job.id for job in jobs])]

@@ -134,16 +134,16 @@ class IngestJob(Node, Job):
     """Reads provenance, and remembers it."""
 
     @loaded
-    def quanta(self) -> BigInt | None:
-        """How many units of work became known. Null until it ends."""
+    def quanta(self) -> BigInt:
+        """How many units of work its sources have made known, as yet."""
 
     @loaded
-    def executions(self) -> BigInt | None:
-        """How many attempts became known. Null until it ends."""
+    def executions(self) -> BigInt:
+        """How many attempts its sources have made known, as yet."""
 
     @loaded
-    def skipped(self) -> BigInt | None:
-        """How many files, or lines, could not be read. Null until it ends."""
+    def skipped(self) -> BigInt:
+        """How many files, or lines, could not be read, as yet."""
 
 
 @strawberry.type
