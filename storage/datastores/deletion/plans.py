@@ -120,7 +120,7 @@ class Plan:
     overridden: frozenset[Reason]
     """What does not block."""
     roots: dict[str, Any]
-    """What the root of each store was when it was planned; see `ArtifactStore.mark`."""
+    """What the root of each datastore was when it was planned, by name; see `ArtifactStore.mark`."""
     created_by: str
     created_at: int
     expires_at: int
@@ -345,7 +345,9 @@ async def find_items(
         .order_by(*ordered([table.number], request))
         .limit(request.limit + 1)
     )
-    items = [Item(row[0], row[1], row[2], row[3], Outcome(row[4]), row[5], row[6]) for row in await _rows(state, statement)]
+    items = [
+        Item(row[0], row[1], row[2], row[3], Outcome(row[4]), row[5], row[6]) for row in await _rows(state, statement)
+    ]
     return cut([((item.number,), item) for item in items], request)
 
 
