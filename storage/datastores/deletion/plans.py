@@ -345,7 +345,9 @@ async def find_items(
         .order_by(*ordered([table.number], request))
         .limit(request.limit + 1)
     )
-    items = [Item(row[0], row[1], row[2], row[3], Outcome(row[4]), row[5], row[6]) for row in await _rows(state, statement)]
+    items = [
+        Item(row[0], row[1], row[2], row[3], Outcome(row[4]), row[5], row[6]) for row in await _rows(state, statement)
+    ]
     return cut([((item.number,), item) for item in items], request)
 
 
