@@ -152,7 +152,7 @@ DELETION_PLAN = sa.Table(
     sa.Column("datastore", sa.Text),  # NULL is all
     sa.Column("selection", sa.Text, nullable=False),  # JSON
     sa.Column("overridden", sa.BigInteger, nullable=False),  # reasons that do not block, a bit each
-    sa.Column("roots", sa.Text, nullable=False),  # JSON: what the root of each store was when it was planned
+    sa.Column("roots", sa.Text, nullable=False),  # JSON: what the root of each datastore was
     sa.Column("created_by", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("expires_at", sa.BigInteger, nullable=False),
@@ -192,7 +192,7 @@ DELETION_ITEM = sa.Table(
     sa.Column("number", sa.BigInteger, primary_key=True),
     sa.Column("bundle", sa.BigInteger, nullable=False),
     sa.Column("datastore", sa.Text),  # this and what follows is NULL for datasets without files
-    sa.Column("root", sa.Text),
+    sa.Column("root", sa.Text),  # absolute URI; empty where it is the datastore's, which can be moved
     sa.Column("path", sa.Text),  # relative to the root
     sa.Column("uri", sa.Text),
     sa.Column("bytes", sa.BigInteger),
@@ -201,10 +201,10 @@ DELETION_ITEM = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("tries", sa.Integer, nullable=False),
-    sa.UniqueConstraint("plan_id", "root", "path", name="deletion_item_once"),
+    sa.UniqueConstraint("plan_id", "datastore", "root", "path", name="deletion_item_once"),
     sa.Index("deletion_item_by_bundle", "plan_id", "bundle"),
     sa.Index("deletion_item_by_outcome", "plan_id", "outcome", "number"),
-    sa.Index("deletion_item_by_path", "root", "path"),
+    sa.Index("deletion_item_by_path", "datastore", "path"),
 )
 """The files of a plan; each dataset without any has a row of its own."""
 

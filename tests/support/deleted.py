@@ -94,7 +94,11 @@ class Deleter:
 
     async def job(self, plan: Plan) -> Job:
         """Look at the job that last worked on a plan."""
-        found = await find_job(self.state, plan.job_id or 0)
+        return await self.job_of(plan.job_id or 0)
+
+    async def job_of(self, number: int) -> Job:
+        """Look at a job."""
+        found = await find_job(self.state, number)
         assert found is not None
         return found
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.deletion.plans import Outcome
+from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
 
@@ -124,8 +127,8 @@ async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[
     return None if last is None else (last, count)
 
 
-async def read_chunk(state: State, plan: int, after: int, until: int) -> Chunk:
-    """Read a chunk: the bundles behind one, up to another."""
+async def read_chunk(repository: Repository, plan: int, after: int, until: int) -> Chunk:
+    """Read a chunk: the bundles behind one, up to another. Files are where the datastores' roots are now."""
     dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
 
     async def read(connection: AsyncConnection) -> Chunk:
@@ -138,10 +141,7 @@ async def read_chunk(state: State, plan: int, after: int, until: int) -> Chunk:
         its = sa.select(*(item[name] for name in names)).where(
             item.plan_id == plan, item.bundle > after, item.bundle <= until
         )
-        items = [
-            ChunkItem(*row)._replace(identity=None if row.identity is None else tuple(orjson.loads(row.identity)))
-            for row in await connection.execute(its.order_by(item.number))
-        ]
+        items = [_placed(repository, ChunkItem(*row)) for row in await connection.execute(its.order_by(item.number))]
         joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
         uses = (
             sa.select(use.item, use.dataset_id, use.record)
@@ -157,7 +157,16 @@ async def read_chunk(state: State, plan: int, after: int, until: int) -> Chunk:
                 records.setdefault(uuid, []).append((number, record))
         return Chunk(datasets, items, users, records)
 
-    return await state.read(read, absent=Chunk([], [], {}, {}))
+    return await repository.state.read(read, absent=Chunk([], [], {}, {}))
+
+
+def _placed(repository: Repository, item: ChunkItem) -> ChunkItem:
+    identity = None if item.identity is None else tuple(orjson.loads(item.identity))
+    if item.root != "" or item.datastore is None or item.path is None:
+        return item._replace(identity=identity)
+    leaf = repository.datastore.find(item.datastore)
+    assert isinstance(leaf, FileDatastore)
+    return item._replace(identity=identity, root=leaf.root_uri, uri=leaf.root_uri + quote(item.path))
 
 
 async def note_datasets(

@@ -210,7 +210,7 @@ class Deletion(Kind):
     async def review(self, job: Job, work: Any, result: Any) -> Detached | Unlinked | Restored:
         """Do a step of a chunk."""
         plan = await find_plan(self._state, job.request["plan"])
-        chunk = await read_chunk(self._state, plan.id, work["after"], work["until"])
+        chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
         if work["step"] == _UNLINK:
             return await unlink(self._repository, plan, chunk)
         if work["step"] == _RESTORE:

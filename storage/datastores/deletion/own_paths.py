@@ -19,24 +19,24 @@ __all__ = ["own_paths"]
 _OURS = (Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.FAILED)
 
 
-async def own_paths(state: State, root: str, paths: Sequence[str]) -> set[str]:
-    """Tell which files of a store wait for their deletion, are in the middle of it, or could not be put back.
+async def own_paths(state: State, datastore: str, paths: Sequence[str]) -> set[str]:
+    """Tell which files of a datastore wait for their deletion, are in the middle of it, or could not be put back.
 
     Parameters
     ----------
     state
         Where the journal is.
-    root
-        Absolute URI of the store.
+    datastore
+        Its name.
     paths
-        Relative to it; those that are no text are nobody's.
+        Relative to its root; those that are no text are nobody's.
     """
     claimed = {path for path in paths if path.rpartition("/")[2].startswith(CLAIM)}
     texts = [path for path in paths if is_text(path)]
     item = DELETION_ITEM.c
     wanted = dialect_of(state.place.url).rows("paths", {"path": sa.Text()}, [(path,) for path in texts])
     statement = sa.select(item.path).where(
-        item.root == root, item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
+        item.datastore == datastore, item.root == "", item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
     )
 
     async def read(connection: AsyncConnection) -> set[str]:

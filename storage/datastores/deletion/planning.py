@@ -129,7 +129,7 @@ class _Frozen:
                 "number": number * _FILES_OF_ONE + index,
                 "bundle": number,
                 "datastore": file.datastore.name,
-                "root": file.root,
+                "root": file.root if file.is_outside else "",
                 "path": file.place[1],
                 "uri": file.uri,
                 "bytes": file.size if entry.size is None else entry.size,
@@ -252,8 +252,9 @@ class Planning(Kind):
             days = await ingest_dates(snapshot, datasets)
         places = list(dict.fromkeys(file.place for some in files.values() for file in some))
         entries = dict(zip(places, await self._repository.stores.look_at(places), strict=True))
-        roots = {file.root for some in files.values() for file in some if not file.is_outside}
-        frozen = _Frozen([], {}, [], {root: await self._mark(root) for root in roots - plan.roots.keys()})
+        leaves = {file.datastore for some in files.values() for file in some if not file.is_outside}
+        roots = {leaf.name: await self._mark(leaf.root_uri) for leaf in leaves if leaf.name not in plan.roots}
+        frozen = _Frozen([], {}, [], roots)
         for index, (dataset, run, day) in enumerate(zip(datasets, runs, days, strict=True)):
             number = work["first"] + index + 1
             its, why = files[dataset.uuid], reasons[dataset.uuid]
@@ -280,7 +281,7 @@ class Planning(Kind):
         if result.items:
             await connection.execute(insert(DELETION_ITEM).on_conflict_do_nothing(), result.items)
         if result.uses:
-            numbers = await _numbers(connection, job.request["plan"], result)
+            numbers = await _numbers(connection, result)
             uses = [{**use.row, "item": use.item or numbers[use.place]} for use in result.uses]
             await connection.execute(insert(DELETION_USE).on_conflict_do_nothing(), uses)
         if result.roots:
@@ -425,15 +426,16 @@ def _use_row(plan: Plan, uuid: str) -> dict[str, Any]:
     return {"plan_id": plan.id, "dataset_id": uuid, "record": "", "storage_class": None, "formatter": None}
 
 
-async def _numbers(connection: AsyncConnection, plan: int, frozen: _Frozen) -> dict[tuple[str, str], int]:
+async def _numbers(connection: AsyncConnection, frozen: _Frozen) -> dict[tuple[str, str], int]:
     """Tell the numbers of a chunk's files, those that another chunk has written down among them."""
     item = DELETION_ITEM.c
     numbers = {place: row["number"] for place, row in frozen.by_place.items()}
     # A file that nobody shares is of this chunk alone.
     users = Counter(place for place, _ in {(use.place, use.row["dataset_id"]) for use in frozen.uses})
-    for root, path in (place for place, count in users.items() if count > 1 and place != ("", "")):
-        found = sa.select(item.number).where(item.plan_id == plan, item.root == root, item.path == path)
-        numbers[root, path] = (await connection.execute(found)).scalar_one()
+    for place, row in frozen.by_place.items():
+        if users[place] > 1:
+            its = [item[name] == row[name] for name in ("plan_id", "datastore", "root", "path")]
+            numbers[place] = (await connection.execute(sa.select(item.number).where(*its))).scalar_one()
     return numbers
 
 

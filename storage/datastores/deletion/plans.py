@@ -120,7 +120,7 @@ class Plan:
     overridden: frozenset[Reason]
     """What does not block."""
     roots: dict[str, Any]
-    """What the root of each store was when it was planned; see `ArtifactStore.mark`."""
+    """What the root of each datastore was when it was planned, by name; see `ArtifactStore.mark`."""
     created_by: str
     created_at: int
     expires_at: int

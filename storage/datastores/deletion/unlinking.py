@@ -10,6 +10,7 @@ from butlerql.storage.datastores.deletion import blockers
 from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem, names_of
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
 from butlerql.storage.datastores.records import record_sources
+from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
 
@@ -83,7 +84,10 @@ async def require_roots(repository: Repository, plan: Plan) -> None:
     UnreadableArtifactError
         Raised if one is not there, or cannot be read.
     """
-    for root, mark in plan.roots.items():
+    for name, mark in plan.roots.items():
+        leaf = repository.datastore.find(name)
+        assert isinstance(leaf, FileDatastore)
+        root = leaf.root_uri
         store = repository.stores.store(root)
         if list(await repository.stores.on_thread(store.mark)) != mark:
             raise UnavailableDatastoreError(

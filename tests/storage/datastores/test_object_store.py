@@ -11,6 +11,7 @@ from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.resources.s3utils import clean_test_environment_for_s3
 
 from butlerql.storage.datastores.artifacts.store import Kind
+from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
 from butlerql.storage.datastores.existence import are_there, looked_for
 from butlerql.storage.datastores.records import artifacts
 from butlerql.storage.datastores.validation.findings import FindingKind
@@ -18,6 +19,7 @@ from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.registry.datasets import by_uuids
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
+from tests.support.deleted import deleter
 from tests.support.object_store import ObjectServer, run_object_server
 from tests.support.validated import validated
 
@@ -145,3 +147,30 @@ async def test_without_the_library(repository: tuple[str, Butler], monkeypatch: 
         assert found.whole[1:] == (2, 1, 0)
     finally:
         await ours.close()
+
+
+async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
+    """Objects go if they are still the ones that were planned; the others stay, and so does what is not looked at."""
+    server.fill("deleted", {})
+    root = tmp_path / "repository"
+    children = {"datastore": {"root": "s3://deleted/root/"}}
+    Butler.makeRepo(root, config=Config(children), forceConfigRoot=False)
+    with Butler.from_config(str(root), writeable=True) as butler:
+        kind = DatasetType("table", [], "StructuredDataDict", universe=butler.dimensions)
+        butler.registry.registerDatasetType(kind)
+        for run in RUNS:
+            butler.collections.register(run)
+            butler.put({"in": run}, "table", {}, run=run)
+        async with deleter(str(root)) as ours:
+            plan = await ours.plan(DeletionScope.PURGE, runs=["one", RUNS[2]])
+            assert plan.state is PlanState.PLANNED, (await ours.job(plan)).error
+            plan = await ours.delete(plan, grace_seconds=3600)
+            plan = await ours.restore(plan)
+            assert await ours.outcomes(plan) == {Outcome.RESTORED: 2}
+            assert butler.get("table", {}, collections="one") == {"in": "one"}
+            plan = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["one", RUNS[2]]), grace_seconds=3600)
+            butler.put({"new": 1}, "table", {}, run="one")
+            plan = await ours.go_on(plan)
+            assert await ours.outcomes(plan) == {Outcome.REMOVED: 1, Outcome.CHANGED_LATER: 1}
+            assert butler.get("table", {}, collections="one") == {"new": 1}
+            assert (await validated(ours.repository)).findings == []

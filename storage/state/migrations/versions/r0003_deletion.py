@@ -65,11 +65,11 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("reason", sa.Text),
         sa.Column("tries", sa.Integer, nullable=False),
-        sa.UniqueConstraint("plan_id", "root", "path", name="deletion_item_once"),
+        sa.UniqueConstraint("plan_id", "datastore", "root", "path", name="deletion_item_once"),
     )
     op.create_index("deletion_item_by_bundle", "deletion_item", ["plan_id", "bundle"])
     op.create_index("deletion_item_by_outcome", "deletion_item", ["plan_id", "outcome", "number"])
-    op.create_index("deletion_item_by_path", "deletion_item", ["root", "path"])
+    op.create_index("deletion_item_by_path", "deletion_item", ["datastore", "path"])
     op.create_table(
         "deletion_use",
         sa.Column("plan_id", _NUMBER, sa.ForeignKey("deletion_plan.id", name="use_of_plan"), primary_key=True),

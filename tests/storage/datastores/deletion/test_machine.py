@@ -1,0 +1,278 @@
+"""A stock Butler and ourselves change one repository in turn; a plain model says what is there after each step."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from lsst.daf.butler import CollectionType, DatasetRef
+
+from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, Plan, PlanState
+from butlerql.storage.datastores.validation.findings import FindingKind
+from butlerql.storage.repository import Repository
+from tests.support.deleted import Deleter
+from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
+from tests.support.things import THINGS
+from tests.support.validated import validated
+
+T = TypeVar("T")
+
+RUNS, DETECTORS = ("a", "b"), (1, 2, 3)
+TAG = "tag"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset as it should be."""
+
+    ref: DatasetRef
+    content: dict[str, int]
+    written: int | None
+    """Which of all files that were ever written is its; None if it is not stored."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.ref.run, int(self.ref.dataId["detector"])
+
+
+@dataclass
+class Waiting:
+    """A plan that is carried out up to its grace period, with what it took away."""
+
+    plan: Plan
+    scope: DeletionScope
+    taken: dict[str, Known] = field(default_factory=dict)
+
+
+class Machine(RuleBasedStateMachine):
+    """What is done, and what it should come to."""
+
+    real: RealRepository
+    repositories: Repositories
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.new_event_loop()
+        self._copy = self.repositories.copy(self.real)
+        self._here = self._copy.__enter__()
+        self._butler = self._here.open(writeable=True)
+        self._butler.collections.register(TAG, CollectionType.TAGGED)
+        self._repository = self._do(Repository.open(self._here.uri, snapshot_seconds=60, writable=True))
+        self._ours = Deleter(self._repository)
+        self._numbers = iter(range(1, 10_000))
+        self._files: dict[tuple[str, int], int] = {}
+        self._paths: dict[tuple[str, int], str] = {}
+        self._known: dict[str, Known] = {}
+        self._tagged: set[str] = set()
+        self._foreign: set[tuple[str, int]] = set()
+        self._waiting: list[Waiting] = []
+        for ref in self._butler.query_datasets("thing", RUNS, find_first=False):
+            if ref.dataId["detector"] in DETECTORS:
+                self._note(ref, self._butler.get(ref))
+
+    def teardown(self) -> None:
+        found = self._do(validated(self._repository))
+        # Nobody knows what somebody wrote there.
+        ours = {self._paths[place] for place in self._foreign}
+        assert {str(one.path) for one in found.findings} <= {f"file://{quote(path)}" for path in ours}, found.findings
+        assert {one.kind for one in found.findings} <= {FindingKind.UNTRACKED}
+        self._do(self._repository.close())
+        self._loop.close()
+        self._copy.__exit__(None, None, None)
+
+    def _do(self, work: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await work
+
+        return self._loop.run_until_complete(wait())
+
+    def _note(self, ref: DatasetRef, content: dict[str, int]) -> None:
+        number = next(self._numbers)
+        known = Known(ref, content, number)
+        self._known[str(ref.id)] = known
+        self._files[known.place] = number
+        self._paths[known.place] = self._butler.getURI(ref).ospath
+
+    def _at(self, place: tuple[str, int]) -> Known | None:
+        return next((one for one in self._known.values() if one.place == place), None)
+
+    @rule(run=st.sampled_from(RUNS), detector=st.sampled_from(DETECTORS))
+    def put(self, run: str, detector: int) -> None:
+        there = self._at((run, detector))
+        content = {"n": next(self._numbers)}
+        if there is None:
+            self._note(self._butler.put(content, "thing", instrument="Cam1", detector=detector, run=run), content)
+        elif there.written is None:
+            ref = there.ref.expanded(self._butler.registry.expandDataId(there.ref.dataId))
+            self._note(self._butler.put(content, ref), content)
+
+    @precondition(lambda self: self._known)
+    @rule(data=st.data(), purge=st.booleans())
+    def prune(self, data: st.DataObject, purge: bool) -> None:
+        uuid = data.draw(st.sampled_from(sorted(self._known)))
+        known = self._known[uuid]
+        self._butler.pruneDatasets(
+            [known.ref], disassociate=purge, unstore=True, purge=purge, tags=[TAG] if purge else ()
+        )
+        if known.written is not None:
+            self._files.pop(known.place, None)
+        if purge:
+            del self._known[uuid]
+            self._tagged.discard(uuid)
+        else:
+            self._known[uuid] = replace(known, written=None)
+
+    @precondition(lambda self: self._known)
+    @rule(data=st.data())
+    def tag(self, data: st.DataObject) -> None:
+        uuid = data.draw(st.sampled_from(sorted(self._known)))
+        detectors = {self._known[one].place[1] for one in self._tagged if one != uuid}
+        if self._known[uuid].place[1] not in detectors:
+            self._butler.registry.associate(TAG, [self._known[uuid].ref])
+            self._tagged.add(uuid)
+
+    @precondition(lambda self: self._tagged)
+    @rule()
+    def untag(self) -> None:
+        self._butler.registry.disassociate(TAG, [self._known[uuid].ref for uuid in self._tagged])
+        self._tagged.clear()
+
+    @rule(scope=st.sampled_from(DeletionScope), run=st.sampled_from(RUNS), waits=st.booleans())
+    def delete_run(self, scope: DeletionScope, run: str, waits: bool) -> None:
+        """Those that are tagged stay."""
+        chosen = {uuid: one for uuid, one in self._known.items() if one.place[0] == run}
+        if scope is DeletionScope.UNSTORE:
+            chosen = {uuid: one for uuid, one in chosen.items() if one.written is not None}
+        going = {uuid: one for uuid, one in chosen.items() if uuid not in self._tagged}
+        self._delete(scope, len(chosen), going, waits, runs=[run], uuids=sorted(chosen))
+
+    @rule(waits=st.booleans())
+    def unstore_tag(self, waits: bool) -> None:
+        """What is tagged for it goes."""
+        going = {uuid: self._known[uuid] for uuid in self._tagged if self._known[uuid].written is not None}
+        self._delete(DeletionScope.UNSTORE, len(going), going, waits, collections=[TAG])
+
+    def _delete(
+        self, scope: DeletionScope, chosen: int, going: dict[str, Known], waits: bool, **selection: Any
+    ) -> None:
+        plan = self._do(self._ours.plan(scope, **selection))
+        assert (plan.state, plan.datasets) == (PlanState.PLANNED, chosen)
+        assert sum(self._do(self._ours.blocked(plan)).values()) == chosen - len(going)
+        plan = self._do(self._ours.delete(plan, grace_seconds=3600))
+        for uuid, one in going.items():
+            if scope is DeletionScope.PURGE:
+                del self._known[uuid]
+            else:
+                self._known[uuid] = replace(one, written=None)
+        self._waiting.append(Waiting(plan, scope, going))
+        if not waits:
+            self._go_on(len(self._waiting) - 1)
+
+    @precondition(lambda self: self._waiting)
+    @rule(data=st.data())
+    def unlink(self, data: st.DataObject) -> None:
+        self._go_on(data.draw(st.integers(0, len(self._waiting) - 1)))
+
+    @precondition(lambda self: self._waiting)
+    @rule(data=st.data(), is_lost=st.booleans())
+    def meddle(self, data: st.DataObject, is_lost: bool) -> None:
+        """Somebody takes a file away that waits, or writes another."""
+        waiting = data.draw(st.sampled_from(self._waiting))
+        files = [one.place for one in waiting.taken.values() if one.written is not None]
+        files = [place for place in files if self._files.get(place) in {one.written for one in waiting.taken.values()}]
+        if files:
+            place = data.draw(st.sampled_from(sorted(files)))
+            os.unlink(self._paths[place])
+            del self._files[place]
+            if not is_lost:
+                with open(self._paths[place], "w") as file:
+                    file.write("somebody's own")
+                self._files[place] = next(self._numbers)
+                self._foreign.add(place)
+
+    def _go_on(self, index: int) -> None:
+        waiting = self._waiting.pop(index)
+        plan = self._do(self._ours.go_on(waiting.plan))
+        assert plan.state is PlanState.UNLINKED
+        expected: dict[Outcome, int] = {}
+        for one in waiting.taken.values():
+            there = self._files.get(one.place)
+            if one.written is None:
+                outcome = Outcome.REMOVED
+            elif there == one.written:
+                outcome = Outcome.REMOVED
+                del self._files[one.place]
+            else:
+                outcome = Outcome.ALREADY_GONE if there is None else Outcome.CHANGED_LATER
+            expected[outcome] = expected.get(outcome, 0) + 1
+        found = self._do(self._ours.outcomes(plan))
+        found.pop(Outcome.BLOCKED, None)
+        assert found == expected
+
+    @precondition(lambda self: self._waiting)
+    @rule(data=st.data())
+    def restore(self, data: st.DataObject) -> None:
+        waiting = self._waiting.pop(data.draw(st.integers(0, len(self._waiting) - 1)))
+        plan = self._do(self._ours.restore(waiting.plan))
+        expected: dict[Outcome, int] = {}
+        for uuid, one in waiting.taken.items():
+            outcome = self._restored(waiting.scope, uuid, one)
+            expected[outcome] = expected.get(outcome, 0) + 1
+            if outcome is Outcome.RESTORED:
+                self._known[uuid] = one
+        found = self._do(self._ours.outcomes(plan))
+        found.pop(Outcome.BLOCKED, None)
+        assert found == expected
+        is_whole = set(expected) <= {Outcome.RESTORED}
+        assert plan.state is (PlanState.RESTORED if is_whole else PlanState.PARTLY_RESTORED)
+
+    def _restored(self, scope: DeletionScope, uuid: str, one: Known) -> Outcome:
+        there = self._known.get(uuid)
+        if scope is DeletionScope.UNSTORE:
+            if there is None or there.written is not None:
+                return Outcome.RESTORE_CONFLICT
+            other = self._at(one.place)
+            if other is not None and other.written is not None:
+                return Outcome.RESTORE_CONFLICT
+        elif self._at(one.place) is not None:
+            return Outcome.RESTORE_CONFLICT
+        if one.written is not None and self._files.get(one.place) != one.written:
+            return Outcome.LOST
+        return Outcome.RESTORED
+
+    @invariant()
+    def as_it_should_be(self) -> None:
+        refs = self._butler.query_datasets("thing", RUNS, find_first=False, explain=False)
+        there = {str(ref.id): ref for ref in refs if ref.dataId["detector"] in DETECTORS}
+        assert set(there) == set(self._known)
+        for uuid, known in self._known.items():
+            stored = self._butler.stored(there[uuid])
+            assert stored is (known.written is not None), (known, stored)
+            if stored:
+                assert self._butler.get(there[uuid]) == known.content
+
+
+def test_any_steps(repositories: Repositories, dialect: Dialect) -> None:
+    with repositories.private(THINGS, Layout(dialect)) as real:
+
+        class Here(Machine):
+            """Begins each time with a copy of the same repository."""
+
+        Here.real, Here.repositories = real, repositories
+        profile = settings()
+        run_state_machine_as_test(
+            Here,
+            settings=settings(
+                max_examples=max(3, profile.max_examples // 8),
+                stateful_step_count=40,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+            ),
+        )
