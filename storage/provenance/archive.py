@@ -79,7 +79,7 @@ class Archive:
         InvalidSourceError
             Raised if it is shorter.
         """
-        if offset + size > self._size:
+        if offset < 0 or offset + size > self._size:
             raise InvalidSourceError("The file is shorter than it says itself.")
         self._file.seek(offset)
         parts = []

@@ -36,11 +36,19 @@ class Unpacker:
     ----------
     dictionary
         What they were compressed with; empty if with none.
+
+    Raises
+    ------
+    InvalidSourceError
+        Raised if it is no dictionary.
     """
 
     def __init__(self, dictionary: bytes = b"") -> None:
-        known = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
-        self._decompress = zstandard.ZstdDecompressor(dict_data=known, max_window_size=_LIMIT).decompress
+        try:
+            known = zstandard.ZstdCompressionDict(dictionary) if dictionary else None
+            self._decompress = zstandard.ZstdDecompressor(dict_data=known, max_window_size=_LIMIT).decompress
+        except zstandard.ZstdError as error:
+            raise InvalidSourceError(f"The dictionary of a quantum graph is none: {error}.") from None
 
     def content(self, block: bytes | memoryview) -> bytes:
         """Decompress a block.

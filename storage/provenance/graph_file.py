@@ -7,10 +7,11 @@ Sources: ``lsst.pipe.base.quantum_graph`` and ``lsst.pipe.base.pipeline_graph.io
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
 from butlerql.storage.errors import InvalidSourceError
@@ -37,6 +38,8 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.task_configs import config_digest
 
 __all__ = ["GraphFile"]
+
+T = TypeVar("T")
 
 _VERSIONS = {"provenance": (1,), "predicted": (0, 1)}
 _KINDS = {"provenance": SourceKind.PROVENANCE_GRAPH, "predicted": SourceKind.PREDICTED_GRAPH}
@@ -80,8 +83,15 @@ class GraphFile:
         self._unpacker = Unpacker(self._content("compression_dict") if has_dictionary else b"")
         self._pipeline = object_of(self._unpacked("pipeline_graph.json.zst"))
         self._tasks = {name_of(label): object_of(task) for label, task in self._part("tasks").items()}
-        self._header = header
-        self._plan = self._read_plan()
+        self._plan = self._read_plan(header)
+        self._execution = PipelineExecutionRecord(
+            uuid=self._plan.uuid,
+            run=self._plan.run,
+            pipeline=_told_text(self._pipeline.get("description")),
+            user=_told_text(header.get("user")),
+            command=_told_text(header.get("command")),
+            created_at=_created_at(self._plan.uuid, header.get("timestamp")),
+        )
         digest = blake2b(digest_size=16)
         for block in self._archive.everything():
             digest.update(block)
@@ -89,8 +99,14 @@ class GraphFile:
 
     def records(self) -> Iterator[Record]:
         """Go through all that it tells, the work before the datasets."""
-        yield from self._told("packages.json.zst", self._pipeline_execution)
-        yield from self._told("init_quanta.json.zst", self._task_records)
+        packages = yield from self._added("packages.json.zst", _versions)
+        yield replace(self._execution, packages=packages)
+        configs = yield from self._added("init_quanta.json.zst", _configs)
+        for label, task in self._tasks.items():
+            try:
+                yield self._task_record(label, task, (configs or {}).get(label))
+            except InvalidSourceError as error:
+                yield Skipped(f"pipeline_graph.json.zst, {label}", str(error))
         if self.source.kind is SourceKind.PREDICTED_GRAPH:
             yield from self._each("quantum_datasets.mb", PlannedQuanta(self._plan).told_by)
             return
@@ -123,17 +139,14 @@ class GraphFile:
             # What is behind it cannot be found.
             yield Skipped(f"{name} from block {number} on", str(error))
 
-    def _told(self, name: str, told_by: Callable[[Any], Iterable[Record]]) -> Iterator[Record]:
-        """Take what a member tells that adds to what is known without it."""
-        content = None
+    def _added(self, name: str, take: Callable[[Any], T]) -> Generator[Skipped, None, T | None]:
+        """Take what a member adds to what is known without it."""
         if name in self._archive.members:
             try:
-                content = self._unpacked(name)
-                yield from told_by(content)
-                return
+                return take(self._unpacked(name))
             except InvalidSourceError as error:
                 yield Skipped(name, str(error))
-        yield from told_by(None)
+        return None
 
     def _blocks(self, name: str) -> Blocks:
         return Blocks(self._archive, self._archive.member(name), self._integer_size)
@@ -147,65 +160,63 @@ class GraphFile:
     def _part(self, name: str) -> dict[str, Any]:
         return object_of(self._pipeline.get(name))
 
-    def _read_plan(self) -> Plan:
-        elements = object_of(object_of(self._part("dimensions").get("elements")))
-        implies = {name: array_of(object_of(element).get("implies", [])) for name, element in elements.items()}
+    def _read_plan(self, header: dict[str, Any]) -> Plan:
+        elements = object_of(self._part("dimensions").get("elements"))
+        implies = {name: _names(object_of(element).get("implies", [])) for name, element in elements.items()}
         types: dict[str, Dimensions] = {}
         for name, kind in self._part("dataset_types").items():
             # In the order of the universe; values are those of the required ones, then those of the implied ones.
-            dimensions = array_of(object_of(kind).get("dimensions"))
+            dimensions = _names(object_of(kind).get("dimensions"))
             implied = set(chain.from_iterable(implies.get(dimension, ()) for dimension in dimensions))
-            types[name_of(name)] = tuple(name_of(each) for each in dimensions if each not in implied)
+            types[name_of(name)] = tuple(dimension for dimension in dimensions if dimension not in implied)
         tasks: dict[str, Dimensions] = {}
         for label, task in self._tasks.items():
             metadata = _dataset_type(task.get("metadata_output"))
             if metadata not in types:
                 raise InvalidSourceError(f"The dataset type {metadata!r} is not in the pipeline.")
             tasks[label] = types[metadata]
-        uuid = uuid_of(self._header.get("provenance_dataset_id"))
-        return Plan(uuid, name_of(self._header.get("output_run")), tasks, types)
+        uuid = uuid_of(header.get("provenance_dataset_id"))
+        return Plan(uuid, name_of(header.get("output_run")), tasks, types)
 
-    def _pipeline_execution(self, packages: Any) -> Iterator[PipelineExecutionRecord]:
-        versions = (
-            None if packages is None else {name_of(key): text_of(value) for key, value in object_of(packages).items()}
-        )
-        yield PipelineExecutionRecord(
-            uuid=self._plan.uuid,
+    def _task_record(self, label: str, task: dict[str, Any], config: UUID | None) -> TaskRecord:
+        read = chain(object_of(task.get("inputs")).values(), object_of(task.get("prerequisite_inputs")).values())
+        written = [*object_of(task.get("outputs")).values(), task.get("metadata_output"), task.get("log_output")]
+        text = task.get("config_str")
+        return TaskRecord(
+            label=label,
             run=self._plan.run,
-            pipeline=_told_text(self._pipeline.get("description")),
-            user=_told_text(self._header.get("user")),
-            command=_told_text(self._header.get("command")),
-            created_at=_created_at(self._plan.uuid, self._header.get("timestamp")),
-            packages=versions,
+            pipeline_execution=self._plan.uuid,
+            task_class=name_of(task.get("task_class")),
+            inputs=tuple(sorted({_dataset_type(edge) for edge in read})),
+            outputs=tuple(sorted({_dataset_type(edge) for edge in written if edge is not None})),
+            config=config,
+            config_digest=None if text is None else config_digest(text_of(text)),
         )
 
-    def _task_records(self, init_quanta: Any) -> Iterator[TaskRecord]:
-        configs = {}
-        for quantum in array_of([] if init_quanta is None else init_quanta):
-            config = object_of(object_of(quantum).get("outputs")).get(_CONFIG)
-            if config is not None:
-                # Of a plan it is a list of datasets.
-                config = object_of(config[0]).get("dataset_id") if type(config) is list and config else config
-                configs[quantum.get("task_label")] = uuid_of(config)
-        for label, task in self._tasks.items():
-            read = chain(object_of(task.get("inputs")).values(), object_of(task.get("prerequisite_inputs")).values())
-            written = [*object_of(task.get("outputs")).values(), task.get("metadata_output"), task.get("log_output")]
-            config = task.get("config_str")
-            yield TaskRecord(
-                label=label,
-                run=self._plan.run,
-                pipeline_execution=self._plan.uuid,
-                task_class=name_of(task.get("task_class")),
-                inputs=tuple(sorted({_dataset_type(edge) for edge in read})),
-                outputs=tuple(sorted({_dataset_type(edge) for edge in written if edge is not None})),
-                config=configs.get(label),
-                config_digest=None if config is None else config_digest(text_of(config)),
-            )
+
+def _versions(packages: Any) -> dict[str, str]:
+    return {name_of(name): text_of(version) for name, version in object_of(packages).items()}
+
+
+def _configs(init_quanta: Any) -> dict[str, UUID]:
+    """Find the dataset of each task's configuration."""
+    configs = {}
+    for quantum in map(object_of, array_of(init_quanta)):
+        config = object_of(quantum.get("outputs")).get(_CONFIG)
+        if config is not None:
+            # Of a plan it is a list of datasets.
+            uuid = object_of(config[0]).get("dataset_id") if type(config) is list and config else config
+            configs[name_of(quantum.get("task_label"))] = uuid_of(uuid)
+    return configs
 
 
 def _dataset_type(edge: Any) -> str:
     """Return the dataset type that a task reads or writes, without the component."""
     return name_of(object_of(edge).get("dataset_type_name")).partition(".")[0]
+
+
+def _names(value: Any) -> list[str]:
+    return [name_of(name) for name in array_of(value)]
 
 
 def _told_text(value: Any) -> str | None:

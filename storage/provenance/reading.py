@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
+from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import ArtifactStore
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.graph_file import GraphFile
@@ -55,12 +57,27 @@ async def _read(
     store: ArtifactStore, path: str, take: Callable[[BinaryIO, str], GraphFile | LinesFile]
 ) -> AsyncIterator[Reading]:
     try:
-        file = await asyncio.to_thread(store.open, path)
+        file = await asyncio.to_thread(_opened, store, path)
     except FileNotFoundError:
         raise InvalidSourceError(f"There is no file at {path!r}.") from None
     with file:
         taken = await asyncio.to_thread(take, file, path.rpartition("/")[2])
         yield Reading(taken.source, _batches(taken.records()))
+
+
+def _opened(store: ArtifactStore, path: str) -> BinaryIO:
+    """Open a file; an object is fetched first, since each part of it would be a request."""
+    if isinstance(store, LocalStore):
+        return store.open(path)
+    blocks = store.read(path)
+    file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115
+    try:
+        for block in blocks:
+            file.write(block)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 async def _batches(records: Iterator[Record]) -> AsyncIterator[Sequence[Record]]:

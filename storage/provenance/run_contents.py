@@ -17,7 +17,7 @@ from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Contents", "Kept", "Unit", "contents_of", "digest_of", "single", "units"]
+__all__ = ["Contents", "Kept", "Unit", "contents_of", "digest_of", "few", "units"]
 
 _GRAPHS, _CONFIGS, _LOGS = "ProvenanceQuantumGraph", "Config", "ButlerLogRecords"
 _METADATA = frozenset({"TaskMetadata", "PropertySet", "PropertyList"})
@@ -85,18 +85,26 @@ async def contents_of(snapshot: Snapshot, run: str) -> Contents:
         config, log, metadata = (
             kind if kind in may_hold else None for kind in map(of_label.get, ("_config", "_log", "_metadata"))
         )
+        if log and metadata and log.dimensions != metadata.dimensions:
+            # They are not of the same work, whatever their names are.
+            tasks.append(Kept(label, None, None, metadata, keeps_log=True))
+            metadata = None
         if config or log or metadata:
             tasks.append(Kept(label, config, log, metadata, "_log" in of_label))
-    return Contents(collection, [kind for kind in may_hold if kind.storage_class == _GRAPHS], tasks)
+    graphs = [kind for kind in types if kind in may_hold and kind.storage_class == _GRAPHS]
+    return Contents(collection, graphs, tasks)
 
 
-async def single(snapshot: Snapshot, run: Collection, kind: DatasetType) -> Dataset | None:
-    """Find the dataset of a type without dimensions."""
+async def few(snapshot: Snapshot, run: Collection, kind: DatasetType) -> list[Dataset]:
+    """Find the datasets of a type of which there are few."""
     tags = snapshot.repository.tables.tags(kind.tags_table, kind.dimensions)
+    dimensions = [tags.c[name] for name in kind.dimensions.required]
     rows = await snapshot.rows(
-        sa.select(tags.c.dataset_id).where(tags.c.dataset_type_id == kind.key, tags.c.collection == run.key)
+        sa.select(tags.c.dataset_id, *dimensions)
+        .where(tags.c.dataset_type_id == kind.key, tags.c.collection == run.key)
+        .order_by(*dimensions)
     )
-    return Dataset(rows[0][0], kind, (), run.key) if rows else None
+    return [Dataset(uuid, kind, tuple(values), run.key) for uuid, *values in rows]
 
 
 async def units(

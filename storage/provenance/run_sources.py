@@ -17,7 +17,7 @@ from butlerql.storage.errors import ButlerQLError, InvalidSourceError
 from butlerql.storage.locations import Place
 from butlerql.storage.provenance.reading import Reading, read_graph
 from butlerql.storage.provenance.records import Record, Skipped, Source, SourceKind
-from butlerql.storage.provenance.run_contents import Contents, Kept, Unit, contents_of, digest_of, single, units
+from butlerql.storage.provenance.run_contents import Contents, Kept, Unit, contents_of, digest_of, few, units
 from butlerql.storage.provenance.task_configs import told_of_task
 from butlerql.storage.provenance.task_records import Content, Traces, told_of
 from butlerql.storage.registry.collections import Collection
@@ -46,7 +46,7 @@ async def sources_of_run(repository: Repository, run: str) -> AsyncIterator[Read
     """
     async with repository.snapshot(_SECONDS) as snapshot:
         contents = await contents_of(snapshot, run)
-        graphs = [dataset for kind in contents.graphs if (dataset := await single(snapshot, contents.run, kind))]
+        graphs = [dataset for kind in contents.graphs for dataset in await few(snapshot, contents.run, kind)]
         places = [(dataset, found) for dataset, found in zip(graphs, await artifacts(snapshot, graphs), strict=True)]
         digest = await digest_of(snapshot, contents)
     for dataset, found in places:
@@ -84,18 +84,22 @@ async def _task_records(repository: Repository, contents: Contents) -> AsyncIter
 async def _config_records(repository: Repository, run: Collection, task: Kept) -> Sequence[Record]:
     assert task.config is not None
     async with repository.snapshot(_SECONDS) as snapshot:
-        dataset = await single(snapshot, run, task.config)
-        found = [] if dataset is None else (await artifacts(snapshot, [dataset]))[0]
-    if dataset is None or (found and _is_in_graph(found)):
-        return []
-    content = await asyncio.to_thread(_content, repository, dataset, found)
-    if isinstance(content, Skipped):
-        return [content]
-    assert content.content is not None
-    try:
-        return [told_of_task(run.name, task.label, UUID(dataset.uuid), content.content)]
-    except InvalidSourceError as error:
-        return [Skipped(content.name, str(error))]
+        datasets = await few(snapshot, run, task.config)
+        found = await artifacts(snapshot, datasets)
+    records: list[Record] = []
+    for dataset, places in zip(datasets, found, strict=True):
+        if _is_in_graph(places):
+            continue
+        content = await asyncio.to_thread(_content, repository, dataset, places)
+        if isinstance(content, Skipped):
+            records.append(content)
+            continue
+        assert content.content is not None
+        try:
+            records.append(told_of_task(run.name, task.label, content.uuid, content.content))
+        except InvalidSourceError as error:
+            records.append(Skipped(content.name, str(error)))
+    return records
 
 
 def _told(

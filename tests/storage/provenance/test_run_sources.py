@@ -12,6 +12,7 @@ import pytest
 from lsst.daf.butler import Butler, CollectionType
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
+from butlerql.storage.datastores.artifacts.objects import ObjectStore
 from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError, UnknownCollectionError
 from butlerql.storage.provenance import run_contents
 from butlerql.storage.provenance.reading import read_graph, read_lines
@@ -29,6 +30,7 @@ from butlerql.storage.provenance.task_records import told_of
 from butlerql.storage.repository import Repository
 from tests.storage.provenance.test_graph_file import of_kind, records_of
 from tests.storage.provenance.test_task_records import RUNS, traces_in
+from tests.support.object_store import run_object_server
 from tests.support.pipelines.recorded import Recorded
 from tests.support.repositories import Content, Dialect, Layout, RealRepository, Repositories
 
@@ -165,3 +167,16 @@ async def test_reads_files_wherever_they_are(pipelines: Recorded, tmp_path: Path
         with pytest.raises(InvalidSourceError):
             async with read_any(LocalStore(str(tmp_path)), "nothing"):
                 pass
+
+
+async def test_reads_objects(pipelines: Recorded) -> None:
+    path = pipelines.graph("retried.provenance")
+    with run_object_server() as server:
+        server.fill("graphs", {"some/where.qg": path.read_bytes()})
+        store = ObjectStore("s3://graphs/", server.environ)
+        async with read_graph(store, "some/where.qg") as reading:
+            records = [record async for batch in reading.batches for record in batch]
+        with pytest.raises(InvalidSourceError):
+            async with read_graph(store, "nothing"):
+                pass
+    assert reading.source.name == "where.qg" and records == records_of(path)
