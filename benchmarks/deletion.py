@@ -31,7 +31,13 @@ _EVERYTHING = DatasetSelection(collections=["*"])
 
 
 def _paths(root: Path) -> list[str]:
-    return [str(file) for directory in root.iterdir() if directory.is_dir() for file in directory.rglob("*") if file.is_file()]
+    return [
+        str(file)
+        for directory in root.iterdir()
+        if directory.is_dir()
+        for file in directory.rglob("*")
+        if file.is_file()
+    ]
 
 
 def bare_look(paths: list[str]) -> None:

@@ -81,6 +81,10 @@ class Deleter:
         await self.run(job)
         return await find_plan(self.state, plan.id)
 
+    async def expire(self) -> None:
+        """Let so much time pass that the leases of those that stopped are over."""
+        await self.state.write(lambda connection: connection.execute(sa.update(JOB).values(lease_until=0)))
+
     async def run(self, job: Job) -> Job:
         """Run a job until it ends or waits."""
         kinds = [Planning(self.repository, self._bounds), Deletion(self.repository, retry_seconds=(0.0, 0.0))]
