@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance import ingest as ingesting
+from butlerql.storage.provenance.batches import written_data_id
 from butlerql.storage.provenance.executions import Execution, executions_of
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.ingest import ingest
@@ -28,7 +29,7 @@ from butlerql.storage.provenance.records import (
     Source,
     SourceKind,
 )
-from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN
+from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN, TASK
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
 from tests.support.provenance_state import dumped, emptied, in_batches, take_in
@@ -94,11 +95,22 @@ async def known(state: State) -> dict[tuple[Any, ...], tuple[Any, ...]]:
 
 async def edges(state: State) -> set[tuple[Any, ...]]:
     statement = (
-        sa.select(RUN.c.name, QUANTUM.c.data_id, EDGE.c.is_output, DATASET.c.uuid)
+        sa.select(RUN.c.name, TASK.c.name, QUANTUM.c.data_id, EDGE.c.is_output, DATASET.c.uuid)
         .join_from(EDGE, QUANTUM, QUANTUM.c.id == EDGE.c.quantum_id)
+        .join(TASK, TASK.c.id == QUANTUM.c.task_id)
         .join(RUN, RUN.c.id == QUANTUM.c.run_id)
         .join(DATASET, DATASET.c.id == EDGE.c.dataset_id)
     )
+
+    async def find(connection: AsyncConnection) -> set[tuple[Any, ...]]:
+        return set(map(tuple, await connection.execute(statement)))
+
+    return await state.read(find, absent=set())
+
+
+async def datasets(state: State) -> set[tuple[Any, ...]]:
+    c = DATASET.c
+    statement = sa.select(c.uuid, c.dataset_type, c.data_id, RUN.c.name, c.produced).join(RUN, RUN.c.id == c.run_id)
 
     async def find(connection: AsyncConnection) -> set[tuple[Any, ...]]:
         return set(map(tuple, await connection.execute(statement)))
@@ -119,7 +131,16 @@ async def test_all_is_known_whatever_order_it_is_told_in(state: State, data: st.
     graphs = [[str(graph.uuid) for graph in world.graphs if graph.run == run] for run in RUNS]
     found = await pipeline_executions_of_runs(state, RUNS)
     assert [[graph.uuid for graph in of_run] for of_run in found] == graphs
-    assert len(await edges(state)) == sum(len(one.inputs) + len(one.outputs) for one in world.works)
+    assert await edges(state) == {
+        (work.run, work.task, written_data_id(work.data_id), is_output, str(uuid))
+        for work in world.works
+        for is_output, uuids in ((False, work.inputs), (True, work.outputs))
+        for uuid in uuids
+    }
+    assert await datasets(state) == {
+        (str(uuid), dataset_type, written_data_id(data_id), run, written)
+        for uuid, (dataset_type, data_id, run, written) in world.datasets.items()
+    }
     # Told once more, it is the same.
     before = await dumped(state)
     for telling in data.draw(st.permutations(world.tellings)):
