@@ -74,6 +74,9 @@ class Dialect(ABC):
     indexes_by_bytes: ClassVar[bool]
     """Whether the index of a text has the order of `by_bytes`."""
 
+    takes_arrays: ClassVar[bool]
+    """Whether many rows are sooner inserted as `rows` than one after the other."""
+
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
         """Make a table of values that travel as one parameter a table or a column, however many they are.
 
@@ -167,6 +170,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     merges = True
+    takes_arrays = False
     indexes_by_bytes = True
 
     def _table_of(
@@ -241,6 +245,7 @@ class PostgresqlDialect(Dialect):
 
     name = "postgresql"
     merges = False
+    takes_arrays = True
     indexes_by_bytes = False
 
     def _table_of(

@@ -32,8 +32,13 @@ async def add_rows(
     names
         Of the columns; all if none is named.
     """
-    if rows:
-        values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names or table.c.keys()}
+    chosen = names or table.c.keys()
+    if rows and dialect.takes_arrays:
+        given = dialect.rows("given", {name: table.c[name].type for name in chosen}, rows)
+        new = dialect.insert(table).from_select(chosen, sa.select(given))
+        await connection.execute(new.on_conflict_do_nothing())
+    elif rows:
+        values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in chosen}
         await _execute_many(connection, dialect.insert(table).values(values).on_conflict_do_nothing(), rows)
 
 
