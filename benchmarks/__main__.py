@@ -32,6 +32,7 @@ def main() -> None:
     _measure("dataset_types", small)
     _measure("queries", surveyed)
     _measure("usage", big)
+    _measure("tagging", str(_CACHE))
     _measure("validation", str(_CACHE))
     _measure("provenance_readers", str(_CACHE))
 

@@ -41,7 +41,7 @@ async def open_service(uri: str, settings: Settings, workers: Workers | None = N
     uri
         Its directory, its butler.yaml, or its label in the repository index.
     settings
-        Page sizes, time budgets, and where own state is.
+        Page sizes, time budgets, what clients may do, and where own state is.
     workers
         Who does long work.
 
@@ -59,7 +59,7 @@ async def open_service(uri: str, settings: Settings, workers: Workers | None = N
     for problem in await asyncio.to_thread(repository.descriptions.refresh):
         _log.warning(problem)
     limits = Limits(settings.default_page, settings.maximum_page)
-    return build_service(repository, limits, workers)
+    return build_service(repository, limits, workers, settings.scopes)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, InitSettingsSource, NoDecode, SettingsConfigDict
 
+from butlerql.scopes import Scope
 from butlerql.storage.errors import InvalidConfigError
 
 __all__ = ["LogFormat", "LogLevel", "Settings", "load_settings"]
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
 
     writable: bool = False
+    scopes: Annotated[list[Scope] | None, NoDecode] = None
     origins: Annotated[list[str], NoDecode] = []
     state: Annotated[str | None, Field(min_length=1)] = None
 
@@ -77,11 +79,18 @@ class Settings(BaseSettings):
         """In the environment a list is one text, like PATH."""
         return [file for file in value.split(os.pathsep) if file] if isinstance(value, str) else value
 
-    @field_validator("origins", mode="before")
+    @field_validator("origins", "scopes", mode="before")
     @classmethod
     def _words(cls, value: Any) -> Any:
         """In the environment a list is one text."""
         return value.split() if isinstance(value, str) else value
+
+    @field_validator("scopes")
+    @classmethod
+    def _can_read(cls, value: list[Scope] | None) -> list[Scope] | None:
+        if value is not None and Scope.READ not in value:
+            raise ValueError("READ has to be among them, everybody may ask")
+        return value
 
     @model_validator(mode="after")
     def _pages_fit(self) -> Settings:

@@ -37,7 +37,7 @@ async def make_change(
     detail
         What was asked for, as JSON.
     work
-        The statements.
+        The statements, see `Repository.write`.
 
     Raises
     ------
@@ -46,9 +46,11 @@ async def make_change(
     """
 
     async def make(done: Work[None]) -> T:
-        async with context.repository.change() as change:
+        async def both(change: Change) -> T:
             change.note(done)
             return await work(change)
+
+        return await context.repository.write(both)
 
     return await _write_down(context, action, target, detail, make)
 

@@ -190,6 +190,8 @@ def _field_problems(
         yield f"{label} is a root field and has no loader"
     elif source is None and is_loaded:
         yield f"{label} is declared @loaded and has no loader"
+    elif type_ is schema.mutation_type and (not isinstance(source, RegisteredLoader) or source.scope is None):
+        yield f"{label} is a mutation and names no scope"
     elif definition.args and not isinstance(source, RegisteredLoader):
         yield f"{label} takes arguments, which only a loader gets"
     if get_named_type(definition.type) in (schema.query_type, schema.mutation_type, schema.subscription_type):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from butlerql.resolvers.audit import make_change
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.changes import Change
 from butlerql.storage.registry import collection_changes
 from butlerql.storage.registry.collection_changes import ChainEdit
@@ -28,7 +29,7 @@ class _RemoveCollectionPayload(NamedTuple):
     client_mutation_id: str | None
 
 
-@loaders.field("Mutation.createCollection", database=False)
+@loaders.mutation("createCollection", scope=Scope.TAG)
 async def _create(
     context: RequestContext,
     parents: Sequence[Any],
@@ -45,7 +46,7 @@ async def _create(
     return [_CollectionPayload(made, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.editChain", database=False)
+@loaders.mutation("editChain", scope=Scope.TAG)
 async def _edit_chain(
     context: RequestContext,
     parents: Sequence[Any],
@@ -61,7 +62,7 @@ async def _edit_chain(
     return [_CollectionPayload(edited, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.describeCollection", database=False)
+@loaders.mutation("describeCollection", scope=Scope.TAG)
 async def _describe(
     context: RequestContext,
     parents: Sequence[Any],
@@ -77,7 +78,7 @@ async def _describe(
     return [_CollectionPayload(described, input.get("client_mutation_id"))] * len(parents)
 
 
-@loaders.field("Mutation.removeCollection", database=False)
+@loaders.mutation("removeCollection", scope=Scope.TAG)
 async def _remove(
     context: RequestContext,
     parents: Sequence[Any],

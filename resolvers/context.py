@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Self
 
+from butlerql.scopes import CHANGING, Scope
+from butlerql.storage.errors import ForbiddenError
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 
@@ -30,13 +32,22 @@ class RequestContext:
     ----------
     wake
         Tells whoever runs jobs that there is a new one.
+    scopes
+        What whoever asks may do.
     unrelated
         Names of dataset types that were left out because nothing relates them to what was asked.
     """
 
-    def __init__(self, repository: Repository, limits: Limits, wake: Callable[[], object] = bool) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        limits: Limits,
+        wake: Callable[[], object] = bool,
+        scopes: frozenset[Scope] = frozenset(),
+    ) -> None:
         self.repository = repository
         self.limits = limits
+        self.scopes = scopes - CHANGING if repository.read_only else scopes
         self.wake = wake
         self.unrelated: set[str] = set()
         self._stack = AsyncExitStack()
@@ -49,6 +60,24 @@ class RequestContext:
 
     async def __aexit__(self, *error: object) -> None:
         await self._let_go()
+
+    def require_scope(self, scope: Scope) -> None:
+        """Make sure that whoever asks may do something.
+
+        Raises
+        ------
+        ReadOnlyError
+            Raised if it changes the repository, and nobody may.
+        ForbiddenError
+            Raised if it needs a scope that they do not have.
+        """
+        if scope in CHANGING:
+            self.repository.require_writable()
+        if scope not in self.scopes:
+            raise ForbiddenError(
+                f"This needs the scope {scope}, which you do not have here (see viewer). "
+                "Operators give it by the setting `scopes`."
+            )
 
     @property
     def snapshot(self) -> Snapshot:

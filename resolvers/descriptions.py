@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from butlerql.resolvers.audit import make_own_change
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.descriptions import Descriptions
 from butlerql.storage.registry.dataset_types import DatasetType, find
 from butlerql.storage.state.descriptions import describe_dataset_type, descriptions_of_dataset_types
@@ -41,7 +42,7 @@ async def _of_storage_classes(context: RequestContext, parents: Sequence[Storage
     return [descriptions.of_storage_class(storage_class.name) for storage_class in parents]
 
 
-@loaders.field("Mutation.describeDatasetType", database=False)
+@loaders.mutation("describeDatasetType", scope=Scope.TAG)
 async def _describe(
     context: RequestContext,
     parents: Sequence[Any],
@@ -49,7 +50,6 @@ async def _describe(
     input: Mapping[str, Any],  # noqa: A002 - the contract's name
 ) -> list[_DatasetTypePayload]:
     text: str | None = (input.get("description") or "").strip() or None
-    context.repository.require_writable()
     async with context.savepoint() as snapshot:
         found = await find(snapshot, input["name"])
 

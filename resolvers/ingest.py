@@ -9,6 +9,7 @@ from typing import Any
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.jobs import ANYBODY, JobPayload
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.provenance.job import Ingestion, ProvenanceSource, Request, taken_in
 from butlerql.storage.registry import collections
 from butlerql.storage.state.jobs import Job, JobKind, insert_job
@@ -18,7 +19,7 @@ __all__ = ["loaders"]
 loaders = Loaders()
 
 
-@loaders.field("Mutation.ingestProvenance", database=False)
+@loaders.mutation("ingestProvenance", scope=Scope.INGEST)
 async def _ingest(
     context: RequestContext,
     parents: Sequence[Any],

@@ -10,6 +10,7 @@ from butlerql.resolvers.connections import Connection, paging
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.identifiers import decode, encode
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.errors import UnknownJobError
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
@@ -19,10 +20,23 @@ __all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "load
 
 loaders = Loaders()
 
-JOB_TYPES = {JobKind.VALIDATION: "ValidationJob", JobKind.INGEST: "IngestJob"}
+JOB_TYPES = {
+    JobKind.VALIDATION: "ValidationJob",
+    JobKind.TAGGING: "TaggingJob",
+    JobKind.INGEST: "IngestJob",
+}
 
 ANYBODY = "anonymous"
 """Nobody has to log in."""
+
+_SCOPES = {
+    JobKind.VALIDATION: Scope.VALIDATE,
+    JobKind.PLANNING: Scope.DELETE,
+    JobKind.DELETION: Scope.DELETE,
+    JobKind.TAGGING: Scope.TAG,
+    JobKind.INGEST: Scope.INGEST,
+}
+"""What those need who have a job done, or stop it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -89,14 +103,17 @@ async def _jobs(
     return [page.connection(await find_jobs(state, page.request, **chosen), counts)] * len(parents)
 
 
-@loaders.field("Mutation.cancelJob", database=False)
+@loaders.mutation("cancelJob", scope=Scope.READ)
 async def _cancel_job(
     context: RequestContext,
     parents: Sequence[Any],
     *,
     input: dict[str, Any],  # noqa: A002
 ) -> list[JobPayload]:
-    job = await cancel_job(context.repository.state, _required(input["id"]), ANYBODY)
+    number = _required(input["id"])
+    if (found := await find_job(context.repository.state, number)) is not None:
+        context.require_scope(_SCOPES[found.kind])
+    job = await cancel_job(context.repository.state, number, ANYBODY)
     return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
 
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from butlerql.scopes import Scope
+
 __all__ = ["Column", "Loader", "LoaderContext", "Loaders", "RegisteredLoader", "Stream", "TypeOfRow", "fetch", "pick"]
 
 Loader: TypeAlias = Callable[..., Awaitable[Sequence[Any]]]
@@ -38,12 +40,22 @@ class LoaderContext(Protocol):
     def savepoint(self) -> AbstractAsyncContextManager[Any]:
         """Hold the connection of the request, in a savepoint; nobody else gets it meanwhile."""
 
+    def require_scope(self, scope: Scope) -> None:
+        """Make sure that whoever asks may do something.
+
+        Raises
+        ------
+        ForbiddenError
+            Raised if not.
+        """
+
 
 class RegisteredLoader(NamedTuple):
-    """A loader, and whether it uses the database."""
+    """A loader, whether it uses the database, and which scope whoever asks needs."""
 
     load: Loader
     database: bool
+    scope: Scope | None = None
 
 
 class Loaders:
@@ -106,6 +118,23 @@ class Loaders:
 
         def register(loader: _LoaderT) -> _LoaderT:
             self._register_loader(target, RegisteredLoader(loader, database))
+            return loader
+
+        return register
+
+    def mutation(self, name: str, *, scope: Scope) -> Callable[[_LoaderT], _LoaderT]:
+        """Register the decorated loader of a mutation; it runs outside of the request's snapshot.
+
+        Parameters
+        ----------
+        name
+            Name of the field of ``Mutation``.
+        scope
+            What whoever asks has to be allowed; otherwise the loader is not called.
+        """
+
+        def register(loader: _LoaderT) -> _LoaderT:
+            self._register_loader(f"Mutation.{name}", RegisteredLoader(loader, database=False, scope=scope))
             return loader
 
         return register
@@ -218,11 +247,15 @@ async def fetch(
 
     Raises
     ------
+    ForbiddenError
+        If whoever asks has not the scope that is needed.
     RuntimeError
         If the loader answers another number of values than there are parents: nobody could tell which is whose.
     TypeError
         If it answers no sequence.
     """
+    if registered.scope is not None:
+        context.require_scope(registered.scope)
     if registered.database:
         async with context.savepoint():
             values = await registered.load(context, parents, **arguments)

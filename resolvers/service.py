@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from inspect import isawaitable
 from typing import Any
 
@@ -50,10 +50,13 @@ from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
 from butlerql.resolvers.loaders import Loaders
 from butlerql.schema.build import build_schema
+from butlerql.scopes import Scope, granted_scopes
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.provenance.job import Ingestion
+from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.kinds import Kind
 from butlerql.storage.state.workers import Workers, processes
 
 __all__ = ["Service", "build_service", "every_loader"]
@@ -100,11 +103,14 @@ class Service:
     Make one with `build_service`.
     """
 
-    def __init__(self, repository: Repository, schema: GraphQLSchema, limits: Limits, jobs: Coordinator) -> None:
+    def __init__(
+        self, repository: Repository, schema: GraphQLSchema, limits: Limits, jobs: Coordinator, scopes: frozenset[Scope]
+    ) -> None:
         self.repository = repository
         self.schema = schema
         self.jobs = jobs
         self._limits = limits
+        self._scopes = scopes
 
     async def execute(
         self, document: DocumentNode, *, variables: dict[str, Any] | None = None, operation_name: str | None = None
@@ -156,7 +162,7 @@ class Service:
             return await result if isawaitable(result) else result
 
     def _context(self) -> RequestContext:
-        return RequestContext(self.repository, self._limits, self.jobs.wake)
+        return RequestContext(self.repository, self._limits, self.jobs.wake, self._scopes)
 
     async def ready(self) -> None:
         """Find out whether the repository can be read now; see `Repository.ready`."""
@@ -172,7 +178,12 @@ class Service:
         await self.repository.close()
 
 
-def build_service(repository: Repository, limits: Limits, workers: Workers | None = None) -> Service:
+def build_service(
+    repository: Repository,
+    limits: Limits,
+    workers: Workers | None = None,
+    scopes: Collection[Scope] | None = None,
+) -> Service:
     """Build the schema of a repository and what answers it.
 
     Parameters
@@ -183,6 +194,8 @@ def build_service(repository: Repository, limits: Limits, workers: Workers | Non
         What a request may ask for.
     workers
         Who does long work, when the service's ``jobs`` are started; None: one process.
+    scopes
+        What everybody may do; None: see `granted_scopes`.
 
     Raises
     ------
@@ -192,6 +205,10 @@ def build_service(repository: Repository, limits: Limits, workers: Workers | Non
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     workers = workers or processes(1)
-    kinds = [Validation(repository, workers.number), Ingestion(repository)]
+    kinds: list[Kind] = [Validation(repository, workers.number), Ingestion(repository)]
+    if not repository.read_only:
+        # What one cannot do is left to another that can.
+        kinds.append(Tagging(repository))
     jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
-    return Service(repository, schema, limits, jobs)
+    granted = granted_scopes(writable=not repository.read_only) if scopes is None else frozenset(scopes)
+    return Service(repository, schema, limits, jobs, granted)

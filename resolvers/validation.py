@@ -10,6 +10,7 @@ from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.dataset_connections import selection_of
 from butlerql.resolvers.jobs import ANYBODY, JobPayload
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from butlerql.storage.datastores.records import record_sources
 from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.datastores.validation import results
@@ -56,7 +57,7 @@ class _Finding(NamedTuple):
         return self.row.finding.observed
 
 
-@loaders.field("Mutation.validateDatastore", database=False)
+@loaders.mutation("validateDatastore", scope=Scope.VALIDATE)
 async def _validate(
     context: RequestContext,
     parents: Sequence[Any],

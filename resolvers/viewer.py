@@ -8,20 +8,18 @@ from typing import Any, NamedTuple
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.jobs import ANYBODY
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 
 __all__ = ["loaders"]
 
 loaders = Loaders()
 
-_ALWAYS = ["READ", "VALIDATE"]
-_WHERE_WRITABLE = ["READ", "TAG", "VALIDATE", "DELETE", "INGEST", "ADMIN"]
-
 
 class _Viewer(NamedTuple):
     name: str
-    scopes: Sequence[str]
+    scopes: Sequence[Scope]
 
 
 @loaders.field("Query.viewer", database=False)
 async def _viewer(context: RequestContext, parents: Sequence[Any]) -> list[_Viewer]:
-    return [_Viewer(ANYBODY, _ALWAYS if context.repository.read_only else _WHERE_WRITABLE)] * len(parents)
+    return [_Viewer(ANYBODY, [scope for scope in Scope if scope in context.scopes])] * len(parents)

@@ -8,7 +8,7 @@ from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.references import Datastore
+from butlerql.schema.references import Collection, Datastore
 from butlerql.schema.scalars import JSON, BigInt, DateTime
 from butlerql.schema.validation import FindingConnection, FindingCount, FindingKind, ValidationCheck, Verdict
 
@@ -21,6 +21,7 @@ __all__ = [
     "JobPayload",
     "JobState",
     "Progress",
+    "TaggingJob",
     "ValidationJob",
 ]
 
@@ -144,6 +145,23 @@ class IngestJob(Node, Job):
     @loaded
     def skipped(self) -> BigInt:
         """How many files, or lines, could not be read, as yet."""
+
+
+@strawberry.type
+class TaggingJob(Node, Job):
+    """Puts many datasets into a TAGGED collection, or takes them out: all of them or, if anything is wrong, none."""
+
+    @loaded
+    def collection(self) -> Collection | None:
+        """Where; null while it is not made, or if it was removed since."""
+
+    @loaded
+    def changed(self) -> BigInt | None:
+        """How many datasets were put in or taken out. Null until it ends."""
+
+    @loaded
+    def replaced(self) -> BigInt | None:
+        """How many others gave way. Null until it ends."""
 
 
 @strawberry.type

@@ -52,6 +52,9 @@ class TagDatasetsInput:
         default=TagConflict.ERROR,
         description="Where another dataset with the same type and data ID is tagged already.",
     )
+    idempotency_key: str | None = strawberry.field(
+        default=None, description="A second call with the same key returns the first one's result."
+    )
     client_mutation_id: str | None = strawberry.field(default=None, description=_MUTATION_ID)
 
 
@@ -66,7 +69,10 @@ class UntagDatasetsInput:
 
 @strawberry.type
 class TagDatasetsPayload:
-    """What was tagged or untagged."""
+    """What was tagged or untagged.
+
+    Small selections are done at once; large ones, and those that need a test outside the database, become a job.
+    """
 
     collection: TaggedCollection | None = strawberry.field(
         description="The collection as it is now; null where a job is at it."

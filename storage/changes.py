@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
 from butlerql.storage.connections import Connections, Lease
 from butlerql.storage.drivers import Fault
-from butlerql.storage.errors import ButlerQLError, ConnectionFailedError, TimedOutError, UncertainError
+from butlerql.storage.errors import BusyError, ButlerQLError, ConnectionFailedError, TimedOutError, UncertainError
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.database import Work
 from butlerql.storage.writing import BUSY_SECONDS, WritingDriver, writing_driver_of
@@ -20,10 +21,19 @@ from butlerql.storage.writing import BUSY_SECONDS, WritingDriver, writing_driver
 if TYPE_CHECKING:
     from butlerql.storage.repository import Repository
 
-__all__ = ["Change", "WritingConnections", "open_change"]
+__all__ = ["Change", "WritingConnections", "make_change", "open_change"]
+
+T = TypeVar("T")
+
 
 _SECONDS = 120.0
 """How long a transaction may last; on SQLite nobody else can write meanwhile."""
+
+_TRIES = 5
+"""How often a change is tried that the database refuses because of what others have just done."""
+
+_PAUSE_SECONDS = (0.005, 0.1)
+"""Between two of them; at random, so that the same do not meet again."""
 
 _log = logging.getLogger(__name__)
 
@@ -160,20 +170,59 @@ class Change(Snapshot):
 
 
 @asynccontextmanager
-async def open_change(repository: Repository, connections: WritingConnections) -> AsyncIterator[Change]:
+async def open_change(
+    repository: Repository, connections: WritingConnections, seconds: float | None = None
+) -> AsyncIterator[Change]:
     """Begin a change, waiting for others that write; commit it, or roll it back where the block raises.
+
+    Parameters
+    ----------
+    repository
+        What is changed.
+    connections
+        Its own for writing.
+    seconds
+        How long it may last; None: two minutes.
 
     Raises
     ------
     RepositoryError
         Raised if another program keeps the database locked, or it cannot be written to; nothing is changed then.
     """
-    change = Change(repository, connections, await connections.begin(BUSY_SECONDS), _SECONDS)
+    change = Change(repository, connections, await connections.begin(BUSY_SECONDS), seconds or _SECONDS)
     try:
         yield change
         await change.commit()
     finally:
         await change.close()
+
+
+async def make_change(
+    repository: Repository,
+    connections: WritingConnections,
+    work: Callable[[Change], Awaitable[T]],
+    seconds: float | None = None,
+) -> T:
+    """Make a change; again from the start where that helps.
+
+    It does where PostgreSQL ended one of several transactions that waited for each other, and where others have just
+    written, or taken away, what ours found otherwise. See `open_change`.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + BUSY_SECONDS
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            async with open_change(repository, connections, seconds) as change:
+                return await work(change)
+        except BusyError:
+            if clock() >= give_up:
+                raise
+        except sa.exc.IntegrityError:
+            if tries == _TRIES:
+                raise
+        await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - chance, not a secret
 
 
 def _count(result: sa.CursorResult[Any]) -> int:

@@ -35,6 +35,7 @@
     │   └── StateVersionError            STATE_VERSION
     ├── ConflictError                CONFLICT
     ├── StalePlanError               STALE_PLAN
+    ├── ForbiddenError               FORBIDDEN
     ├── AmbiguousCalibrationError    AMBIGUOUS_CALIBRATION
     ├── LimitExceededError           LIMIT_EXCEEDED
     └── TimedOutError                TIMED_OUT
@@ -54,6 +55,7 @@ __all__ = [
     "ConflictError",
     "ConnectionFailedError",
     "DatastoreError",
+    "ForbiddenError",
     "InvalidArgumentError",
     "InvalidConfigError",
     "InvalidDataIdError",
@@ -282,6 +284,12 @@ class StalePlanError(ButlerQLError):
     """A plan that is not as it has to be any more: expired, carried out, or undone."""
 
     code = "STALE_PLAN"
+
+
+class ForbiddenError(ButlerQLError):
+    """Whoever asks may not do that here."""
+
+    code = "FORBIDDEN"
 
 
 class AmbiguousCalibrationError(ButlerQLError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from butlerql.storage.catalog import read_catalog
-from butlerql.storage.changes import Change, WritingConnections, open_change
+from butlerql.storage.changes import Change, WritingConnections, make_change, open_change
 from butlerql.storage.config import RepositoryConfig
 from butlerql.storage.connections import Connections
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
@@ -191,6 +191,19 @@ class Repository:
         self.require_writable()
         async with open_change(self, self._writing) as change:
             yield change
+
+    async def write(self, work: Callable[[Change], Awaitable[T]], seconds: float | None = None) -> T:
+        """Change the registry in one transaction, see `change`; again from the start where others were in the way.
+
+        Parameters
+        ----------
+        work
+            Its statements. It may be run again, so it changes nothing else.
+        seconds
+            How long it may last; None: as long as one of a request.
+        """
+        self.require_writable()
+        return await make_change(self, self._writing, work, seconds)
 
     async def to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Wait for a change, which is made whatever becomes of the one who waits; `close` waits for it, too."""

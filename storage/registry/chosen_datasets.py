@@ -14,6 +14,7 @@ from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import ConflictError, InvalidArgumentError
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.chosen_rows import ambiguous, chosen_rows
+from butlerql.storage.registry.collections import CollectionType
 from butlerql.storage.registry.dataset_rows import Read
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.looked_rows import looked_rows
@@ -30,6 +31,9 @@ NAMED = 5
 
 _ALL = 2**62
 
+_LISTED = 10_000
+"""UUIDs that go into a temporary table at once."""
+
 
 class Chosen(NamedTuple):
     """Datasets whose memberships are in the same tables."""
@@ -45,6 +49,9 @@ class Chosen(NamedTuple):
     dimensions: DimensionGroup
     dataset_types: Sequence[DatasetType]
     """Which they may be of."""
+
+    is_disjoint: bool = False
+    """Whether it is certain that no two have the same type and data ID."""
 
     @property
     def data_id(self) -> list[sa.ColumnElement[Any]]:
@@ -72,14 +79,17 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
     ButlerQLError
         Raised as by `select`.
     """
-    sets = await select_to_change(change, selection)
-    by_table: dict[str, list[Part]] = {}
-    for part in sets.parts:
-        by_table.setdefault(part.dataset_type.tags_table, []).append(part)
-    found = [
-        await _put_down(change, f"butlerql_chosen_{number}", parts, sets)
-        for number, (_, parts) in enumerate(sorted(by_table.items()))
-    ]
+    if selection.uuids is not None and selection == DatasetSelection(uuids=selection.uuids):
+        found = await _listed(change, selection.uuids)
+    else:
+        sets = await select_to_change(change, selection)
+        by_table: dict[str, list[Part]] = {}
+        for part in sets.parts:
+            by_table.setdefault(part.dataset_type.tags_table, []).append(part)
+        found = [
+            await _put_down(change, f"butlerql_chosen_{number}", parts, sets)
+            for number, (_, parts) in enumerate(sorted(by_table.items()))
+        ]
     if change.repository.dialect.name == "postgresql":
         # With statistics that are not of today it would look for one row, by the index of a foreign key, and go through
         # the whole collection for each dataset. Hashing takes as long as there are rows, whatever it believes.
@@ -118,6 +128,8 @@ async def check_disjoint(change: Change, chosen: Chosen) -> None:
     ConflictError
         Raised if some have; some are named.
     """
+    if chosen.is_disjoint:
+        return
     several = sa.select(*chosen.data_id).group_by(*chosen.data_id).having(sa.func.count() > 1).limit(NAMED)
     if rows := await change.rows(several):
         raise ConflictError(
@@ -135,28 +147,72 @@ async def described(change: Change, chosen: Chosen, row: Sequence[Any]) -> str:
 
 
 async def _put_down(change: Change, name: str, parts: Sequence[Part], sets: DatasetSets) -> Chosen:
-    repository = change.repository
-    kinds = [part.dataset_type for part in parts]
-    dimensions = kinds[0].dimensions
-    columns = _columns(repository, dimensions)
-    table = sa.Table(
-        name,
-        sa.MetaData(),
-        *(sa.Column(column, kind) for column, kind in columns.items()),
-        sa.Column("other", UuidText()),
-        prefixes=["TEMPORARY"],
-        postgresql_on_commit="DROP",
-    )
-    await change.execute(sa.schema.CreateTable(table))
-    for group in groups_of(repository, parts, sets.filters):
+    chosen = await _empty(change, name, [part.dataset_type for part in parts])
+    for group in groups_of(change.repository, parts, sets.filters):
         if group.looks:
             for part in group.parts:
-                await _insert_looked(change, table, columns, group, part, sets.wanted)
+                await _insert_looked(change, chosen, group, part, sets.wanted)
         else:
-            await _insert(change, table, group, sets.wanted)
+            await _insert(change, chosen, group, sets.wanted)
+    table = chosen.table
     unclear = sa.select(table.c.dataset_type_id).where(table.c.several > 1).limit(1)
     for (key,) in await change.rows(unclear):
-        raise ambiguous(next(kind for kind in kinds if kind.key == key))
+        raise ambiguous(next(kind for kind in chosen.dataset_types if kind.key == key))
+    # A collection has one dataset of each data ID, unless there are validity ranges.
+    of_one = all(
+        len(part.collections) == 1 and part.collections[0].type is not CollectionType.CALIBRATION for part in parts
+    )
+    return chosen._replace(is_disjoint=of_one and len({part.dataset_type.key for part in parts}) == len(parts))
+
+
+async def _listed(change: Change, uuids: Sequence[str]) -> list[Chosen]:
+    """Put down datasets of which nothing is known but who they are, however many; others do not matter."""
+    dataset = change.repository.tables.dataset
+    listed = _temporary("butlerql_listed", sa.Column("id", UuidText(), primary_key=True))
+    await change.execute(sa.schema.CreateTable(listed))
+    for begin in range(0, len(uuids), _LISTED):
+        rows = [(uuid,) for uuid in uuids[begin : begin + _LISTED]]
+        given = sa.select(change.repository.dialect.rows("given", {"id": UuidText()}, rows).c.id).where(sa.true())
+        insert = change.repository.dialect.insert(listed).from_select(["id"], given)
+        await change.execute(insert.on_conflict_do_nothing())
+    # One look-up by index for each, however large the tables are.
+    each = change.repository.dialect.each
+    of_each = sa.select(dataset.c.dataset_type_id).select_from(each(listed, dataset)).distinct()
+    of_each = of_each.where(listed.c.id == dataset.c.id)
+    by_table: dict[str, list[DatasetType]] = {}
+    for kind in await dataset_types.by_keys(change, [key for (key,) in await change.rows(of_each)]):
+        by_table.setdefault(kind.tags_table, []).append(kind)
+    found = []
+    for number, (_, kinds) in enumerate(sorted(by_table.items())):
+        chosen = await _empty(change, f"butlerql_chosen_{number}", kinds)
+        tags, names = chosen.tags, chosen.dimensions.required
+        keys = [kind.key for kind in kinds]
+        memberships = (
+            sa.select(tags.c.dataset_type_id, tags.c.dataset_id, sa.literal(1), *(tags.c[name] for name in names))
+            .select_from(each(each(listed, dataset), tags))
+            .where(
+                dataset.c.id == listed.c.id,
+                dataset.c.dataset_type_id.in_(keys),
+                tags.c.dataset_id == dataset.c.id,
+                tags.c.collection == dataset.c.run,
+            )
+        )
+        await change.execute(sa.insert(chosen.table).from_select(list(_columns(change.repository, names)), memberships))
+        found.append(chosen)
+    await change.execute(sa.schema.DropTable(listed))
+    return found
+
+
+def _temporary(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"], postgresql_on_commit="DROP")
+
+
+async def _empty(change: Change, name: str, kinds: Sequence[DatasetType]) -> Chosen:
+    repository = change.repository
+    dimensions = kinds[0].dimensions
+    columns = [sa.Column(column, kind) for column, kind in _columns(repository, dimensions.required).items()]
+    table = _temporary(name, *columns, sa.Column("other", UuidText()))
+    await change.execute(sa.schema.CreateTable(table))
     calibs = next((kind.calibs_table for kind in kinds if kind.calibs_table is not None), None)
     tables = repository.tables
     return Chosen(
@@ -168,17 +224,17 @@ async def _put_down(change: Change, name: str, parts: Sequence[Part], sets: Data
     )
 
 
-def _columns(repository: Repository, dimensions: DimensionGroup) -> Mapping[str, TypeEngine[Any]]:
+def _columns(repository: Repository, dimensions: Sequence[str]) -> Mapping[str, TypeEngine[Any]]:
     return {
         "dataset_type_id": sa.BigInteger(),
         "dataset_id": UuidText(),
         # How many are found first, which should be one.
         "several": sa.BigInteger(),
-        **{name: repository.tables.dimension_type(name) for name in dimensions.required},
+        **{name: repository.tables.dimension_type(name) for name in dimensions},
     }
 
 
-async def _insert(change: Change, table: sa.Table, group: TableGroup, wanted: Wanted) -> None:
+async def _insert(change: Change, chosen: Chosen, group: TableGroup, wanted: Wanted) -> None:
     names = group.dimensions.required
 
     def fields(source: Source, rows: sa.FromClause) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
@@ -186,24 +242,18 @@ async def _insert(change: Change, table: sa.Table, group: TableGroup, wanted: Wa
 
     rows = chosen_rows(group, wanted, fields).subquery().c
     key, *values = (rows[f"field_{index}"] for index in range(len(names) + 1))
-    columns = list(_columns(change.repository, group.dimensions))
-    chosen = sa.select(key, rows.uuid, rows.several, *values)
-    await change.execute(sa.insert(table).from_select(columns, chosen))
+    columns = list(_columns(change.repository, names))
+    found = sa.select(key, rows.uuid, rows.several, *values)
+    await change.execute(sa.insert(chosen.table).from_select(columns, found))
 
 
-async def _insert_looked(
-    change: Change,
-    table: sa.Table,
-    columns: Mapping[str, TypeEngine[Any]],
-    group: TableGroup,
-    part: Part,
-    wanted: Wanted,
-) -> None:
+async def _insert_looked(change: Change, chosen: Chosen, group: TableGroup, part: Part, wanted: Wanted) -> None:
     dialect, key = change.repository.dialect, part.dataset_type.key
+    columns = _columns(change.repository, group.dimensions.required)
     ask = Read(_ALL, backward=False, wanted=wanted, bounds=())
     async for rows in looked_rows(change, group, part, ask):
         uuids = dialect.uuids([row[3] for row in rows])
         looked = dialect.rows(
             "looked", columns, [(key, uuid, 1, *row[4:]) for uuid, row in zip(uuids, rows, strict=True)]
         )
-        await change.execute(sa.insert(table).from_select(list(columns), sa.select(*looked.c)))
+        await change.execute(sa.insert(chosen.table).from_select(list(columns), sa.select(*looked.c)))

@@ -12,7 +12,7 @@ from butlerql.storage.registry.looked_rows import looked_rows
 from butlerql.storage.registry.ranges import Filter, Part, TableGroup, Wanted, groups_of
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["counts", "existing"]
+__all__ = ["counts", "exceeds", "existing"]
 
 
 async def existing(snapshot: Snapshot, parts: Iterable[Part]) -> set[tuple[int, int]]:
@@ -61,6 +61,20 @@ async def counts(
         for parent, count in await snapshot.rows(statement):
             result[parent] += count
     return result
+
+
+async def exceeds(snapshot: Snapshot, parts: Iterable[Part], filters: Sequence[Filter], number: int) -> bool:
+    """Tell whether parts may hold more than a number of datasets, without going further; or regions to look at."""
+    for group in groups_of(snapshot.repository, parts, filters):
+        if group.looks:
+            return True
+        for source in group.sources():
+            some = source.rows(source.table.alias(), [source.ranges]).add_columns(sa.literal(1)).limit(number + 1)
+            [(count,)] = await snapshot.rows(sa.select(sa.func.count()).select_from(some.subquery()))
+            number -= count
+            if number < 0:
+                return True
+    return False
 
 
 async def _looked_count(

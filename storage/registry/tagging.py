@@ -11,7 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
-from butlerql.storage.errors import ConflictError
+from butlerql.storage.errors import BusyError, ConflictError
 from butlerql.storage.registry.chosen_datasets import (
     NAMED,
     Chosen,
@@ -65,6 +65,8 @@ async def tag(
     ConflictError
         Raised if two datasets of the selection, or one and another that is tagged already, have the same type and
         data ID, and nothing says which shall stay.
+    BusyError
+        Raised if another program tags the same, or deletes some of them, at the same time.
     ButlerQLError
         Raised as by `chosen_datasets`.
     """
@@ -128,14 +130,15 @@ async def _insert(change: Change, chosen: Chosen, collection: Collection) -> int
     tags, table = chosen.tags, chosen.table
     where = sa.literal(collection.key, change.repository.tables.collection_type)
     columns = ["dataset_type_id", "dataset_id", *chosen.dimensions.required]
-    # The WHERE is for SQLite, which would take ON CONFLICT for the condition of a join.
-    rows = sa.select(*(table.c[name] for name in columns), where).where(sa.true())
+    # The WHERE is for SQLite, which would take ON CONFLICT for the condition of a join. The order is that of the widest
+    # index, and nearly that in which the datasets were made: several indexes then grow where they did just before.
+    rows = sa.select(*(table.c[name] for name in columns), where).where(sa.true()).order_by(table.c.dataset_id)
     statement = change.repository.dialect.insert(tags).from_select([*columns, "collection"], rows)
     statement = statement.on_conflict_do_nothing(index_elements=[tags.c.dataset_id, tags.c.collection])
     try:
         return await change.execute(statement)
     except sa.exc.IntegrityError as error:
-        raise ConflictError(
+        raise BusyError(
             f"Another program tagged datasets in '{collection.name}', or deleted some that shall be, at the same time. "
             "Try again."
         ) from error

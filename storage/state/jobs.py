@@ -29,6 +29,7 @@ __all__ = [
     "count_jobs",
     "find_in",
     "find_job",
+    "find_job_of_key",
     "find_jobs",
     "insert_job",
     "job_of",
@@ -131,6 +132,7 @@ async def insert_job(
     user: str,
     subject: str | None = None,
     idempotency_key: str | None = None,
+    result: Any = None,
 ) -> Job:
     """Ask for a job, in a transaction of the state that writes; a coordinator takes it up.
 
@@ -148,25 +150,29 @@ async def insert_job(
         Name of what it is about, see `find_jobs`.
     idempotency_key
         If this user has asked for a job of this kind with the same key before, that one is meant.
+    result
+        What came of it, as JSON, where it is done already and only to be remembered.
     """
+    ended = {} if result is None else {"started_at": NOW, "ended_at": NOW, "result": orjson.dumps(result).decode()}
     # Both databases say it in the same way, and SQLAlchemy twice.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     new = (
         insert(JOB)
         .values(
             kind=kind,
-            state=JobState.QUEUED,
+            state=JobState.SUCCEEDED if ended else JobState.QUEUED,
             subject=subject,
             request=orjson.dumps(request).decode(),
             created_by=user,
             idempotency_key=idempotency_key,
             created_at=NOW,
-            planned=False,
+            planned=bool(ended),
             done=0,
             total=0,
             unit=unit,
             bytes_done=0,
             active_micros=0,
+            **ended,
         )
         .on_conflict_do_nothing()
         .returning(JOB.c.id)
@@ -183,6 +189,17 @@ async def insert_job(
 async def find_job(state: State, number: int) -> Job | None:
     """Look at a job; None if there is none with this number."""
     return await state.read(lambda connection: find_in(connection, number), absent=None)
+
+
+async def find_job_of_key(state: State, kind: JobKind, user: str, idempotency_key: str) -> Job | None:
+    """Look at the job that a user asked for with a key; None if there is none."""
+    statement = _SELECT.where(JOB.c.created_by == user, JOB.c.kind == kind, JOB.c.idempotency_key == idempotency_key)
+
+    async def find(connection: AsyncConnection) -> Job | None:
+        row = (await connection.execute(statement)).one_or_none()
+        return None if row is None else job_of(row)
+
+    return await state.read(find, absent=None)
 
 
 async def find_jobs(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from butlerql.scopes import Scope
 from butlerql.settings import LogFormat, Settings, load_settings
 from butlerql.storage.errors import InvalidConfigError
 
@@ -58,6 +59,19 @@ def test_a_list_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("BUTLERQL_DESCRIPTION_FILES")
     with pytest.raises(InvalidConfigError, match="description_files"):
         load_settings(write(tmp_path, "description_files: {a: b}\n"), {})
+
+
+def test_scopes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "scopes: [READ, TAG]\n")
+    assert load_settings(file).scopes == [Scope.READ, Scope.TAG]
+    monkeypatch.setenv("BUTLERQL_SCOPES", "READ ADMIN")
+    assert load_settings(file).scopes == [Scope.READ, Scope.ADMIN]
+    monkeypatch.setenv("BUTLERQL_SCOPES", "TAG")
+    with pytest.raises(InvalidConfigError, match=r"BUTLERQL_SCOPES is 'TAG'.*READ has to be among them"):
+        load_settings()
+    monkeypatch.setenv("BUTLERQL_SCOPES", "READ WRITE")
+    with pytest.raises(InvalidConfigError, match=r"BUTLERQL_SCOPES is 'WRITE': input should be 'READ', 'TAG'"):
+        load_settings()
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ async def test_nothing_is_changed_that_cannot_be_written_down(real: RealReposito
 
 async def test_only_what_is_served_writable_is_changed(real: RealRepository, ask: Ask) -> None:
     who = "{ viewer { name scopes } repository { readOnly } }"
-    everything = ["READ", "TAG", "VALIDATE", "DELETE", "INGEST", "ADMIN"]
+    everything = ["READ", "TAG", "VALIDATE", "DELETE", "INGEST"]
     assert data_of(await ask(who)) == {
         "viewer": {"name": "anonymous", "scopes": everything},
         "repository": {"readOnly": False},

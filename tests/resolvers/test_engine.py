@@ -11,6 +11,7 @@ import pytest
 from graphql import GraphQLScalarType, build_schema
 
 from butlerql.resolvers.engine import Loaders, install
+from butlerql.scopes import Scope
 from tests.support.engine_asking import Savepoints, ask
 
 SDL = """
@@ -92,8 +93,6 @@ _edge("Query.run", lambda context, _: [context.run])
 _edge("Query.sureRun", lambda context, _: [context.run])
 _edge("Query.named", lambda context, _: [context.named])
 _edge("Query.matrix", lambda *_: [[[1, 2], [], None, [3]]])
-_edge("Mutation.change", lambda context, _: [context.run])
-_edge("Mutation.other", lambda context, _: [context.run])
 _edge("Dataset.run", lambda _, parents: [dataset.run for dataset in parents])
 _edge("Dataset.maybeRun", lambda context, parents: context.runs or [dataset.run for dataset in parents])
 _edge("Dataset.next", lambda _, parents: [dataset.next for dataset in parents])
@@ -101,6 +100,13 @@ _edge("Named.shout", _shout)
 _edge("Named.run", lambda _, parents: [run.of or run for run in parents])
 _edge("Run.type", lambda context, parents: context.type(parents) if context.type else [RunType("type")] * len(parents))
 loaders.column("Query.number")(lambda _: [2**31])
+
+
+@loaders.mutation("change", scope=Scope.TAG)
+@loaders.mutation("other", scope=Scope.TAG)
+async def _change(context: World, parents: Sequence[Any]) -> list[Any]:
+    return [context.run]
+
 
 SCHEMA = build_schema(SDL)
 SCHEMA.type_map["Loose"].extensions["passthrough"] = True

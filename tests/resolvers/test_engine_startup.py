@@ -14,6 +14,7 @@ from strawberry.permission import BasePermission
 from butlerql.resolvers.engine import BatchExecutionContext, Loaders, SchemaMismatchError, install
 from butlerql.resolvers.stock import install_stock
 from butlerql.schema.fields import loaded
+from butlerql.scopes import Scope
 from tests.support.engine_asking import Savepoints, ask
 
 
@@ -232,11 +233,22 @@ def test_registries_are_put_together_once() -> None:
 
 
 def test_a_mutation_type_is_installed_too() -> None:
-    """Its fields need loaders as those of the query do."""
-    schema = build_schema("type Query { a: Int } type Mutation { b: Int }")
+    """Its fields need loaders, that say who may call them."""
+    schema = build_schema("type Query { a: Int } type Mutation { b: Int c: Int d: Int e: Int }")
     loaders = Loaders()
     loaders.column("Query.a")(list)
-    assert _problems(schema, loaders) == ["Mutation.b is a root field and has no loader"]
+    loaders.column("Mutation.c")(list)
+    loaders.field("Mutation.d")(_none)
+    loaders.mutation("e", scope=Scope.TAG)(_none)
+    assert _problems(schema, loaders) == [
+        "Mutation.b is a root field and has no loader",
+        "Mutation.c is a mutation and names no scope",
+        "Mutation.d is a mutation and names no scope",
+    ]
+
+
+async def _none(context: Savepoints, parents: Sequence[Any]) -> list[None]:
+    raise NotImplementedError
 
 
 async def _nothing(context: object, **arguments: object) -> AsyncIterator[int]:

@@ -12,6 +12,7 @@ from graphql import ExecutionResult, parse
 
 from butlerql.resolvers.context import Limits
 from butlerql.resolvers.service import Service, build_service
+from butlerql.scopes import Scope
 from butlerql.storage.provenance.job import Ingestion
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
@@ -105,9 +106,14 @@ async def test_a_file_that_is_not_there_fails_the_job(service: Service, tmp_path
     assert found["state"] == "FAILED" and "nothing.qg" in found["error"]
 
 
-async def test_files_are_read_only_where_things_may_be_changed(pipelines: Recorded, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("scopes", "code"), [(None, "FORBIDDEN"), ({Scope.READ}, "FORBIDDEN"), ({Scope.READ, Scope.INGEST}, "READ_ONLY")]
+)
+async def test_files_are_read_only_where_things_may_be_changed(
+    pipelines: Recorded, tmp_path: Path, scopes: set[Scope] | None, code: str
+) -> None:
     repository = await Repository.open(str(pipelines.repository), state=str(tmp_path / "state.sqlite3"))
-    served = build_service(repository, Limits())
+    served = build_service(repository, Limits(), scopes=scopes)
     asked = {"source": "JSON_LINES", "uri": "/etc/passwd"}
-    assert codes_of(await ask(served, INGEST, input=asked)) == [(["ingestProvenance"], "READ_ONLY")]
+    assert codes_of(await ask(served, INGEST, input=asked)) == [(["ingestProvenance"], code)]
     await served.close()

@@ -211,6 +211,7 @@ def test_nodes_have_ids(core: GraphQLSchema) -> None:
         "Task",
         "Run",
         "TaggedCollection",
+        "TaggingJob",
         "ValidationJob",
     }
     for interface in ("Collection", "Datastore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ from graphql import ExecutionResult, parse, validate
 
 from butlerql.resolvers.context import Limits
 from butlerql.resolvers.service import build_service
+from butlerql.scopes import Scope
 from butlerql.storage.repository import Repository
 from tests.support.repositories import RealRepository
 
@@ -20,9 +21,12 @@ Ask = Callable[..., Awaitable[ExecutionResult]]
 
 
 @asynccontextmanager
-async def asking(repository: RealRepository, **options: Any) -> AsyncIterator[Ask]:
+async def asking(
+    repository: RealRepository, scopes: Collection[Scope] | None = None, **options: Any
+) -> AsyncIterator[Ask]:
     """Give a function that answers queries about a repository, opened with these options."""
-    service = build_service(await Repository.open(repository.uri, snapshot_seconds=60, **options), Limits())
+    opened = await Repository.open(repository.uri, snapshot_seconds=60, **options)
+    service = build_service(opened, Limits(), scopes=scopes)
 
     async def ask(query: str, **variables: Any) -> ExecutionResult:
         document = parse(query)

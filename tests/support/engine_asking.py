@@ -11,6 +11,7 @@ from graphql import ExecutionResult, GraphQLSchema, execute, parse, validate
 from graphql.execution.executor import Executor
 
 from butlerql.resolvers.engine import BatchExecutionContext
+from butlerql.scopes import Scope
 
 __all__ = ["Savepoints", "ask"]
 
@@ -22,6 +23,9 @@ class Savepoints:
         self.count = 0
         self.held = False
         self._lock = asyncio.Lock()
+
+    def require_scope(self, scope: Scope) -> None:
+        """Allow everything."""
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

@@ -23,6 +23,7 @@ from graphql import (
 )
 
 from butlerql.resolvers.loaders import Loaders
+from butlerql.scopes import Scope
 from tests.support.engine_asking import Savepoints
 
 __all__ = ["KINDS", "BoomError", "Context", "Rates", "World", "build_world_schema", "world_loaders"]
@@ -210,7 +211,7 @@ def _register(loaders: Loaders, type_name: str, name: str, field: GraphQLField) 
     target = f"{owner}.{name}"
     if target in loaders.loaders or target in loaders.columns:
         return
-    if name.startswith("some"):
+    if name.startswith("some") and owner != "Mutation":
 
         @loaders.column(target)
         def pick(parents: Sequence[Any]) -> list[Any]:
@@ -219,7 +220,13 @@ def _register(loaders: Loaders, type_name: str, name: str, field: GraphQLField) 
 
         return
 
-    @loaders.field(target, database=not name.startswith(("deep", "grid")))
+    register = (
+        loaders.mutation(name, scope=Scope.TAG)
+        if owner == "Mutation"
+        else loaders.field(target, database=not name.startswith(("deep", "grid")))
+    )
+
+    @register
     async def load(context: Context, parents: Sequence[Any], **arguments: Any) -> Sequence[Any]:
         assert len(set(map(id, parents))) == len(parents)
         await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.deletion.plans import Outcome
 from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.dialect import PostgresqlDialect, SqliteDialect
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
@@ -26,13 +27,16 @@ __all__ = [
     "end_of_chunk",
     "files_left",
     "names_of",
-    "note_datasets",
-    "note_items",
+    "note",
     "read_chunk",
+    "read_journal",
+    "write_journal",
 ]
 
 DETACHING = "DETACHING"
 """Of a dataset whose rows are in the journal and, it may be, not yet out of the Butler's tables."""
+
+_DIALECTS = {dialect.name: dialect for dialect in (SqliteDialect(), PostgresqlDialect())}
 
 _DATASETS = 2_000
 """Datasets of a chunk, or more where more share a file."""
@@ -46,8 +50,6 @@ class ChunkDataset(NamedTuple):
     uuid: str
     dataset_type: str
     outcome: str
-    rows: str | None
-    """JSON, see `rows.Rows`; None before they are in the journal."""
 
 
 class ChunkItem(NamedTuple):
@@ -58,7 +60,7 @@ class ChunkItem(NamedTuple):
     datastore: str | None
     root: str | None
     path: str | None
-    uri: str | None
+    """None where there is no file."""
     bytes: int | None
     identity: Any
     stays: bool
@@ -88,9 +90,9 @@ class Chunk:
 
 def names_of(item: ChunkItem, record: str) -> set[str]:
     """List what records may call a file: as this one does, by its path, or by its URI."""
-    assert item.uri is not None
-    assert item.path is not None
-    return {record.partition("#")[0], item.path, item.uri, item.uri.removeprefix("file://")}
+    root, path = item.place
+    uri = root + quote(path)
+    return {record.partition("#")[0], path, uri, uri.removeprefix("file://")}
 
 
 def datasets_left(plan: int, outcomes: Sequence[str]) -> sa.Select[Any]:
@@ -130,67 +132,78 @@ async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[
 async def read_chunk(repository: Repository, plan: int, after: int, until: int) -> Chunk:
     """Read a chunk: the bundles behind one, up to another. Files are where the datastores' roots are now."""
     dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
+    columns = [dataset[name] for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome")]
+    within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
+    joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
+    uses = sa.select(use.item, use.dataset_id, use.record).select_from(joined).where(*within)
+    items = sa.select(*(item[name] for name in ChunkItem._fields)).where(*within).order_by(item.number)
+    datasets = sa.select(*columns).where(*_within(plan, after, until)).order_by(dataset.number)
+    roots = {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
 
     async def read(connection: AsyncConnection) -> Chunk:
-        columns = (
-            getattr(dataset, name) for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome", "rows")
-        )
-        within = sa.select(*columns).where(dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until)
-        datasets = [ChunkDataset(*row) for row in await connection.execute(within.order_by(dataset.number))]
-        names = (name for name in ChunkItem._fields)
-        its = sa.select(*(item[name] for name in names)).where(
-            item.plan_id == plan, item.bundle > after, item.bundle <= until
-        )
-        items = [_placed(repository, ChunkItem(*row)) for row in await connection.execute(its.order_by(item.number))]
-        joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
-        uses = (
-            sa.select(use.item, use.dataset_id, use.record)
-            .select_from(joined)
-            .where(item.plan_id == plan, item.bundle > after, item.bundle <= until)
-        )
-        planned = {one.uuid for one in datasets}
+        found = [ChunkDataset(*row) for row in await connection.execute(datasets)]
+        planned = {one.uuid for one in found}
         users: dict[int, list[str]] = {}
         records: dict[str, list[tuple[int, str]]] = {}
         for number, uuid, record in await connection.execute(uses):
             if uuid in planned:
                 users.setdefault(number, []).append(uuid)
                 records.setdefault(uuid, []).append((number, record))
-        return Chunk(datasets, items, users, records)
+        return Chunk(found, [_placed(roots, *row) for row in await connection.execute(items)], users, records)
 
     return await repository.state.read(read, absent=Chunk([], [], {}, {}))
 
 
-def _placed(repository: Repository, item: ChunkItem) -> ChunkItem:
-    identity = None if item.identity is None else tuple(orjson.loads(item.identity))
-    if item.root != "" or item.datastore is None or item.path is None:
-        return item._replace(identity=identity)
-    leaf = repository.datastore.find(item.datastore)
-    assert isinstance(leaf, FileDatastore)
-    return item._replace(identity=identity, root=leaf.root_uri, uri=leaf.root_uri + quote(item.path))
+async def read_journal(state: State, plan: int, after: int, until: int) -> dict[str, str]:
+    """Read what was taken out of the Butler's tables: UUID to JSON, see `rows.Rows`."""
+    dataset = DELETION_DATASET.c
+    statement = sa.select(dataset.dataset_id, dataset.rows).where(
+        *_within(plan, after, until), dataset.rows.is_not(None)
+    )
+
+    async def read(connection: AsyncConnection) -> dict[str, str]:
+        return {row[0]: row[1] for row in await connection.execute(statement)}
+
+    nothing: dict[str, str] = {}
+    return await state.read(read, absent=nothing)
 
 
-async def note_datasets(
-    connection: AsyncConnection, plan: int, changes: Iterable[tuple[int, Mapping[str, Any]]]
-) -> None:
-    """Write down what became of datasets, by their numbers; all with the same columns."""
-    await _note(connection, DELETION_DATASET, plan, changes)
+def _within(plan: int, after: int, until: int) -> list[sa.ColumnElement[bool]]:
+    dataset = DELETION_DATASET.c
+    return [dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until]
 
 
-async def note_items(connection: AsyncConnection, plan: int, changes: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-    """Write down what became of files, by their numbers; all with the same columns."""
-    await _note(connection, DELETION_ITEM, plan, changes)
+def _placed(
+    roots: Mapping[str, str], number: int, bundle: int, datastore: str | None, root: str | None, *rest: Any
+) -> ChunkItem:
+    path, size, identity, *more = rest
+    if root == "":
+        root = roots[datastore or ""]
+    known = None if identity is None else tuple(orjson.loads(identity))
+    return ChunkItem(number, bundle, datastore, root, path, size, known, *more)
 
 
-async def _note(
+async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[tuple[int, str]]) -> None:
+    """Write down what is about to be taken out, by the numbers of datasets; who finds it there looks whether it was."""
+    dataset = DELETION_DATASET.c
+    change = (
+        sa.update(DELETION_DATASET)
+        .where(dataset.plan_id == plan, dataset.number == sa.bindparam("its_number", type_=sa.BigInteger))
+        .values(outcome=DETACHING, rows=sa.bindparam("its_rows", type_=sa.Text))
+    )
+    await connection.execute(change, [{"its_number": number, "its_rows": text} for number, text in rows])
+
+
+async def note(
     connection: AsyncConnection, table: sa.Table, plan: int, changes: Iterable[tuple[int, Mapping[str, Any]]]
 ) -> None:
-    rows = [
-        {"its_number": number, **{f"new_{name}": value for name, value in values.items()}} for number, values in changes
-    ]
-    if rows:
-        names = [name.removeprefix("new_") for name in rows[0] if name != "its_number"]
-        statement = sa.update(table).where(
-            table.c.plan_id == plan, table.c.number == sa.bindparam("its_number", type_=sa.BigInteger)
+    """Write down what became of datasets or files, by their numbers: a statement for all of which the same is said."""
+    alike: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+    for number, values in changes:
+        alike.setdefault(tuple(values.items()), []).append(number)
+    for said, numbers in alike.items():
+        these = _DIALECTS[connection.dialect.name].rows(
+            "numbers", {"number": sa.BigInteger()}, [(one,) for one in numbers]
         )
-        values = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
-        await connection.execute(statement.values(values), rows)
+        change = sa.update(table).where(table.c.plan_id == plan, table.c.number.in_(sa.select(these.c.number)))
+        await connection.execute(change.values(dict(said)))

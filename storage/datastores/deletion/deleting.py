@@ -14,9 +14,9 @@ from butlerql.storage.datastores.deletion.chunks import (
     datasets_left,
     end_of_chunk,
     files_left,
-    note_datasets,
-    note_items,
+    note,
     read_chunk,
+    read_journal,
 )
 from butlerql.storage.datastores.deletion.detaching import Detached, detach
 from butlerql.storage.datastores.deletion.exports import Exports
@@ -214,7 +214,8 @@ class Deletion(Kind):
         if work["step"] == _UNLINK:
             return await unlink(self._repository, plan, chunk)
         if work["step"] == _RESTORE:
-            return await restore(self._repository, plan, chunk)
+            journal = await read_journal(self._state, plan.id, work["after"], work["until"])
+            return await restore(self._repository, plan, chunk, journal)
         await require_roots(self._repository, plan)
         return await detach(self._repository, plan, chunk, self._exports)
 
@@ -223,11 +224,11 @@ class Deletion(Kind):
     ) -> Step:
         """Write down what became of the chunk."""
         plan = job.request["plan"]
-        await note_items(connection, plan, result.items.items())
+        await note(connection, DELETION_ITEM, plan, result.items.items())
         if isinstance(result, Unlinked):
             return Step(work["count"], result.bytes)
         changes = ((one, {"outcome": outcome, "reason": why}) for one, (outcome, why) in result.datasets.items())
-        await note_datasets(connection, plan, changes)
+        await note(connection, DELETION_DATASET, plan, changes)
         return Step(work["count"])
 
     async def finish(self, connection: AsyncConnection, job: Job) -> Any | Waiting:

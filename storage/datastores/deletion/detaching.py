@@ -15,16 +15,18 @@ import orjson
 from butlerql.storage.changes import Change
 from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import blockers
-from butlerql.storage.datastores.deletion.chunks import (
-    DETACHING,
-    Chunk,
-    ChunkItem,
-    note_datasets,
-)
+from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkItem, write_journal
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import File, files_of, leaf_names, sources_of, texts_of
 from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, Plan, Reason
-from butlerql.storage.datastores.deletion.rows import DATASET, Rows, lock_datasets, read_rows, remove_rows
+from butlerql.storage.datastores.deletion.rows import (
+    DATASET,
+    Rows,
+    located_elsewhere,
+    lock_datasets,
+    read_rows,
+    remove_rows,
+)
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.repository import Repository
@@ -67,13 +69,8 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
         if found.going:
             numbers = {one.uuid: one.number for one in chunk.datasets}
             journal = {uuid: orjson.dumps(rows).decode() for uuid, rows in found.going.items()}
-            await repository.state.write(
-                lambda connection: note_datasets(
-                    connection,
-                    plan.id,
-                    [(numbers[uuid], {"outcome": DETACHING, "rows": text}) for uuid, text in journal.items()],
-                )
-            )
+            lines = [(numbers[uuid], text) for uuid, text in journal.items()]
+            await repository.state.write(lambda connection: write_journal(connection, plan.id, lines))
             if plan.scope is DeletionScope.PURGE:
                 await exports.append(plan, journal)
             await remove_rows(change, plan.scope, list(found.going), sources, names)
@@ -97,7 +94,7 @@ def _outcomes(chunk: Chunk, found: _Found) -> Detached:
 
 
 async def _look(repository: Repository, chunk: Chunk) -> dict[int, Entry]:
-    files = [item for item in chunk.items if item.uri is not None]
+    files = [item for item in chunk.items if item.path is not None]
     entries = await repository.stores.look_at([item.place for item in files])
     return {item.number: entry for item, entry in zip(files, entries, strict=True)}
 
@@ -117,6 +114,9 @@ async def _examine(
     kinds = {kind.name: kind for kind in await dataset_types.all_types(change)}
     wanted = {one.uuid: kinds[one.dataset_type] for one in datasets if one.dataset_type in kinds and one.uuid in rows}
     reasons = await blockers.reasons(change, plan, wanted, sources) if wanted else {}
+    elsewhere: dict[str, str] = {}
+    if plan.scope is DeletionScope.PURGE:
+        elsewhere = await located_elsewhere(change, [one.uuid for one in datasets], names)
     files: dict[str, list[File]] = {}
     for one in datasets:
         its = rows.get(one.uuid, {})
@@ -127,7 +127,10 @@ async def _examine(
         records = chunk.records.get(one.uuid, ())
         changed = _changed(plan, its, files[one.uuid], records, items, entries)
         stopped = sorted(reasons.get(one.uuid, set()) & BLOCKING - plan.overridden)
-        if changed is not None:
+        if one.uuid in elsewhere:
+            why = f"the registry says that '{elsewhere[one.uuid]}' has it, which is no datastore of this repository"
+            found.left[one.uuid] = (Outcome.FAILED, why)
+        elif changed is not None:
             found.left[one.uuid] = changed
         elif stopped:
             found.left[one.uuid] = (Outcome.BLOCKED, ", ".join(stopped))
@@ -152,7 +155,7 @@ def _changed(
     """Say in what a dataset is not what was planned."""
     if not rows or (plan.scope is DeletionScope.PURGE and DATASET not in rows):
         return Outcome.SKIPPED_CHANGED, "it has been deleted meanwhile"
-    planned = {(items[number].place, record) for number, record in records if items[number].uri is not None}
+    planned = {(items[number].place, record) for number, record in records if items[number].path is not None}
     if {(file.place, file.record) for file in files} != planned:
         return Outcome.SKIPPED_CHANGED, "its records have changed"
     for number, _ in records:
@@ -185,7 +188,7 @@ async def _keep_shared(
         users |= {(root, path): uuids for path, uuids in some.items()}
     is_blocked = Reason.SHARED_ARTIFACT not in plan.overridden
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
-    number = {item.place: item.number for item in chunk.items if item.uri is not None}
+    number = {item.place: item.number for item in chunk.items if item.path is not None}
     while True:
         has_others = {
             uuid

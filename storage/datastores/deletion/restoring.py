@@ -34,19 +34,32 @@ class Restored:
     items: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
-async def restore(repository: Repository, plan: Plan, chunk: Chunk) -> Restored:
-    """Put back what can be put back of a chunk: all rows of a dataset, or none."""
+async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Mapping[str, str]) -> Restored:
+    """Put back what can be put back of a chunk: all rows of a dataset, or none.
+
+    Parameters
+    ----------
+    repository
+        Where.
+    plan
+        What is undone.
+    chunk
+        The datasets and files.
+    journal
+        Their rows, see `read_journal`.
+    """
     restored = Restored()
     todo = [one for one in chunk.datasets if one.outcome in {Outcome.DETACHED, DETACHING}]
+    rows: dict[ChunkDataset, Rows] = {one: orjson.loads(journal[one.uuid]) for one in todo}
     files = await _lost(repository, chunk)
     lost = {one.uuid for one in todo if any(number in files for number, _ in chunk.records.get(one.uuid, ()))}
     try:
-        restored.datasets = await _put_back(repository, plan, chunk, todo, lost)
+        restored.datasets = await _put_back(repository, plan, chunk, rows, lost)
     except sa.exc.IntegrityError:
         # Somebody came in between, or something refers to what is not there: one by one it shows whose fault it is.
         for one in todo:
             try:
-                restored.datasets |= await _put_back(repository, plan, chunk, [one], lost)
+                restored.datasets |= await _put_back(repository, plan, chunk, {one: rows[one]}, lost)
             except sa.exc.IntegrityError:
                 restored.datasets[one.number] = (
                     Outcome.RESTORE_CONFLICT,
@@ -63,7 +76,7 @@ async def restore(repository: Repository, plan: Plan, chunk: Chunk) -> Restored:
 
 async def _lost(repository: Repository, chunk: Chunk) -> set[int]:
     """Tell which files are not there, or are others."""
-    files = [item for item in chunk.items if item.uri is not None and item.identity is not None]
+    files = [item for item in chunk.items if item.path is not None and item.identity is not None]
     entries = await repository.stores.look_at([item.place for item in files])
     return {
         item.number
@@ -73,22 +86,22 @@ async def _lost(repository: Repository, chunk: Chunk) -> set[int]:
 
 
 async def _put_back(
-    repository: Repository, plan: Plan, chunk: Chunk, datasets: Sequence[ChunkDataset], lost: AbstractSet[str]
+    repository: Repository, plan: Plan, chunk: Chunk, rows: Mapping[ChunkDataset, Rows], lost: AbstractSet[str]
 ) -> dict[int, tuple[Outcome, str | None]]:
     """Put back some datasets in one transaction: those in whose place there is nothing, and whose files are there."""
-    journal: dict[str, Rows] = {one.uuid: orjson.loads(one.rows or "{}") for one in datasets}
+    journal = {one.uuid: its for one, its in rows.items()}
     async with repository.change() as change:
         sources, names = await sources_of(change, plan), leaf_names(repository, plan)
         now = await read_rows(change, plan.scope, list(journal), sources, names)
         # What was never taken out is as it was.
-        away = {uuid: rows for uuid, rows in journal.items() if _sorted(now.get(uuid, {})) != _sorted(rows)}
+        away = {uuid: its for uuid, its in journal.items() if _sorted(now.get(uuid, {})) != _sorted(its)}
         conflicts = await _conflicts(change, plan, chunk, away, now)
         left = {uuid: (Outcome.RESTORE_CONFLICT, reason) for uuid, reason in conflicts.items()}
         left |= dict.fromkeys(lost & away.keys() - conflicts.keys(), (Outcome.LOST, "its file is not there any more"))
-        going = [rows for uuid, rows in away.items() if uuid not in left]
+        going = [its for uuid, its in away.items() if uuid not in left]
         await _keep_summaries(change, going)
         await insert_rows(change, await _free_numbers(change, going))
-    return {one.number: left.get(one.uuid, (Outcome.RESTORED, None)) for one in datasets}
+    return {one.number: left.get(one.uuid, (Outcome.RESTORED, None)) for one in rows}
 
 
 async def _conflicts(
@@ -105,7 +118,7 @@ async def _conflicts(
     if plan.scope is DeletionScope.PURGE:
         await _registry_conflicts(change, away, found)
     # With those that shared a file before, and where it stayed, it can be shared again.
-    files = {item.number: item for item in chunk.items if item.uri is not None and not item.stays}
+    files = {item.number: item for item in chunk.items if item.path is not None and not item.stays}
     texts = {
         text: number
         for uuid in away

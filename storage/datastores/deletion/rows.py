@@ -28,6 +28,7 @@ __all__ = [
     "by_table",
     "given_rows",
     "insert_rows",
+    "located_elsewhere",
     "lock_datasets",
     "read_rows",
     "remove_rows",
@@ -116,11 +117,23 @@ def association_tables(snapshot: Snapshot, kinds: Iterable[DatasetType]) -> dict
 
 
 async def lock_datasets(change: Change, uuids: Sequence[str]) -> None:
-    """Keep others from tagging, certifying, pruning or storing some datasets until the end."""
+    """Keep others from tagging, certifying, pruning or storing some datasets until the end.
+
+    In the order in which a Butler that prunes takes its locks, so that neither waits for the other for ever.
+    """
     tables = change.repository.tables
-    wanted = _wanted(change, uuids)
-    dataset = tables.dataset.c.id
-    await change.rows(sa.select(dataset).where(dataset.in_(sa.select(wanted.c.id))).order_by(dataset).with_for_update())
+    ids = sa.select(_wanted(change, uuids).c.id)
+    for column in (tables.location.c.dataset_id, tables.dataset.c.id):
+        await change.rows(sa.select(column).where(column.in_(ids)).order_by(column).with_for_update())
+
+
+async def located_elsewhere(snapshot: Snapshot, uuids: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Find datasets of which the registry says that another datastore has them: UUID to its name."""
+    location = snapshot.repository.tables.location.c
+    ids = sa.select(_wanted(snapshot, uuids).c.id)
+    rows = sa.select(location.dataset_id, location.datastore_name)
+    rows = rows.where(location.dataset_id.in_(ids), location.datastore_name.not_in(names))
+    return {row[0]: row[1] for row in await snapshot.rows(rows)}
 
 
 async def remove_rows(

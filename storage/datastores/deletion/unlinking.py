@@ -67,7 +67,7 @@ async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
 
 def _without_file(item: ChunkItem) -> Outcome | None:
     """Tell what becomes of an item of which no file is to be removed."""
-    if item.uri is None:
+    if item.path is None:
         return Outcome.REMOVED
     if item.stays:
         return Outcome.RECORDS_REMOVED

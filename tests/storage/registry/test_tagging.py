@@ -33,6 +33,7 @@ from tests.support.rich import RICH
 
 _LAYOUTS = [Layout("sqlite"), Layout("postgresql"), Layout("postgresql", collections="nameKey", namespace="butler")]
 _TAG, _CALIBRATION = "a new tag", "a new calibration"
+_RUN, _TYPES = "u/alice/run1", ("calexp", "config")
 _DAY = 86_400_000_000_000
 _TEMPORAL = {"visit", "exposure", "group", "day_obs"}
 _bounds = st.none() | st.integers(0, 12).map(lambda day: 1_704_067_200_000_000_000 + day * _DAY // 2)
@@ -220,12 +221,15 @@ async def opened(real: RealRepository) -> AsyncIterator[Repository]:
 
 async def _tag(opened: Repository, selection: DatasetSelection, *, until: asyncio.Event | None = None) -> int:
     """Tag datasets in ``tag/empty``; with an event, commit when it comes."""
-    async with opened.change() as change:
+
+    async def work(change: Change) -> int:
         collection = (await by_names(change, ["tag/empty"]))["tag/empty"]
         done = await tag(change, collection, selection)
         if until is not None:
             await until.wait()
         return done.changed
+
+    return await opened.write(work)
 
 
 @pytest.mark.parametrize("find_first", [False, True])
@@ -253,6 +257,25 @@ async def test_where_regions_are_looked_at_what_a_query_shows_is_tagged(
     assert await _tag(opened, selection) == len(page.rows)
     tagged = real.open().query_datasets("calexp", collections="tag/empty")
     assert {str(ref.id) for ref in tagged} == {one.uuid for one in page.rows}
+
+
+async def test_datasets_that_are_named_are_tagged_whatever_they_are(opened: Repository, real: RealRepository) -> None:
+    refs = [ref for kind in _TYPES for ref in real.open().query_datasets(kind, collections=_RUN)]
+    assert len({ref.datasetType.dimensions for ref in refs}) > 1
+    known = [str(ref.id) for ref in refs]
+    # Twice, in capitals, and of nothing.
+    uuids = [*known, known[0].upper(), known[1].replace("-", ""), "00000000-0000-0000-0000-000000000000"]
+    for number in (len(refs), 0):
+        assert await _tag(opened, DatasetSelection(uuids=uuids)) == number
+    tagged = [ref for kind in _TYPES for ref in _tagged(real, kind)]
+    assert {ref.id for ref in tagged} == {ref.id for ref in refs}
+    for wrong in (["x"], [known[0], "é"]):
+        with pytest.raises(InvalidArgumentError, match="is no UUID"):
+            await _tag(opened, DatasetSelection(uuids=wrong))
+
+
+def _tagged(real: RealRepository, kind: str) -> Sequence[DatasetRef]:
+    return real.open().query_datasets(kind, collections="tag/empty", explain=False)
 
 
 async def test_who_comes_second_is_told_of_the_clash(opened: Repository, real: RealRepository) -> None:

@@ -148,3 +148,17 @@ async def test_a_tag_that_comes_in_between_is_waited_for(things: RealRepository)
             assert outcomes == {Outcome.REMOVED: 4} and tagged == []
         else:
             assert outcomes == {Outcome.REMOVED: 3, Outcome.BLOCKED: 1} and len(tagged) == 1
+
+
+async def test_a_datastore_that_is_not_configured(things: RealRepository) -> None:
+    """Where the registry says that another has it, the dataset itself stays."""
+    butler = things.open(writeable=True)
+    [ref, *_] = butler.query_datasets("thing", "a")
+    bridge = butler._registry._managers.datastores  # type: ignore[attr-defined]
+    bridge.register("elsewhere", ephemeral=False).insert([ref])
+    async with deleter(things.uri) as ours:
+        plan = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["a"]))
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 3, Outcome.FAILED: 1}
+        [failed] = [item for item in await ours.items(plan) if item.outcome is Outcome.FAILED]
+        assert "'elsewhere'" in str(failed.reason)
+    assert butler.get(ref)
