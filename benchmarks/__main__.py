@@ -34,6 +34,7 @@ def main() -> None:
     _measure("usage", big)
     _measure("tagging", str(_CACHE))
     _measure("validation", str(_CACHE))
+    _measure("provenance_readers", str(_CACHE))
 
 
 if __name__ == "__main__":

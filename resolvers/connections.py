@@ -52,6 +52,10 @@ _CONNECTIONS = (
     "Job",
     "Finding",
     "AuditEntry",
+    "Task",
+    "Quantum",
+    "Execution",
+    "DatasetTrace",
 )
 
 

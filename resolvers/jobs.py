@@ -20,7 +20,11 @@ __all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "load
 
 loaders = Loaders()
 
-JOB_TYPES = {JobKind.VALIDATION: "ValidationJob", JobKind.TAGGING: "TaggingJob"}
+JOB_TYPES = {
+    JobKind.VALIDATION: "ValidationJob",
+    JobKind.TAGGING: "TaggingJob",
+    JobKind.INGEST: "IngestJob",
+}
 
 ANYBODY = "anonymous"
 """Nobody has to log in."""

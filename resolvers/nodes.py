@@ -12,8 +12,13 @@ from butlerql.resolvers.data_ids import data_ids_by_key
 from butlerql.resolvers.identifiers import decode
 from butlerql.resolvers.jobs import JOB_TYPES, jobs_by_key, type_of_job
 from butlerql.resolvers.loaders import Loaders
+from butlerql.resolvers.quanta import quanta_by_key
+from butlerql.resolvers.tasks import pipeline_executions_by_key, tasks_by_key
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.errors import ButlerQLError, InvalidArgumentError
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution
+from butlerql.storage.provenance.quanta import Quantum
+from butlerql.storage.provenance.tasks import Task
 from butlerql.storage.registry import collections as collection_rows
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import Collection
@@ -102,6 +107,19 @@ async def _datastores(context: RequestContext, keys: Iterable[str]) -> list[Data
     return [known.get(name) for name in keys]
 
 
+async def _tasks(context: RequestContext, keys: Iterable[str]) -> list[Task | None]:
+    return await tasks_by_key(context, list(keys))
+
+
+async def _quanta(context: RequestContext, keys: Iterable[str]) -> list[Quantum | None]:
+    return await quanta_by_key(context, list(keys))
+
+
+async def _pipeline_executions(context: RequestContext, keys: Iterable[str]) -> list[PipelineExecution | None]:
+    uuids = [key if _UUID.fullmatch(key) else _NOBODY for key in keys]
+    return await pipeline_executions_by_key(context, uuids)
+
+
 _FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence[Any]]]] = {
     "Dataset": _datasets,
     "DatasetType": _dataset_types,
@@ -110,5 +128,8 @@ _FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence
     "CalibrationCollection": _collections,
     "ChainedCollection": _collections,
     "DataId": _data_ids,
+    "Task": _tasks,
+    "Quantum": _quanta,
+    "PipelineExecution": _pipeline_executions,
     **dict.fromkeys(JOB_TYPES.values(), jobs_by_key),
 }

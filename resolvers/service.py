@@ -32,11 +32,16 @@ from butlerql.resolvers import (
     dimensions,
     existence,
     extents,
+    ingest,
     jobs,
     nodes,
+    provenance,
+    quanta,
     repository,
     storage_classes,
+    summaries,
     tagging,
+    tasks,
     usage,
     validation,
     viewer,
@@ -47,6 +52,7 @@ from butlerql.resolvers.loaders import Loaders
 from butlerql.schema.build import build_schema
 from butlerql.scopes import Scope, granted_scopes
 from butlerql.storage.datastores.validation.job import Validation
+from butlerql.storage.provenance.job import Ingestion
 from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
@@ -70,11 +76,16 @@ _SUBJECTS = (
     dimensions,
     existence,
     extents,
+    ingest,
     jobs,
     nodes,
+    provenance,
+    quanta,
     repository,
     storage_classes,
+    summaries,
     tagging,
+    tasks,
     usage,
     validation,
     viewer,
@@ -194,7 +205,7 @@ def build_service(
     schema = build_schema(repository.universe)
     install(schema, every_loader(schema))
     workers = workers or processes(1)
-    kinds: list[Kind] = [Validation(repository, workers.number)]
+    kinds: list[Kind] = [Validation(repository, workers.number), Ingestion(repository)]
     if not repository.read_only:
         # What one cannot do is left to another that can.
         kinds.append(Tagging(repository))

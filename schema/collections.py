@@ -14,6 +14,7 @@ from butlerql.schema.references import (
     DataIdConnection,
     DatasetConnection,
     DatasetTypeConnection,
+    RunProvenance,
 )
 from butlerql.schema.scalars import DataIdValues
 from butlerql.schema.timespans import Timespan, TimespanInput
@@ -135,6 +136,10 @@ class Run(Node, Collection):
     @loaded
     def timespan(self) -> Timespan | None:
         """When it was written, where the registry knows; the Butler does not fill this."""
+
+    @loaded
+    def provenance(self) -> RunProvenance:
+        """What is known of the work that wrote into it."""
 
 
 @strawberry.type

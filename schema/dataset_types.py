@@ -14,6 +14,7 @@ from butlerql.schema.references import (
     DataIdConnection,
     DatasetConnection,
     Dimension,
+    Task,
 )
 from butlerql.schema.scalars import DataIdValues
 
@@ -140,6 +141,14 @@ class DatasetType(Node):
         find_first
             Per data ID only the first in search order. Off: every dataset, each once.
         """
+
+    @loaded
+    def produced_by(self) -> list[Task]:
+        """Tasks that were ever known to write datasets of it, by label."""
+
+    @loaded
+    def consumed_by(self) -> list[Task]:
+        """Tasks that were ever known to read datasets of it, by label."""
 
 
 @strawberry.type

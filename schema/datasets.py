@@ -9,7 +9,7 @@ from butlerql.schema.certifications import Certification
 from butlerql.schema.connections import Connection
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.references import Artifact, Collection, DataId, DatasetType, Run
+from butlerql.schema.references import Artifact, Collection, DataId, DatasetType, Provenance, Run
 from butlerql.schema.scalars import UUID, DateTime
 from butlerql.schema.usage import UsageGroup, UsageKey
 
@@ -87,6 +87,10 @@ class Dataset(Node):
         check
             How to find out.
         """
+
+    @loaded
+    def provenance(self) -> Provenance:
+        """Which work wrote it, and which read it, as far as that is known. A component has that of its parent."""
 
 
 @strawberry.type

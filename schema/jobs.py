@@ -14,6 +14,7 @@ from butlerql.schema.validation import FindingConnection, FindingCount, FindingK
 
 __all__ = [
     "CancelJobInput",
+    "IngestJob",
     "Job",
     "JobConnection",
     "JobKind",
@@ -127,6 +128,23 @@ class ValidationJob(Node, Job):
         kinds
             Only these; null for all.
         """
+
+
+@strawberry.type
+class IngestJob(Node, Job):
+    """Reads provenance, and remembers it."""
+
+    @loaded
+    def quanta(self) -> BigInt:
+        """How many units of work its sources have made known, as yet."""
+
+    @loaded
+    def executions(self) -> BigInt:
+        """How many attempts its sources have made known, as yet."""
+
+    @loaded
+    def skipped(self) -> BigInt:
+        """How many files, or lines, could not be read, as yet."""
 
 
 @strawberry.type

@@ -16,6 +16,7 @@ from butlerql.schema.collection_changes import (
 )
 from butlerql.schema.dataset_types import DatasetTypePayload, DescribeDatasetTypeInput
 from butlerql.schema.fields import loaded
+from butlerql.schema.ingest import IngestProvenanceInput
 from butlerql.schema.jobs import CancelJobInput, JobPayload
 from butlerql.schema.tagging import (
     CertifyDatasetsInput,
@@ -122,6 +123,16 @@ class Mutation:
         """Look whether a datastore holds what is recorded, nothing else, and as it was put there.
 
         It reports and never acts. The job goes on when the service is started anew.
+        """
+
+    @loaded
+    def ingest_provenance(
+        self,
+        input: Annotated[IngestProvenanceInput, strawberry.argument(description="What.")],  # noqa: A002
+    ) -> JobPayload:
+        """Read provenance, and remember it beside the registry, which has no place for it.
+
+        The job goes on when the service is started anew.
         """
 
     @loaded

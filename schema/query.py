@@ -17,9 +17,12 @@ from butlerql.schema.dimensions import Dimension
 from butlerql.schema.fields import EVERYTHING, loaded
 from butlerql.schema.jobs import Job, JobConnection, JobKind, JobState
 from butlerql.schema.nodes import Node
+from butlerql.schema.quanta import ExecutionConnection, QuantumConnection, QuantumFilter
 from butlerql.schema.repository import Repository
 from butlerql.schema.scalars import UUID, DataIdValues
 from butlerql.schema.selection import DatasetSelection
+from butlerql.schema.summaries import HostSummary, TaskSummary
+from butlerql.schema.tasks import Task, TaskConnection
 from butlerql.schema.timespans import TimespanInput
 from butlerql.schema.viewer import Viewer
 
@@ -315,6 +318,108 @@ class Query:
         ----------
         name
             Its name, as `Datastore.name` gives it.
+        """
+
+    @loaded
+    def task(self, label: str) -> Task | None:
+        """A task; null if provenance knows none with that label.
+
+        Parameters
+        ----------
+        label
+            Its label in pipelines.
+        """
+
+    @loaded
+    def tasks(
+        self,
+        labels: list[str] | None = EVERYTHING,
+        runs: list[str] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> TaskConnection | None:
+        """Tasks that provenance knows, by label.
+
+        Parameters
+        ----------
+        labels
+            Labels or globs (`isr`, `calibrate*`).
+        runs
+            Names or globs; only tasks that are known in one of these runs. Null for all.
+        """
+
+    @loaded
+    def quanta(
+        self,
+        filter: QuantumFilter,  # noqa: A002 - the contract's name
+        order_by: list[str] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> QuantumConnection | None:
+        """Units of work, whether or not they ran.
+
+        Parameters
+        ----------
+        filter
+            Which.
+        order_by
+            What to order by, the most significant first: `run`, `task`, `status`, `attempts`, a `-` in front for
+            descending order. Null for the order in which they became known.
+        """
+
+    @loaded
+    def executions(
+        self,
+        filter: QuantumFilter,  # noqa: A002 - the contract's name
+        order_by: list[str] | None = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> ExecutionConnection | None:
+        """Attempts at units of work.
+
+        Parameters
+        ----------
+        filter
+            Which.
+        order_by
+            What to order by, the most significant first: `run`, `task`, `status`, `attempt`, `host`, `startedAt`,
+            `endedAt`, `runTime`, `cpuTime`, `maxRss`, `exception`, a `-` in front for descending order. Null for the
+            order in which they became known.
+        """
+
+    @loaded
+    def task_summaries(
+        self,
+        filter: QuantumFilter,  # noqa: A002 - the contract's name
+    ) -> list[TaskSummary] | None:
+        """How often each task ran in each run, and how it went: one row a run and task, by their names.
+
+        Parameters
+        ----------
+        filter
+            What to sum up. Of units of work and of attempts those are counted that it selects.
+        """
+
+    @loaded
+    def host_summaries(
+        self,
+        filter: QuantumFilter,  # noqa: A002 - the contract's name
+        min_executions: int | None = 1,
+    ) -> list[HostSummary] | None:
+        """How each machine fared, the highest share of failures first; `allFailed` marks a bad one.
+
+        Parameters
+        ----------
+        filter
+            Which attempts to sum up.
+        min_executions
+            Only machines with so many attempts.
         """
 
     @loaded

@@ -24,6 +24,7 @@ __all__ = [
     "DataIdConnection",
     "Dataset",
     "DatasetConnection",
+    "DatasetTraceConnection",
     "DatasetType",
     "DatasetTypeConnection",
     "Datastore",
@@ -31,8 +32,13 @@ __all__ = [
     "DimensionRecord",
     "DimensionRecordConnection",
     "JobConnection",
+    "PipelineExecution",
+    "Provenance",
     "Run",
+    "RunProvenance",
     "StorageUsage",
+    "Task",
+    "TaskSummary",
     "UsageKey",
 ]
 
@@ -47,6 +53,10 @@ if TYPE_CHECKING:
     from butlerql.schema.dimension_records import DimensionRecord, DimensionRecordConnection
     from butlerql.schema.dimensions import Dimension
     from butlerql.schema.jobs import JobConnection
+    from butlerql.schema.pipeline_executions import PipelineExecution
+    from butlerql.schema.provenance import DatasetTraceConnection, Provenance, RunProvenance
+    from butlerql.schema.summaries import TaskSummary
+    from butlerql.schema.tasks import Task
     from butlerql.schema.usage import StorageUsage, UsageKey
 else:
     for _module, _names in {
@@ -60,6 +70,10 @@ else:
         "dimension_records": "DimensionRecord DimensionRecordConnection",
         "dimensions": "Dimension",
         "jobs": "JobConnection",
+        "pipeline_executions": "PipelineExecution",
+        "provenance": "DatasetTraceConnection Provenance RunProvenance",
+        "summaries": "TaskSummary",
+        "tasks": "Task",
         "usage": "StorageUsage UsageKey",
     }.items():
         for _name in _names.split():

@@ -74,6 +74,9 @@ class Dialect(ABC):
     indexes_by_bytes: ClassVar[bool]
     """Whether the index of a text has the order of `by_bytes`."""
 
+    takes_arrays: ClassVar[bool]
+    """Whether many rows are sooner inserted as `rows` than one after the other."""
+
     def rows(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> sa.FromClause:
         """Make a table of values that travel as one parameter a table or a column, however many they are.
 
@@ -107,6 +110,10 @@ class Dialect(ABC):
     @abstractmethod
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         """What of a text stands in front of a mark; all of it if the mark is not in it."""
+
+    @abstractmethod
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        """Condition that the JSON object that a text holds has these members, each with this value."""
 
     @abstractmethod
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -163,6 +170,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     merges = True
+    takes_arrays = False
     indexes_by_bytes = True
 
     def _table_of(
@@ -192,6 +200,15 @@ class SqliteDialect(Dialect):
 
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.substr(text, 1, sa.func.instr(text + mark, mark) - 1, type_=sa.Text())
+
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        # Looked through by name: within a path a name could not be written in every case.
+        each = sa.func.json_each(document).table_valued(sa.column("key", sa.Text()), "atom")
+        same = (
+            sa.exists().where(each.c.key == sa.literal(name, sa.Text()), each.c.atom == sa.literal(value))
+            for name, value in members.items()
+        )
+        return sa.and_(sa.true(), *same)
 
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text
@@ -228,6 +245,7 @@ class PostgresqlDialect(Dialect):
 
     name = "postgresql"
     merges = False
+    takes_arrays = True
     indexes_by_bytes = False
 
     def _table_of(
@@ -256,6 +274,10 @@ class PostgresqlDialect(Dialect):
 
     def text_before(self, text: sa.ColumnElement[str], mark: str) -> sa.ColumnElement[str]:
         return sa.func.split_part(text, mark, 1, type_=sa.Text())
+
+    def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
+        wanted = sa.literal(orjson.dumps(dict(members)).decode(), sa.Text())
+        return sa.cast(document, postgresql.JSONB).contains(sa.cast(wanted, postgresql.JSONB))
 
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text.collate("C")

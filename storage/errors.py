@@ -27,6 +27,7 @@
     │   ├── InvalidArgumentError         INVALID_ARGUMENT
     │   ├── InvalidDataIdError           INVALID_DATA_ID
     │   ├── InvalidExpressionError       INVALID_EXPRESSION
+    │   ├── InvalidSourceError           INVALID_SOURCE
     │   ├── UnsupportedJoinError         UNSUPPORTED_JOIN
     │   └── BadCursorError               BAD_CURSOR
     ├── StateError                   what ButlerQL itself remembers cannot be used
@@ -60,6 +61,7 @@ __all__ = [
     "InvalidDataIdError",
     "InvalidExpressionError",
     "InvalidInputError",
+    "InvalidSourceError",
     "LimitExceededError",
     "NeedsRecoveryError",
     "NotARepositoryError",
@@ -236,6 +238,12 @@ class InvalidExpressionError(InvalidInputError):
     def __init__(self, message: str, position: int | None = None) -> None:
         super().__init__(message)
         self.position = position
+
+
+class InvalidSourceError(InvalidInputError):
+    """What provenance was to be read from is nothing of that kind, or damaged."""
+
+    code = "INVALID_SOURCE"
 
 
 class UnsupportedJoinError(InvalidInputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from butlerql import demonstration as demonstration_repository
 from tests.support.ci_hsc import CI_HSC
+from tests.support.pipelines.recorded import Recorded, record
 from tests.support.postgres import HOW_TO_INSTALL, Server, find_binaries, run_server
 from tests.support.repositories import Content, Dialect, Layout, RealRepository, Repositories
 from tests.support.rich import RICH
@@ -90,6 +92,21 @@ def demonstration(repositories: Repositories, dialect: Dialect) -> RealRepositor
 def every_universe(request: pytest.FixtureRequest, repositories: Repositories) -> RealRepository:
     """Give a repository of each version of the dimension universe, to read; on SQLite."""
     return repositories.shared(ONE_OF_EACH, Layout(universe=request.param))
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Give a repository into which pipelines were run, with their journal, to read; built once for all workers."""
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    with (directory / "pipelines.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        place = directory / "pipelines"
+        if not place.exists():
+            record(directory / "pipelines-unfinished")
+            (directory / "pipelines-unfinished").rename(place)
+    return Recorded(place)
 
 
 @pytest.fixture

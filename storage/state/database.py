@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from butlerql.storage.dialect import dialect_of
 from butlerql.storage.drivers import Fault
 from butlerql.storage.errors import BusyError, ButlerQLError, StateUnavailableError, StateVersionError
 from butlerql.storage.state.drivers import state_driver_of
@@ -55,6 +56,7 @@ class State:
     def __init__(self, place: StatePlace, name: str) -> None:
         self.place = place
         self._name = name
+        self.dialect = dialect_of(place.url)
         self._driver = state_driver_of(place)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -203,6 +205,8 @@ class State:
             await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - chance, not a secret
 
     async def _try(self, work: Work[T], *, writing: bool) -> T:
+        if not self._driver.may_be_there():
+            raise _Absent
         async with self._engine.connect() as connection:
             link = (await connection.get_raw_connection()).driver_connection
             try:

@@ -44,6 +44,10 @@ class StateDriver(WritingDriver):
         """Keep all others from migrating until the transaction ends, and make what holds the tables."""
 
     @abstractmethod
+    def may_be_there(self) -> bool:
+        """Whether it is worth connecting. Where many cannot connect at once, the pool keeps some of them waiting."""
+
+    @abstractmethod
     def is_missing(self, error: BaseException) -> bool:
         """Whether an error says that there is no database as yet."""
 
@@ -62,6 +66,9 @@ class _StateFile(SqliteWriter, StateDriver):
 
     async def make_schema(self, connection: AsyncConnection) -> None:
         """Do nothing: who writes is alone, and an empty file holds tables."""
+
+    def may_be_there(self) -> bool:
+        return os.path.lexists(self.path)
 
     def is_missing(self, error: BaseException) -> bool:
         code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
@@ -103,6 +110,9 @@ class _StateSchema(PostgresqlWriter, StateDriver):
         found = sa.text("SELECT to_regnamespace(quote_ident(:name)) IS NOT NULL")
         if not (await connection.execute(found, {"name": self._schema})).scalar_one():
             await connection.exec_driver_sql(f"CREATE SCHEMA {self._quoted}")
+
+    def may_be_there(self) -> bool:
+        return True
 
     def is_missing(self, error: BaseException) -> bool:
         return False

@@ -52,6 +52,24 @@ WHOLE = {
     "StorageUsage.groups",
     "ValidationJob.checks",
     "ValidationJob.summary",
+    "DatasetType.producedBy",
+    "DatasetType.consumedBy",
+    "Lineage.datasets",
+    "Lineage.quanta",
+    "PipelineExecution.tasks",
+    "PipelineExecution.summary",
+    "Quantum.executions",
+    "Query.taskSummaries",
+    "Query.hostSummaries",
+    "RunProvenance.summary",
+    "RunProvenance.hosts",
+    "RunProvenance.tasks",
+    "RunProvenance.pipelineExecutions",
+    "Task.inputs",
+    "Task.outputs",
+    "Task.summaries",
+    "TaskSummary.exceptions",
+    "TaskSummary.caveats",
     "Viewer.scopes",
     *(
         f"{name}.parents"
@@ -60,7 +78,16 @@ WHOLE = {
 }
 
 
-FORWARD = {"Finding.datasets"}
+FORWARD = {
+    "Finding.datasets",
+    "Provenance.usedBy",
+    "Provenance.inputs",
+    "Provenance.derived",
+    "Quantum.inputs",
+    "Quantum.outputs",
+    "RunProvenance.quanta",
+    "RunProvenance.executions",
+}
 """Lists that are paged forward only."""
 
 
@@ -126,7 +153,7 @@ def test_descriptions_are_sentences(core: GraphQLSchema) -> None:
 
 def test_connections_have_relays_shape(core: GraphQLSchema) -> None:
     connections = [named for named in ours(core) if named.name.endswith("Connection")]
-    assert len(connections) == 10
+    assert len(connections) == 14
     for connection in connections:
         item = connection.name.removesuffix("Connection")
         assert isinstance(connection, GraphQLObjectType)
@@ -177,7 +204,11 @@ def test_nodes_have_ids(core: GraphQLSchema) -> None:
         "Dataset",
         "DatasetType",
         "FileDatastore",
+        "IngestJob",
         "InMemoryDatastore",
+        "PipelineExecution",
+        "Quantum",
+        "Task",
         "Run",
         "TaggedCollection",
         "TaggingJob",

@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.errors import BusyError, InvalidConfigError, StateUnavailableError, StateVersionError
+from butlerql.storage.provenance import tables as _of_provenance  # noqa: F401 - so that they are known
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.migrating import configuration
 from butlerql.storage.state.tables import CHECKSUM, METADATA, NOW, REVISIONS

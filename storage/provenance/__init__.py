@@ -1,0 +1,1 @@
+"""Provenance: what ran, where and when, how it ended, and what it read and wrote."""

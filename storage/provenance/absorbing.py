@@ -1,0 +1,174 @@
+"""A batch of records becomes rows, put together with what is known already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.dialect import Dialect, UuidText
+from butlerql.storage.provenance.absorbing_datasets import absorb_datasets
+from butlerql.storage.provenance.absorbing_quanta import Quanta
+from butlerql.storage.provenance.batches import Batch, Names, filled
+from butlerql.storage.provenance.records import (
+    PipelineExecutionRecord,
+    SourceKind,
+    TaskRecord,
+)
+from butlerql.storage.provenance.tables import (
+    EXCEPTION,
+    HOST,
+    PACKAGES,
+    PIPELINE_EXECUTION,
+    PIPELINE_TASK,
+    RUN,
+    SKIPPED,
+    SOURCE,
+    TASK,
+    TASK_USE,
+)
+from butlerql.storage.provenance.writing import add_rows, change_rows, cleaned, next_number, numbers_of
+
+__all__ = ["absorb"]
+
+_RANKS = {kind: rank for rank, kind in enumerate(SourceKind)}
+
+
+async def absorb(connection: AsyncConnection, dialect: Dialect, kind: SourceKind, source: int, batch: Batch) -> None:
+    """Take a batch in, and write down that it is.
+
+    Parameters
+    ----------
+    connection
+        A transaction of the state in which nobody else takes anything in.
+    dialect
+        Of the state's database.
+    kind
+        Of the source.
+    source
+        Its number.
+    batch
+        What follows in it on what was taken in before.
+    """
+    names = await _names(connection, dialect, batch)
+    await _absorb_tasks(connection, dialect, batch.tasks, names)
+    quanta = Quanta(connection, dialect, _RANKS[kind], names)
+    await quanta.absorb(batch.quanta)
+    await absorb_datasets(connection, dialect, batch, names, quanta.numbers)
+    before = int(await connection.scalar(sa.select(SOURCE.c.records).where(SOURCE.c.id == source)) or 0)
+    skipped = [(source, before + place, cleaned(one.name), cleaned(one.reason)) for place, one in batch.skipped]
+    await add_rows(connection, dialect, SKIPPED, skipped)
+    await connection.execute(
+        sa.update(SOURCE)
+        .where(SOURCE.c.id == source)
+        .values(
+            records=SOURCE.c.records + batch.records,
+            quanta=SOURCE.c.quanta + quanta.added,
+            executions=SOURCE.c.executions + quanta.added_executions,
+        )
+    )
+
+
+async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> Names:
+    records = [record for records in batch.quanta.values() for record in records]
+    executions = [execution for record in records for execution in record.executions]
+    runs = {run for run, _, _ in batch.quanta} | {record.run for record in batch.pipeline_executions}
+    runs |= {record.run for record in batch.tasks}
+    runs |= {record.run for record in batch.datasets if record.run is not None}
+    labels = {task for _, task, _ in batch.quanta} | {record.label for record in batch.tasks}
+    hosts = {execution.host for execution in executions if execution.host is not None}
+    exceptions = {execution.exception for execution in executions if execution.exception is not None}
+    numbers = await numbers_of(connection, dialect, RUN, runs, hosts_summed=True)
+    graphs = {record.uuid: record for record in batch.pipeline_executions}
+    named = [(record.pipeline_execution, record.run) for record in records]
+    named += [(record.pipeline_execution, record.run) for record in batch.tasks]
+    for uuid, run in named:
+        if uuid is not None and uuid not in graphs:
+            graphs[uuid] = PipelineExecutionRecord(uuid, run)
+    return Names(
+        numbers,
+        await numbers_of(connection, dialect, TASK, labels),
+        await numbers_of(connection, dialect, HOST, hosts),
+        await numbers_of(connection, dialect, EXCEPTION, exceptions),
+        await _absorb_graphs(connection, dialect, graphs, numbers),
+    )
+
+
+async def _absorb_graphs(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    graphs: Mapping[UUID, PipelineExecutionRecord],
+    runs: Mapping[str, int],
+) -> dict[UUID, int]:
+    """Take pipeline executions in, and give their numbers."""
+    if not graphs:
+        return {}
+    table = PIPELINE_EXECUTION
+    given = dialect.rows("given", {"uuid": UuidText()}, [(uuid.hex,) for uuid in graphs])
+    found = await connection.execute(sa.select(table).join(given, given.c.uuid == table.c.uuid))
+    known = {UUID(row.uuid): row for row in found}
+    fresh = await next_number(connection, table)
+    numbers: dict[UUID, int] = {}
+    new: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
+    packages: list[tuple[str, str]] = []
+    for uuid, record in graphs.items():
+        digest = None
+        if record.packages is not None:
+            content = orjson.dumps(dict(record.packages), option=orjson.OPT_SORT_KEYS)
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            packages.append((digest, content.decode()))
+        details = (cleaned(record.pipeline), cleaned(record.user), cleaned(record.command), record.created_at, digest)
+        row = known.get(uuid)
+        if row is None:
+            numbers[uuid] = fresh + len(new)
+            new.append((numbers[uuid], uuid.hex, runs[record.run], *details))
+        else:
+            numbers[uuid] = row.id
+            before = (row.pipeline, row.made_by, row.command, row.created_at, row.packages)
+            after = filled(before, details)
+            if after != before:
+                changed.append((*after, row.id))
+    await add_rows(connection, dialect, PACKAGES, packages)
+    await add_rows(connection, dialect, table, new)
+    await change_rows(connection, table, changed, "pipeline", "made_by", "command", "created_at", "packages")
+    return numbers
+
+
+async def _absorb_tasks(
+    connection: AsyncConnection, dialect: Dialect, records: Sequence[TaskRecord], names: Names
+) -> None:
+    if not records:
+        return
+    table = PIPELINE_TASK
+    wanted: dict[tuple[int, int, int], tuple[Any, ...]] = {}
+    uses: dict[tuple[int, bool, str], None] = {}
+    for record in records:
+        graph = 0 if record.pipeline_execution is None else names.graphs[record.pipeline_execution]
+        key = (names.tasks[record.label], names.runs[record.run], graph)
+        details = (record.task_class, _hex(record.config), record.config_digest)
+        wanted[key] = filled(wanted.get(key, (None,) * 3), details)
+        for is_output, dataset_types in ((False, record.inputs), (True, record.outputs)):
+            uses |= dict.fromkeys((key[0], is_output, dataset_type) for dataset_type in dataset_types or ())
+    columns = {name: sa.BigInteger() for name in ("task_id", "run_id", "pipeline_execution_id")}
+    given = dialect.rows("given", columns, list(wanted))
+    same = [given.c[name] == table.c[name] for name in columns]
+    changed: list[tuple[Any, ...]] = []
+    for row in await connection.execute(sa.select(table).join(given, sa.and_(*same))):
+        key = (row.task_id, row.run_id, row.pipeline_execution_id)
+        before = (row.task_class, row.config and row.config.replace("-", ""), row.config_digest)
+        after = filled(before, wanted.pop(key))
+        if after != before:
+            changed.append((*after, *key))
+    await add_rows(connection, dialect, table, [(*key, *details) for key, details in wanted.items()])
+    await change_rows(connection, table, changed, "task_class", "config", "config_digest")
+    await add_rows(connection, dialect, TASK_USE, list(uses))
+
+
+def _hex(uuid: UUID | None) -> str | None:
+    return None if uuid is None else uuid.hex

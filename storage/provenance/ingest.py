@@ -1,0 +1,125 @@
+"""Records of provenance are taken in: in batches, each once, whatever is taken in twice and whoever dies meanwhile.
+
+A batch is one transaction, and so is how far its source is. Whoever takes the same source in again goes on behind the
+last batch. Nothing is counted twice if a batch, or a source, or another source that tells of the same, comes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.dialect import Dialect
+from butlerql.storage.provenance.absorbing import absorb
+from butlerql.storage.provenance.batches import Batch
+from butlerql.storage.provenance.records import QuantumRecord, Record, Source
+from butlerql.storage.provenance.summing import sum_up
+from butlerql.storage.provenance.tables import SKIPPED, SOURCE
+from butlerql.storage.provenance.writing import alone, next_number
+from butlerql.storage.state.database import State
+from butlerql.storage.state.tables import NOW
+
+__all__ = ["Ingested", "ingest"]
+
+_BATCH = 20_000
+"""How much is one transaction: quanta, executions and other records, edges by the twentieth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What was taken in of a source, all in all."""
+
+    records: int
+    """How many it has."""
+
+    quanta: int
+    """How many units of work were new."""
+
+    executions: int
+    """How many attempts were new."""
+
+    skipped: int
+    """How much of it could not be read."""
+
+
+async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[Record]]) -> Ingested:
+    """Take a source in.
+
+    Parameters
+    ----------
+    state
+        Where to.
+    source
+        What the records are of. One that was taken in to its end is not taken in again.
+    batches
+        All its records, from the first, a few at a time. They are asked for while no transaction is open, and not at
+        all if nothing of them is needed.
+
+    Raises
+    ------
+    StateError
+        Raised if the state cannot be written to.
+    """
+    dialect = state.dialect
+
+    async def begin(connection: AsyncConnection) -> tuple[int, int, bool]:
+        await alone(connection)
+        return await _begin(connection, dialect, source)
+
+    number, passed, is_done = await state.write(begin)
+    if not is_done:
+        async for batch in _batches(batches, passed):
+
+            async def take_in(connection: AsyncConnection, batch: Batch = batch) -> None:
+                await alone(connection)
+                await absorb(connection, dialect, source.kind, number, batch)
+
+            await state.write(take_in)
+        await sum_up(state)
+        await state.write(lambda connection: _end(connection, number))
+    return await state.read(lambda connection: _result(connection, number), absent=Ingested(0, 0, 0, 0))
+
+
+async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> AsyncIterator[Batch]:
+    """Put records together to what is one transaction, but for the first ones, which have been taken in."""
+    batch, weight = Batch(), 0.0
+    async for some in records:
+        for record in some[passed:]:
+            batch.add(record)
+            weight += 1
+            if isinstance(record, QuantumRecord):
+                weight += len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+            if weight >= _BATCH:
+                yield batch
+                batch, weight = Batch(), 0.0
+        passed -= min(passed, len(some))
+    if batch.records:
+        yield batch
+
+
+async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:
+    known = sa.select(SOURCE).where(
+        SOURCE.c.kind == source.kind.value, SOURCE.c.name == source.name, SOURCE.c.digest == source.digest
+    )
+    row = (await connection.execute(known)).one_or_none()
+    if row is not None:
+        return row.id, row.records, row.ended_at is not None
+    number = await next_number(connection, SOURCE)
+    new = sa.insert(SOURCE).values(
+        id=number, kind=source.kind.value, name=source.name, digest=source.digest, records=0, quanta=0, executions=0
+    )
+    await connection.execute(new)
+    return number, 0, False
+
+
+async def _end(connection: AsyncConnection, number: int) -> None:
+    await connection.execute(sa.update(SOURCE).where(SOURCE.c.id == number).values(ended_at=NOW))
+
+
+async def _result(connection: AsyncConnection, number: int) -> Ingested:
+    skipped = sa.select(sa.func.count()).select_from(SKIPPED).where(SKIPPED.c.source_id == number)
+    row = (await connection.execute(sa.select(SOURCE).where(SOURCE.c.id == number))).one()
+    return Ingested(row.records, row.quanta, row.executions, int(await connection.scalar(skipped) or 0))

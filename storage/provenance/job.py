@@ -1,0 +1,163 @@
+"""Taking provenance in, as a job."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.datastores.artifacts.stores import open_store
+from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.locations import local_path
+from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.reading import Reading, read_graph, read_lines
+from butlerql.storage.provenance.records import Skipped
+from butlerql.storage.provenance.run_sources import sources_of_run
+from butlerql.storage.registry import collections
+from butlerql.storage.registry.collections import CollectionType
+from butlerql.storage.repository import Repository
+from butlerql.storage.state.database import State
+from butlerql.storage.state.jobs import Job, JobKind
+from butlerql.storage.state.kinds import Kind, Planned, Step
+from butlerql.storage.state.tables import COVERAGE
+
+__all__ = ["Ingestion", "ProvenanceSource", "Request", "taken_in"]
+
+
+class ProvenanceSource(StrEnum):
+    """What is read."""
+
+    REPOSITORY = "REPOSITORY"
+    """What runs hold."""
+
+    QUANTUM_GRAPH = "QUANTUM_GRAPH"
+    """The file of a graph."""
+
+    JSON_LINES = "JSON_LINES"
+    """A file of executions, one a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked to be taken in."""
+
+    source: ProvenanceSource = ProvenanceSource.REPOSITORY
+    runs: list[str] | None = None
+    """Names or globs; only of a repository, where None is all runs."""
+
+    uri: str | None = None
+    """Absolute path or URI of a file; not of a repository."""
+
+    def validated(self) -> Request:
+        """Give it back with a URI for a path, if it makes sense.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Raised if it does not.
+        """
+        if self.source is ProvenanceSource.REPOSITORY and self.uri is not None:
+            raise InvalidArgumentError("What is in the repository has no uri. Give runs, or another source.")
+        if self.source is not ProvenanceSource.REPOSITORY and self.runs is not None:
+            raise InvalidArgumentError("A file says itself which runs it tells of. Leave runs out.")
+        if self.source is ProvenanceSource.REPOSITORY:
+            return self
+        uri = Path(self.uri).as_uri() if self.uri is not None and self.uri.startswith("/") else self.uri
+        if uri is None or not uri.startswith(("file:///", "s3://")):
+            raise InvalidArgumentError("Give the file as uri: an absolute path, or a URI with file: or s3:.")
+        return replace(self, uri=uri)
+
+
+class Ingestion(Kind):
+    """Takes in what runs hold of provenance, or a file.
+
+    Parameters
+    ----------
+    repository
+        Whose runs, and whose own state.
+    """
+
+    name = JobKind.INGEST
+    unit = "sources"
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
+        """Have each run, or the file, be a chunk."""
+        request = Request(**job.request)
+        if request.source != ProvenanceSource.REPOSITORY:
+            if after is None:
+                yield Planned({"uri": request.uri}, 1)
+            return
+        async with self._repository.snapshot() as snapshot:
+            found = await collections.find(snapshot, ["*"] if request.runs is None else request.runs)
+            runs = await collections.in_name_order(
+                snapshot, {one.key for one in found if one.type is CollectionType.RUN}
+            )
+        names = [run.name for run in runs]
+        # Where the last one is gone, all are planned once more; nothing is taken in twice.
+        done = names.index(after["run"]) + 1 if after is not None and after["run"] in names else 0
+        for name in names[done:]:
+            yield Planned({"run": name}, 1)
+
+    async def review(self, job: Job, work: Any, result: Any) -> Counter[str]:
+        """Read and take in, source by source; who does it again goes on where the last one was stopped."""
+        taken: Counter[str] = Counter()
+        async with aclosing(self._readings(Request(**job.request), work)) as readings:
+            async for reading in readings:
+                if isinstance(reading, Skipped):
+                    taken["skipped"] += 1
+                    continue
+                taken.update(asdict(await ingest(self._repository.state, reading.source, reading.batches)))
+        return taken
+
+    async def _readings(self, request: Request, work: Any) -> AsyncGenerator[Reading | Skipped]:
+        if request.source == ProvenanceSource.REPOSITORY:
+            async for found in sources_of_run(self._repository, work["run"]):
+                yield found
+            return
+        local = local_path(work["uri"])
+        root, _, path = work["uri"].rpartition("/")
+        read = read_graph if request.source == ProvenanceSource.QUANTUM_GRAPH else read_lines
+        async with read(open_store(root), path if local is None else Path(local).name) as reading:
+            yield reading
+
+    async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Counter[str]) -> Step:
+        """Add up what was taken in."""
+        for name, count in result.items():
+            more = self._repository.state.dialect.insert(COVERAGE).values(job_id=job.id, name=name, count=count)
+            await connection.execute(
+                more.on_conflict_do_update(
+                    index_elements=list(COVERAGE.primary_key), set_={"count": COVERAGE.c.count + more.excluded.count}
+                )
+            )
+        return Step(1, message=work.get("run", work.get("uri")))
+
+    async def finish(self, connection: AsyncConnection, job: Job) -> Any:
+        """Say no more than what `taken_in` says."""
+        return {}
+
+
+async def taken_in(state: State, jobs: Sequence[int]) -> list[dict[str, int]]:
+    """Count what jobs have taken in as yet: ``quanta``, ``executions``, and what was ``skipped``."""
+    given = state.dialect.rows("given", {"id": sa.BigInteger()}, [(number,) for number in set(jobs)])
+    counts = sa.select(COVERAGE.c.job_id, COVERAGE.c.name, COVERAGE.c.count).where(
+        COVERAGE.c.job_id.in_(sa.select(given.c.id))
+    )
+
+    async def find(connection: AsyncConnection) -> dict[int, dict[str, int]]:
+        found: dict[int, dict[str, int]] = {}
+        for job, name, count in await connection.execute(counts):
+            found.setdefault(job, {})[name] = count
+        return found
+
+    by_job: dict[int, dict[str, int]] = await state.read(find, absent={})
+    return [by_job.get(number, {}) for number in jobs]

@@ -1,0 +1,132 @@
+"""Attempts at a unit of work: which records are of the same one, in which order they were made, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from butlerql.storage.provenance.records import QuantumStatus
+
+__all__ = ["Attempt", "ended", "in_order", "merged"]
+
+_NEVER_FILLED = frozenset({"id", "quantum_id", "attempt", "number", "believed", "status", "pipeline_execution_id"})
+
+
+class Attempt(NamedTuple):
+    """A row of `EXECUTION`, its columns in their order; UUIDs without hyphens."""
+
+    id: int | None
+    quantum_id: int
+    run_id: int
+    task_id: int
+    pipeline_execution_id: int | None
+    attempt: int
+    number: int
+    believed: int
+    status: int
+    host_id: int | None
+    started_at: int | None
+    ended_at: int | None
+    run_time: float | None
+    cpu_time: float | None
+    max_rss: int | None
+    process_index: int | None
+    exception_id: int | None
+    message: str | None
+    caveats: int | None
+    log: str | None
+    metadata: str | None
+
+
+_FILLED = [place for place, name in enumerate(Attempt._fields) if name not in _NEVER_FILLED]
+
+
+def merged(known: Sequence[Attempt], new: Iterable[Attempt]) -> list[Attempt]:
+    """Put attempts together with those that are known; what each is about is told by `ExecutionRecord`.
+
+    Where two tell different things of one attempt, the one that is believed more wins, and the later one of two that
+    are believed as much. What the one leaves open is filled from the other.
+    """
+    result = list(known)
+    for attempt in new:
+        place = _place_of(result, attempt)
+        if place is None:
+            result.append(attempt)
+        else:
+            result[place] = _together(result[place], attempt)
+    return result
+
+
+def in_order(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Number attempts by time; one that nobody knows the start of stands behind those of its graph before it."""
+    if len(attempts) == 1:
+        return list(attempts) if attempts[0].attempt == 0 else [attempts[0]._replace(attempt=0)]
+    keyed: list[tuple[tuple[float, int, int], Attempt]] = []
+    by_graph: dict[int | None, list[Attempt]] = {}
+    for attempt in attempts:
+        by_graph.setdefault(attempt.pipeline_execution_id, []).append(attempt)
+    for graph, members in by_graph.items():
+        start = -inf
+        for attempt in sorted(members, key=lambda one: (one.number, one.started_at or 0)):
+            if attempt.started_at is not None:
+                start = attempt.started_at
+            keyed.append(((start, graph or 0, attempt.number), attempt))
+    keyed.sort(key=lambda pair: pair[0])
+    return [
+        attempt if attempt.attempt == place else attempt._replace(attempt=place)
+        for place, (_, attempt) in enumerate(keyed)
+    ]
+
+
+def ended(attempts: Sequence[Attempt], *, is_blocked: bool) -> int:
+    """Tell how a unit of work ended: as the last of its attempts, which are in order."""
+    if attempts:
+        return attempts[-1].status
+    return QuantumStatus.BLOCKED if is_blocked else QuantumStatus.UNKNOWN
+
+
+def _place_of(known: Sequence[Attempt], new: Attempt) -> int | None:
+    best: tuple[float, int] | None = None
+    for place, one in enumerate(known):
+        if one.started_at is not None and one.started_at == new.started_at:
+            return place
+        if one.number != new.number or not _may_be_same(one, new):
+            continue
+        apart = inf if one.started_at is None or new.started_at is None else abs(one.started_at - new.started_at)
+        if best is None or (apart, place) < best:
+            best = apart, place
+    return None if best is None else best[1]
+
+
+def _may_be_same(one: Attempt, other: Attempt) -> bool:
+    """Tell whether two attempts of the same number are one."""
+    if one.log is not None and other.log is not None:
+        return one.log == other.log
+    if one.metadata is not None and other.metadata is not None:
+        return one.metadata == other.metadata
+    graphs = {one.pipeline_execution_id, other.pipeline_execution_id}
+    return len(graphs) == 1 or None in graphs
+
+
+def _together(known: Attempt, new: Attempt) -> Attempt:
+    first, second = (new, known) if new.believed <= known.believed else (known, new)
+    filled: dict[str, Any] = {
+        Attempt._fields[place]: second[place] for place in _FILLED if first[place] is None and second[place] is not None
+    }
+    status = second.status if first.status == QuantumStatus.UNKNOWN else first.status
+    return first._replace(
+        **filled,
+        id=known.id,
+        quantum_id=known.quantum_id,
+        attempt=known.attempt,
+        number=known.number,
+        status=status,
+        # A later graph repeats what an earlier one left in the log.
+        pipeline_execution_id=_earlier(known.pipeline_execution_id, new.pipeline_execution_id),
+    )
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    known = [graph for graph in (one, other) if graph is not None]
+    return min(known, default=None)

@@ -1,0 +1,221 @@
+"""Whatever tells of it, in whatever order and however often: what was done is known once, and all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.provenance import ingest as ingesting
+from butlerql.storage.provenance.batches import written_data_id
+from butlerql.storage.provenance.executions import Execution, executions_of
+from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.pipeline_executions import pipeline_executions_of_runs
+from butlerql.storage.provenance.quanta import Quantum, find_quanta
+from butlerql.storage.provenance.records import (
+    ExecutionRecord,
+    QuantumRecord,
+    QuantumStatus,
+    Record,
+    Skipped,
+    Source,
+    SourceKind,
+)
+from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN, TASK
+from butlerql.storage.registry.pages import PageRequest
+from butlerql.storage.state.database import State
+from tests.support.provenance_state import dumped, emptied, in_batches, take_in
+from tests.support.provenance_worlds import RUNS, Graph, Work, World, worlds
+
+ALL = PageRequest(1000)
+SETTINGS = settings(
+    max_examples=settings.default.max_examples // 6,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingesting, "_BATCH", 4)
+
+
+def key_of(run: str, task: str, data_id: dict[str, int | str]) -> tuple[Any, ...]:
+    return (run, task, tuple(sorted(data_id.items())))
+
+
+def told(graph: Graph | None, record: ExecutionRecord, attempt: int) -> tuple[Any, ...]:
+    """Give what is to be known of an attempt."""
+    return (
+        attempt,
+        record.status,
+        record.host,
+        None if graph is None else str(graph.uuid),
+        record.started_at,
+        record.ended_at,
+        record.run_time,
+        record.cpu_time,
+        record.max_rss,
+        record.exception,
+        record.message,
+        [flag.name for flag in record.caveats or ()],
+        record.process_index,
+        str(record.log),
+        None,
+    )
+
+
+def expected(work: Work) -> tuple[Any, ...]:
+    attempts = [told(graph, record, place) for place, (graph, record) in enumerate(work.attempts)]
+    uuid = max(map(str, work.planned_in.values()), default=None)
+    return (uuid, work.status, len(work.attempts), attempts)
+
+
+async def known(state: State) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    quanta: list[Quantum] = (await find_quanta(state, QuantumFilter(), ALL)).rows
+    attempts: list[list[Execution]] = await executions_of(state, [quantum.id for quantum in quanta])
+    return {
+        key_of(one.run_name, one.task_label, one.data_id_values): (
+            one.uuid,
+            one.status,
+            one.attempts,
+            [tuple(attempt[2:]) for attempt in executions],
+        )
+        for one, executions in zip(quanta, attempts, strict=True)
+    }
+
+
+async def edges(state: State) -> set[tuple[Any, ...]]:
+    statement = (
+        sa.select(RUN.c.name, TASK.c.name, QUANTUM.c.data_id, EDGE.c.is_output, DATASET.c.uuid)
+        .join_from(EDGE, QUANTUM, QUANTUM.c.id == EDGE.c.quantum_id)
+        .join(TASK, TASK.c.id == QUANTUM.c.task_id)
+        .join(RUN, RUN.c.id == QUANTUM.c.run_id)
+        .join(DATASET, DATASET.c.id == EDGE.c.dataset_id)
+    )
+
+    async def find(connection: AsyncConnection) -> set[tuple[Any, ...]]:
+        return set(map(tuple, await connection.execute(statement)))
+
+    return await state.read(find, absent=set())
+
+
+async def datasets(state: State) -> set[tuple[Any, ...]]:
+    c = DATASET.c
+    statement = sa.select(c.uuid, c.dataset_type, c.data_id, RUN.c.name, c.produced).join(RUN, RUN.c.id == c.run_id)
+
+    async def find(connection: AsyncConnection) -> set[tuple[Any, ...]]:
+        return set(map(tuple, await connection.execute(statement)))
+
+    return await state.read(find, absent=set())
+
+
+@SETTINGS
+@given(data=st.data(), world=worlds())
+async def test_all_is_known_whatever_order_it_is_told_in(state: State, data: st.DataObject, world: World) -> None:
+    await emptied(state)
+    tellings = data.draw(st.permutations(world.tellings))
+    for telling in tellings:
+        result = await take_in(state, telling)
+        skipped = sum(isinstance(record, Skipped) for record in telling.records)
+        assert (result.records, result.skipped) == (len(telling.records), skipped)
+    assert await known(state) == {key_of(one.run, one.task, one.data_id): expected(one) for one in world.works}
+    graphs = [[str(graph.uuid) for graph in world.graphs if graph.run == run] for run in RUNS]
+    found = await pipeline_executions_of_runs(state, RUNS)
+    assert [[graph.uuid for graph in of_run] for of_run in found] == graphs
+    assert await edges(state) == {
+        (work.run, work.task, written_data_id(work.data_id), is_output, str(uuid))
+        for work in world.works
+        for is_output, uuids in ((False, work.inputs), (True, work.outputs))
+        for uuid in uuids
+    }
+    assert await datasets(state) == {
+        (str(uuid), dataset_type, written_data_id(data_id), run, written)
+        for uuid, (dataset_type, data_id, run, written) in world.datasets.items()
+    }
+    # Told once more, it is the same.
+    before = await dumped(state)
+    for telling in data.draw(st.permutations(world.tellings)):
+        again = await take_in(state, telling, digest="2")
+        assert (again.quanta, again.executions) == (0, 0)
+        assert await take_in(state, telling, digest="2") == again
+    assert await dumped(state) == before
+
+
+class Died(Exception):
+    pass
+
+
+@SETTINGS
+@given(data=st.data(), world=worlds())
+async def test_who_dies_is_followed_by_who_goes_on(state: State, data: st.DataObject, world: World) -> None:
+    await emptied(state)
+    for telling in world.tellings:
+        await take_in(state, telling)
+    whole = await dumped(state)
+    await emptied(state)
+    for telling in world.tellings:
+
+        def records(last: int, records: list[Record] = telling.records) -> Iterator[Record]:
+            for place, record in enumerate(records):
+                if place == last:
+                    raise Died
+                yield record
+
+        source = Source(telling.kind, telling.name, "1")
+        for last in sorted(data.draw(st.lists(st.integers(0, 30), max_size=3))):
+            if last < len(telling.records):
+                with pytest.raises(Died):
+                    await ingest(state, source, in_batches(records(last)))
+        assert (await ingest(state, source, in_batches(records(-1)))).records == len(telling.records)
+    assert await dumped(state) == whole
+
+
+def quantum(*executions: ExecutionRecord, **given: Any) -> QuantumRecord:
+    return QuantumRecord("u/one", "isr", {"instrument": "Cam1", "exposure": 1}, executions=executions, **given)
+
+
+async def test_the_more_believed_wins_and_fills_what_it_lacks(state: State) -> None:
+    seen = ExecutionRecord(0, QuantumStatus.FAILED, "node-1", 1_000_000, run_time=2.0, exception="X")
+    for kinds in (
+        [SourceKind.PROVENANCE_GRAPH, SourceKind.TASK_RECORDS],
+        [SourceKind.TASK_RECORDS, SourceKind.PROVENANCE_GRAPH],
+    ):
+        await emptied(state)
+        for kind in kinds:
+            is_best = kind is SourceKind.PROVENANCE_GRAPH
+            one = replace(seen, host="node-2", exception=None) if is_best else replace(seen, run_time=3.0)
+            await ingest(state, Source(kind, "file", "1"), in_batches([quantum(one)]))
+        [[attempt]] = await executions_of(state, [1])
+        assert (attempt.host, attempt.run_time, attempt.exception) == ("node-2", 2.0, "X")
+
+
+async def test_what_no_database_holds_is_left_out(state: State) -> None:
+    await emptied(state)
+    odd = ExecutionRecord(
+        0, QuantumStatus.FAILED, run_time=float("nan"), cpu_time=float("inf"), exception="X", message="a\0b\ud800"
+    )
+    await ingest(
+        state, Source(SourceKind.TASK_RECORDS, "run", "1"), in_batches([quantum(odd), Skipped("a\0", "b\ud800")])
+    )
+    [[attempt]] = await executions_of(state, [1])
+    assert (attempt.run_time, attempt.cpu_time, attempt.message) == (None, None, "a\N{REPLACEMENT CHARACTER}b?")
+
+
+async def test_many_take_in_at_once(state: State) -> None:
+    await emptied(state)
+    sources = [
+        (Source(SourceKind.TASK_RECORDS, str(number), "1"), [quantum(ExecutionRecord(number, QuantumStatus.FAILED))])
+        for number in range(6)
+    ]
+    await asyncio.gather(*(ingest(state, source, in_batches(records)) for source, records in sources))
+    [attempts] = await executions_of(state, [1])
+    assert [attempt.attempt for attempt in attempts] == list(range(6))

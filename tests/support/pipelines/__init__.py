@@ -1,0 +1,1 @@
+"""Pipelines that are really run, to leave behind what the readers of provenance read."""
