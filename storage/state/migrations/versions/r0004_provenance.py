@@ -7,7 +7,7 @@ from alembic import op
 
 from butlerql.storage.dialect import UuidText
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
