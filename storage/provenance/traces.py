@@ -26,6 +26,7 @@ __all__ = [
     "producers_of",
     "traces_by_id",
     "traces_of_quanta",
+    "used_as_input",
     "users_of",
 ]
 
@@ -54,6 +55,18 @@ async def dataset_numbers(state: State, uuids: Sequence[str]) -> dict[str, int]:
         return {row.uuid: row.id for row in await connection.execute(statement)}
 
     return await state.read(find, absent={})
+
+
+async def used_as_input(state: State, uuids: Sequence[str]) -> set[str]:
+    """Tell which datasets recorded work has read, or was to read."""
+    given = state.dialect.rows("given", {"uuid": UuidText()}, [(uuid,) for uuid in set(uuids)])
+    is_read = sa.exists().where(EDGE.c.dataset_id == DATASET.c.id, EDGE.c.is_output == sa.false())
+    statement = sa.select(DATASET.c.uuid).where(DATASET.c.uuid.in_(sa.select(given.c.uuid)), is_read)
+
+    async def find(connection: AsyncConnection) -> set[str]:
+        return set(await connection.scalars(statement))
+
+    return await state.read(find, absent=set())
 
 
 async def traces_by_id(state: State, numbers: Sequence[int]) -> dict[int, DatasetTrace]:

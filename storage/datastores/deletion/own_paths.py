@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.datastores.deletion.plans import Outcome
 from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.datastores.validation.catalogue import is_text
-from butlerql.storage.dialect import dialect_of
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_ITEM
 
@@ -34,7 +33,7 @@ async def own_paths(state: State, datastore: str, paths: Sequence[str]) -> set[s
     claimed = {path for path in paths if path.rpartition("/")[2].startswith(CLAIM)}
     texts = [path for path in paths if is_text(path)]
     item = DELETION_ITEM.c
-    wanted = dialect_of(state.place.url).rows("paths", {"path": sa.Text()}, [(path,) for path in texts])
+    wanted = state.dialect.rows("paths", {"path": sa.Text()}, [(path,) for path in texts])
     statement = sa.select(item.path).where(
         item.datastore == datastore, item.root == "", item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
     )

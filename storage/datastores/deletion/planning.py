@@ -30,6 +30,7 @@ from butlerql.storage.datastores.deletion.rows import Rows, read_rows
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import LimitExceededError, UnavailableDatastoreError
+from butlerql.storage.provenance.traces import used_as_input
 from butlerql.storage.registry.chosen_datasets import select_to_change
 from butlerql.storage.registry.collections import by_keys
 from butlerql.storage.registry.datasets import Dataset, ingest_dates, run_keys
@@ -250,6 +251,8 @@ class Planning(Kind):
             chained = await blockers.in_chains(snapshot, runs)
             named = {one.key: one.name for one in await by_keys(snapshot, dict.fromkeys(runs))}
             days = await ingest_dates(snapshot, datasets)
+        for uuid in await used_as_input(self._repository.state, list(kinds)):
+            reasons[uuid].add(Reason.USED_AS_INPUT)
         places = list(dict.fromkeys(file.place for some in files.values() for file in some))
         entries = dict(zip(places, await self._repository.stores.look_at(places), strict=True))
         leaves = {file.datastore for some in files.values() for file in some if not file.is_outside}

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from lsst.daf.butler import CollectionType, DatasetType, Timespan
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, Reason
+from butlerql.storage.provenance.tables import DATASET, EDGE
+from butlerql.storage.provenance.traces import used_as_input
 from tests.support.deleted import deleter
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.rich import RICH
@@ -158,6 +162,25 @@ async def test_warnings(things: RealRepository) -> None:
         plan = await ours.plan(runs=["a", "c"])
         assert await ours.warned(plan) == {Reason.IN_CHAIN: 4}
         assert await ours.blocked(plan) == {}
+
+
+async def test_used_as_input(things: RealRepository) -> None:
+    """What recorded work read goes all the same; and the record of it stays."""
+    butler = things.open()
+    refs = butler.query_datasets("thing", "a")
+    async with deleter(things.uri) as ours:
+
+        async def record(connection: AsyncConnection) -> None:
+            rows = [{"id": n, "uuid": str(ref.id), "produced": True} for n, ref in enumerate(refs[:2])]
+            await connection.execute(sa.insert(DATASET), rows)
+            edges = [{"quantum_id": 1, "is_output": n == 0, "dataset_id": n} for n in (0, 1)]
+            await connection.execute(sa.insert(EDGE), edges)
+
+        await ours.state.write(record)
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        assert await ours.warned(plan) == {Reason.USED_AS_INPUT: 1}
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+        assert await used_as_input(ours.state, [str(ref.id) for ref in refs]) == {str(refs[1].id)}
 
 
 async def test_trusted_files(things: RealRepository) -> None:
