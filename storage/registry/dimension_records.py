@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from butlerql.storage.registry import combination_pages
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.data_ids import DataIdConditions, wanted
-from butlerql.storage.registry.keyed_records import Key, select_records
+from butlerql.storage.registry.keyed_records import Key, read_records
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.spatial import pixel_exists, pixel_region
 from butlerql.storage.registry.timespans import Timespan
@@ -112,14 +112,18 @@ async def by_keys(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> 
 
 async def _read(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> dict[Key, DimensionRecord]:
     repository = snapshot.repository
-    table = repository.tables.element(element)
     names = _column_names(element)
-    columns: list[sa.ColumnElement[Any]] = [table.c[name] for name in names]
-    if element.spatial is not None:
-        columns.append(table.c.region)
-    if element.temporal is not None:
-        columns += repository.dialect.timespan(table, "timespan")
-    rows = await snapshot.rows(select_records(snapshot, element, table, keys).with_only_columns(*columns))
+
+    def columns(table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+        found: list[sa.ColumnElement[Any]] = [table.c[name] for name in names]
+        if element.spatial is not None:
+            found.append(table.c.region)
+        if element.temporal is not None:
+            found += repository.dialect.timespan(table, "timespan")
+        return found
+
+    size = len(element.required)
+    rows = [row[size:] for row in await read_records(snapshot, element, keys, "record", columns)]
     group = dimensions_of(element, repository.universe.group)
     places = {name: names.index(element.column_of(name)) for name in (*element.required, *element.implied)}
     data_ids = await expand(snapshot, [(group, tuple(row[places[name]] for name in group.required)) for row in rows])
