@@ -98,9 +98,7 @@ class Dialect(ABC):
         return self._table_of(name, columns, {part: sa.bindparam(part, type_=kind) for part, kind in parts})
 
     @abstractmethod
-    def given(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]
-    ) -> dict[str, Any]:
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Give the parameters of a table of `slots`.
 
         Raises
@@ -200,9 +198,7 @@ class SqliteDialect(Dialect):
     def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
         return [(name, sa.Text())]
 
-    def given(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]
-    ) -> dict[str, Any]:
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         values = _by_column(columns, rows)
         return {name: orjson.dumps(values[0] if len(columns) == 1 else list(zip(*values, strict=True))).decode()}
 
@@ -283,9 +279,7 @@ class PostgresqlDialect(Dialect):
     def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
         return [(f"{name}_{column}", postgresql.ARRAY(kind)) for column, kind in columns.items()]
 
-    def given(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]
-    ) -> dict[str, Any]:
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         values = _by_column(columns, rows)
         return {f"{name}_{column}": one for column, one in zip(columns, values, strict=True)}
 

@@ -71,5 +71,5 @@ class Statements:
 
 def _remember_key(statement: Any) -> None:
     """Let SQLAlchemy find the compiled statement without going through all parts of this one each time."""
-    key = statement._generate_cache_key()
-    statement._generate_cache_key = lambda: key
+    key = statement._generate_cache_key()  # noqa: SLF001 - it has no other name
+    statement._generate_cache_key = lambda: key  # noqa: SLF001

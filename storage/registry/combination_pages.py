@@ -237,7 +237,6 @@ async def _page_of_collections(snapshot: Snapshot, wanted: Wanted, leading: Lead
 
     Index: the unique one of the tags table, one range a collection.
     """
-
     shape = request.shape()
 
     def first_rows(table: sa.FromClause) -> sa.Select[Any]:
@@ -333,9 +332,7 @@ def _first_table_bounds(columns: Sequence[sa.ColumnElement[Any]], request: PageR
         return []
     return [
         sa.tuple_(*columns[:size]).op(operator, is_comparison=True)(
-            sa.tuple_(
-                *(placed(value, column.type) for value, column in zip(key[:size], columns[:size], strict=True))
-            )
+            sa.tuple_(*(placed(value, column.type) for value, column in zip(key[:size], columns[:size], strict=True)))
         )
         for key, operator in ((request.after, ">="), (request.before, "<="))
         if key is not None
@@ -360,12 +357,15 @@ async def _overlapping(
     while True:
         rest = PageRequest(number - 1, before=last) if request.backward else PageRequest(number - 1, after=last)
 
-        def statement(rest: PageRequest = rest.shape("rest_")) -> sa.Select[Any]:
-            selected = wanted.combinations.select().distinct().add_columns(*columns).where(*bounds(wanted.order, shape))
-            return selected.where(*bounds(order, rest)).order_by(*ordered(order, request)).limit(MOST)
+        keys = rest.shape("rest_")
+
+        def statement(keys: PageRequest = keys) -> sa.Select[Any]:
+            selected = wanted.combinations.select().distinct().add_columns(*columns)
+            selected = selected.where(*bounds(wanted.order, shape), *bounds(order, keys))
+            return selected.order_by(*ordered(order, request)).limit(MOST)
 
         parameters = {**request.parameters(), **rest.parameters("rest_")}
-        rows = await wanted.rows(snapshot, ("overlapping", shape, rest.shape("rest_")), statement, parameters)
+        rows = await wanted.rows(snapshot, ("overlapping", shape, keys), statement, parameters)
         known = [_known(wanted, names, row) for row in rows]
         for row, holds in zip(rows, await holding(snapshot, looks, known), strict=True):
             key = tuple(row[:size])

@@ -219,9 +219,9 @@ def _few_values(term: Predicate) -> tuple[str, list[Any]] | None:
             return element.name, [value]
         case Comparison("=", Literal(value, kind), DimensionKey(element) as key) if kind is key.kind:
             return element.name, [value]
-        case InValues(DimensionKey(element) as key, values, kind) if kind is key.kind:
+        case InValues(DimensionKey(element) as key, tuple(values), kind) if kind is key.kind:
             return element.name, list(dict.fromkeys(values))
-        case InRange(DimensionKey(element), start, stop, step):
+        case InRange(DimensionKey(element), int(start), int(stop), step):
             return element.name, list(range(start, min(stop, start + len(_FEW) * step) + 1, step))
         case Or(operands):
             parts = [part for part in map(_few_values, operands) if part is not None]

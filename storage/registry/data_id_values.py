@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.errors import InvalidDataIdError
 from butlerql.storage.registry.data_id_keys import Condition, Lookup, ParsedKeys, parse_keys
-from butlerql.storage.registry.keyed_records import Key, read_records
+from butlerql.storage.registry.keyed_records import Key, known_implied, read_records
 from butlerql.storage.registry.spatial import pixel_exists
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
@@ -251,14 +251,10 @@ async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) ->
             rows = await snapshot.rows(sa.select(*(table.c[name] for name in names)))
             kept = snapshot.kept.setdefault(about, {tuple(row[:size]): tuple(row[size:]) for row in rows})
         return kept
-    known: dict[Key, Key] = snapshot.cache.setdefault(about, {})
+    known = known_implied(snapshot, element)
     missing = [key for key in set(keys).difference(known) if None not in key]
     if missing:
-        rows = await read_records(
-            snapshot, element, missing, "implied", lambda table: [table.c[name] for name in element.implied]
-        )
-        for row in rows:
-            known[tuple(row[:size])] = tuple(row[size:])
+        await read_records(snapshot, element, missing, "nothing more", lambda _table: ())
     return known
 
 

@@ -208,7 +208,9 @@ def wanted(
         constraint=given_slots(conditions.constraint), condition=None if condition is None else condition.shape
     )
     places = tuple((search.dataset_type, tuple(map(tuple, search.collections))) for search in conditions.searches)
-    key = key_of(condition, "wanted", dimensions, element, places, tuple(conditions.constraint), tuple(conditions.order))
+    key = key_of(
+        condition, "wanted", dimensions, element, places, tuple(conditions.constraint), tuple(conditions.order)
+    )
     made = repository.statements.get(key, lambda: _wanted(repository, dimensions, shape, element))
     return made.of(conditions.constraint, condition)
 

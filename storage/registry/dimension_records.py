@@ -122,8 +122,7 @@ async def _read(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> di
             found += repository.dialect.timespan(table, "timespan")
         return found
 
-    size = len(element.required)
-    rows = [row[size:] for row in await read_records(snapshot, element, keys, "record", columns)]
+    rows = list((await read_records(snapshot, element, keys, "record", columns)).values())
     group = dimensions_of(element, repository.universe.group)
     places = {name: names.index(element.column_of(name)) for name in (*element.required, *element.implied)}
     data_ids = await expand(snapshot, [(group, tuple(row[places[name]] for name in group.required)) for row in rows])

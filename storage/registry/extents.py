@@ -52,9 +52,8 @@ async def regions_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]) 
             known[key] = pixel_region(element, cast("int", key[0])) if pixel_exists(element, key[0]) else None
     elif missing:
         known |= dict.fromkeys(missing)
-        rows = await read_records(snapshot, element, missing, "region", lambda table: [table.c.region])
-        for *values, encoded in rows:
-            known[tuple(values)] = None if encoded is None else decode_base64(encoded)
+        found = await read_records(snapshot, element, missing, "region", lambda table: [table.c.region])
+        known |= {key: encoded and decode_base64(encoded) for key, (encoded,) in found.items()}
     return known
 
 
@@ -68,11 +67,10 @@ async def timespans_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]
     if missing:
         known |= dict.fromkeys(missing)
         dialect = snapshot.repository.dialect
-        rows = await read_records(
+        found = await read_records(
             snapshot, element, missing, "timespan", lambda table: dialect.timespan(table, "timespan")
         )
-        for *values, begin, end in rows:
-            known[tuple(values)] = Timespan.from_columns(begin, end)
+        known |= {key: Timespan.from_columns(*bounds) for key, bounds in found.items()}
     return known
 
 

@@ -11,7 +11,7 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.statements import Slot, placed
 from butlerql.storage.universe import Element
 
-__all__ = ["Key", "read_records"]
+__all__ = ["Key", "known_implied", "read_records"]
 
 Key = tuple[Any, ...]
 """Values of dimensions."""
@@ -22,12 +22,18 @@ Columns = Callable[[sa.FromClause], Sequence[sa.ColumnElement[Any]]]
 _WANTED = "wanted"
 
 
+def known_implied(snapshot: Snapshot, element: Element) -> dict[Key, Key]:
+    """Give what records are known to imply, by their required dimensions."""
+    known: dict[Key, Key] = snapshot.cache.setdefault(("implied by", element.name), {})
+    return known
+
+
 async def read_records(
     snapshot: Snapshot, element: Element, keys: Sequence[Key], what: str, columns: Columns
-) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-    """Read the required dimensions of some records, and other columns of them.
+) -> dict[Key, Key]:
+    """Read columns of some records, by their required dimensions; what does not exist is left out.
 
-    Uses the primary key.
+    What they imply is read with it, since that is nearly always asked next. Uses the primary key.
 
     Parameters
     ----------
@@ -57,7 +63,8 @@ async def read_records(
     def make() -> sa.Select[Any]:
         table = repository.tables.element(element)
         own = {name: table.c[element.column_of(name)] for name in kinds}
-        statement = sa.select(*own.values(), *columns(table)).select_from(table)
+        implied = (table.c[name] for name in element.implied)
+        statement = sa.select(*own.values(), *implied, *columns(table)).select_from(table)
         if is_list:
             wanted = repository.dialect.slots(_WANTED, {last: kinds[last]})
             return statement.where(
@@ -68,7 +75,13 @@ async def read_records(
         return statement.join(wanted, sa.and_(*(own[name] == wanted.c[name] for name in kinds)))
 
     statement = repository.statements.get(("records", element, what, is_list), make)
-    return await snapshot.rows(statement, parameters)
+    size, end = len(kinds), len(kinds) + len(element.implied)
+    known = known_implied(snapshot, element)
+    found: dict[Key, Key] = {}
+    for row in map(tuple, await snapshot.rows(statement, parameters)):
+        found[row[:size]] = row[end:]
+        known[row[:size]] = row[size:end]
+    return found
 
 
 def _slot(name: str) -> Slot:

@@ -102,7 +102,6 @@ async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part
     kept: set[tuple[Any, ...]] = set()
     for source in sources:
 
-
         def statement(source: Source = source.shape) -> sa.Select[Any]:
             table, looked_at = source.table.alias(), dialect.slots("looked_at", columns)
             return source.looked_at(table, elements).where(table.c.dataset_id.in_(sa.select(looked_at.c.id)))

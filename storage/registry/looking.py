@@ -11,6 +11,7 @@ from butlerql.storage.registry.conditions import Look
 from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.statements import Slot
 from butlerql.storage.universe import Element
 
 __all__ = ["elements_of", "holding"]
@@ -42,6 +43,7 @@ async def holding(snapshot: Snapshot, looks: Sequence[Look], rows: Sequence[Mapp
         regions[element] = [known[key] for key in keys]
     result = [True] * len(rows)
     for element, other in looks:
+        assert not isinstance(other, Slot)
         others = regions[other] if isinstance(other, Element) else [other] * len(rows)
         for index, pair in enumerate(zip(regions[element], others, strict=True)):
             result[index] = result[index] and _overlap(*pair)

@@ -244,7 +244,9 @@ async def pages_of(
         .subquery()
     )
     found = await snapshot.rows(
-        sa.select(ranked).where(ranked.c["_rank"] <= request.limit + 1).order_by(ranked.c["_parent"], ranked.c["_rank"]),
+        sa.select(ranked)
+        .where(ranked.c["_rank"] <= request.limit + 1)
+        .order_by(ranked.c["_parent"], ranked.c["_rank"]),
         parameters,
     )
     size = len(key)

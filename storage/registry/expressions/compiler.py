@@ -191,11 +191,12 @@ class _Compilation:
         within = sa.and_(operand >= start, operand <= stop)
         if step == 1:
             return within
+        assert isinstance(predicate.start, int)
         # Databases give a remainder the sign of the number.
         remainder = (operand % self._number(step) + self._number(step)) % self._number(step)
         return sa.and_(within, remainder == self._number(predicate.start % step))
 
-    def _number(self, value: int) -> sa.ColumnElement[Any]:
+    def _number(self, value: int | Slot) -> sa.ColumnElement[Any]:
         return self._literal(Literal(value, Kind.INT))
 
     def _first(self, operand: Operand) -> sa.ColumnElement[Any]:

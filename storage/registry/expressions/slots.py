@@ -73,7 +73,7 @@ class Slotted:
         self._pixelization = pixelization
         self._number = 0
 
-    def predicate(self, predicate: Predicate) -> Predicate:
+    def predicate(self, predicate: Predicate) -> Predicate:  # noqa: PLR0911 - a case for each kind
         """Give the shape of a predicate."""
         match predicate:
             case And(operands):
@@ -100,7 +100,7 @@ class Slotted:
             case _:
                 return predicate
 
-    def _operand(self, operand: Operand) -> Operand:
+    def _operand(self, operand: Operand) -> Operand:  # noqa: PLR0911 - likewise
         match operand:
             case Literal(None, _):
                 return operand
