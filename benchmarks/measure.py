@@ -8,12 +8,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["Contestant", "race", "report"]
+__all__ = ["ROUNDS", "Contestant", "race", "report"]
 
 Contestant = Callable[[], Awaitable[Any] | Any]
 
 
-async def race(contestants: dict[str, Contestant], rounds: int = 7) -> dict[str, float]:
+ROUNDS = 7
+
+
+async def race(contestants: dict[str, Contestant], rounds: int = ROUNDS) -> dict[str, float]:
     """Run each contestant once to warm up, then all of them in turn; seconds of the best round of each."""
     best = dict.fromkeys(contestants, float("inf"))
     for turn in range(rounds + 1):
