@@ -35,7 +35,17 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.statements import Slot, Statements, placed
 from butlerql.storage.universe import Element
 
-__all__ = ["Leading", "Wanted", "count", "count_each", "first_of_each", "given_slots", "page", "page_each"]
+__all__ = [
+    "Leading",
+    "Wanted",
+    "count",
+    "count_each",
+    "first_of_each",
+    "given_slots",
+    "page",
+    "page_each",
+    "page_of_records",
+]
 
 _LOOKED_AT = 1_000
 """Combinations whose regions are looked at first; twice as many each time that they were not enough."""
@@ -151,6 +161,12 @@ class Wanted:
         )
         return list(zip(*every, strict=True))
 
+    @property
+    def records(self) -> sa.FromClause | None:
+        """The table of records, if there is one row of it for each row of a page."""
+        is_plain = self.free and self.combinations.is_unique and not self.looks and self.leading is None
+        return self.combinations.records if is_plain else None
+
     def select(self) -> sa.Select[Any]:
         """Make a statement without columns that gives each combination once."""
         statement = self.combinations.select()
@@ -208,9 +224,7 @@ async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page
     BadCursorError
         Raised if the request's keys are not such keys.
     """
-    for key in (request.after, request.before):
-        if key is not None:
-            check_key(key, wanted.order)
+    _check_keys(wanted, request)
     if not wanted.free:
         return await _page_of_one(snapshot, wanted, request)
     if wanted.looks:
@@ -219,17 +233,48 @@ async def page(snapshot: Snapshot, wanted: Wanted, request: PageRequest) -> Page
     elif wanted.leading is not None:
         found = await _page_of_collections(snapshot, wanted, wanted.leading, request)
     else:
-        shape = request.shape()
-
-        def statement() -> sa.Select[Any]:
-            selected = wanted.select()
-            if len(wanted.order) == len(wanted.free):
-                selected = selected.where(*_first_table_bounds(wanted.columns, shape))
-            return page_statement(selected, wanted.order, shape, MOST)
-
-        rows = await wanted.rows(snapshot, ("page", shape), statement, request.parameters())
-        found = page_in(rows, len(wanted.order), request)
+        found = await _plain_page(snapshot, wanted, request, "page", wanted.select)
     return _completed(wanted, found)
+
+
+async def page_of_records(
+    snapshot: Snapshot,
+    wanted: Wanted,
+    request: PageRequest,
+    columns: Callable[[sa.FromClause], Sequence[sa.ColumnElement[Any]]],
+) -> Page[sa.Row[*tuple[Any, ...]]]:
+    """Read a page of combinations, see `page`, with columns of their records: the first ones of the rows.
+
+    Only for those that have `Wanted.records`, and always with the same columns.
+    """
+    _check_keys(wanted, request)
+    records = wanted.records
+    assert records is not None
+    return await _plain_page(
+        snapshot, wanted, request, "records", lambda: wanted.select().add_columns(*columns(records))
+    )
+
+
+def _check_keys(wanted: Wanted, request: PageRequest) -> None:
+    for key in (request.after, request.before):
+        if key is not None:
+            check_key(key, wanted.order)
+
+
+async def _plain_page(
+    snapshot: Snapshot, wanted: Wanted, request: PageRequest, what: str, select: Callable[[], sa.Select[Any]]
+) -> Page[Any]:
+    """Read a page by one statement."""
+    shape = request.shape()
+
+    def statement() -> sa.Select[Any]:
+        selected = select()
+        if len(wanted.order) == len(wanted.free):
+            selected = selected.where(*_first_table_bounds(wanted.columns, shape))
+        return page_statement(selected, wanted.order, shape, MOST)
+
+    rows = await wanted.rows(snapshot, (what, shape), statement, request.parameters())
+    return page_in(rows, len(wanted.order), request)
 
 
 async def _page_of_collections(snapshot: Snapshot, wanted: Wanted, leading: Leading, request: PageRequest) -> Page[Any]:

@@ -79,6 +79,9 @@ class Combinations:
     is_complete: bool = True
     """Whether all required dimensions are asked for, or given."""
 
+    records: sa.FromClause | None = None
+    """The table of the element of which there has to be a record."""
+
     in_order: Dialect | None = None
     """Given if the tables have to be read in the order in which they are added."""
 
@@ -175,6 +178,7 @@ def combine(
     for related in _relations(full, needed, joined, forced):
         tables[related.name] = table = _records(repository, related, given)
         made.add(table, _keys(related, table))
+    made.records = None if element is None else tables[element.name]
     for search in list(waiting):
         if search.name in spoken_of or not made.columns.keys() >= set(search.dimensions.required):
             waiting.remove(search)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.statements import Slot, placed
 from butlerql.storage.universe import Element
 
-__all__ = ["Key", "known_implied", "read_records"]
+__all__ = ["Key", "known_implied", "read_records", "remember_implied"]
 
 Key = tuple[Any, ...]
 """Values of dimensions."""
@@ -26,6 +26,15 @@ def known_implied(snapshot: Snapshot, element: Element) -> dict[Key, Key]:
     """Give what records are known to imply, by their required dimensions."""
     known: dict[Key, Key] = snapshot.cache.setdefault(("implied by", element.name), {})
     return known
+
+
+def remember_implied(snapshot: Snapshot, element: Element, names: Sequence[str], rows: Iterable[Key]) -> None:
+    """Note what records imply, of which these columns were read."""
+    required = [names.index(element.column_of(name)) for name in element.required]
+    implied = [names.index(name) for name in element.implied]
+    known = known_implied(snapshot, element)
+    for row in rows:
+        known[tuple(map(row.__getitem__, required))] = tuple(map(row.__getitem__, implied))
 
 
 async def read_records(
