@@ -19,8 +19,8 @@ __all__ = ["Slot", "Statements", "placed"]
 
 T = TypeVar("T")
 
-_MOST = 500
-"""How many are kept: each takes some tens of kilobytes."""
+_MOST = 300
+"""How many are kept: each takes about a hundred kilobytes."""
 
 
 class Slot(NamedTuple):

@@ -411,8 +411,9 @@ async def _overlapping(
 
         parameters = {**request.parameters(), **rest.parameters("rest_")}
         rows = await wanted.rows(snapshot, ("overlapping", shape, keys), statement, parameters)
-        known = [_known(wanted, names, row) for row in rows]
-        for row, holds in zip(rows, await holding(snapshot, looks, known), strict=True):
+        if not rows:
+            return
+        for row, holds in zip(rows, await holding(snapshot, looks, _known(wanted, names, rows)), strict=True):
             key = tuple(row[:size])
             if holds and key != found:
                 found = key
@@ -427,8 +428,9 @@ async def _overlapping(
         number = min(2 * number, _MOST_LOOKED_AT)
 
 
-def _known(wanted: Wanted, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    """Values of the dimensions of a row."""
+def _known(wanted: Wanted, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Values of the dimensions of rows, by dimension."""
     free = [*wanted.free, *names]
     begin = len(wanted.order) - len(wanted.free)
-    return {**wanted.constraint, **dict(zip(free, row[begin : begin + len(free)], strict=True))}
+    given = {name: [value] * len(rows) for name, value in wanted.constraint.items()}
+    return given | dict(zip(free, list(zip(*rows, strict=True))[begin : begin + len(free)], strict=True))

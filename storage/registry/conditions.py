@@ -38,7 +38,7 @@ from butlerql.storage.universe import Element
 __all__ = ["Condition", "Look", "key_of"]
 
 
-_MOST_SLOTS = 100
+_MOST_SLOTS = 30
 """Conditions of more values are seldom asked twice, and what is made of them is large."""
 
 _FEW = range(200)

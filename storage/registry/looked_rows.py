@@ -109,8 +109,10 @@ async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part
         key = source.key and ("looked at", source.key)
         selected = snapshot.repository.statements.get(key, statement)
         pairs = await snapshot.rows(selected, {**source.parameters, **wanted})
-        known = [dict(zip(names, pair[2:], strict=True)) for pair in pairs]
-        held = await holding(snapshot, looks, known)
+        if not pairs:
+            continue
+        values = list(zip(*pairs, strict=True))[2:]
+        held = await holding(snapshot, looks, dict(zip(names, values, strict=True)))
         kept.update(tuple(pair[:2]) for pair, holds in zip(pairs, held, strict=True) if holds)
     places = (part.collections[row[2]].key for row in rows)
     return [row for row, member in zip(rows, zip(uuids, places, strict=True), strict=True) if member in kept]
