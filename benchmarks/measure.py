@@ -8,15 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["ROUNDS", "Contestant", "race", "report"]
+__all__ = ["Contestant", "race", "report"]
 
 Contestant = Callable[[], Awaitable[Any] | Any]
 
 
-ROUNDS = 7
-
-
-async def race(contestants: dict[str, Contestant], rounds: int = ROUNDS) -> dict[str, float]:
+async def race(contestants: dict[str, Contestant], rounds: int = 7) -> dict[str, float]:
     """Run each contestant once to warm up, then all of them in turn; seconds of the best round of each."""
     best = dict.fromkeys(contestants, float("inf"))
     for turn in range(rounds + 1):

@@ -1,17 +1,18 @@
 """Ten questions of a survey, each beside the real Butler.
 
-Both sides do the same work: what the Butler's answer holds is asked of ButlerQL, too. Each round asks with other
-values, so that nothing is answered from memory.
+Both sides do the same work: what the Butler's answer holds is asked of ButlerQL, too. Each is asked with other values
+each time, so that nothing is answered from memory; both are warm.
 
 usage: python -m benchmarks.queries REPOSITORY      one that benchmarks.survey makes
 """
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from http.client import HTTPConnection
@@ -22,7 +23,6 @@ from urllib.parse import urlsplit
 import orjson
 from lsst.daf.butler import Butler, DatasetRef
 
-from benchmarks.measure import ROUNDS, race
 from benchmarks.repositories import CHAIN, INSTRUMENT
 from benchmarks.server import served
 from benchmarks.survey import CALIBRATIONS, EVERYTHING, SKYMAP
@@ -38,6 +38,7 @@ _RECORDS = """query ($element: String!, $where: String, $order: [String!], $firs
   dimension(name: $element) { records(where: $where, orderBy: $order, first: $first) { nodes { values } } } }"""
 _HERE = f"instrument = '{INSTRUMENT}'"
 _MOST = 10_000
+_ROUNDS = 15
 
 
 @dataclass
@@ -107,7 +108,7 @@ def _questions(turn: int) -> list[_Question]:
     one = f"{_HERE} AND visit = {visit} AND detector IN (3..7)"
     month = f"{_HERE} AND visit IN ({1100 + turn}..{1199 + turn}) AND band = '{band}'"
     seventeenth = f"{_HERE} AND detector = {16 + turn}"
-    bright = f"{seventeenth} AND visit.exposure_time > 20.0 AND visit.timespan.begin > T'2025-01-01T18:00:0{turn}'"
+    bright = f"{seventeenth} AND visit.exposure_time > 20.0 AND visit.timespan.begin > T'2025-01-01T18:00:{turn:02}'"
     cone = f"{seventeenth} AND visit.region OVERLAPS REGION('CIRCLE {320.6 + turn} 20.0 20.0')"
     overlap = f"{_HERE} AND skymap = '{SKYMAP}' AND tract IN ({3 + turn}..{6 + turn})"
     night = f"{_HERE} AND exposure IN ({1400 + turn}..{1409 + turn}) AND detector IN (10..19)"
@@ -194,50 +195,39 @@ def _through_http(link: HTTPConnection, question: _Question) -> Any:
     return orjson.loads(link.getresponse().read())
 
 
-class _Asker:
-    """Asks the next of some questions each time, and keeps the answers.
-
-    Parameters
-    ----------
-    questions
-        One a round.
-    ask
-        Asks one.
-    """
-
-    def __init__(self, questions: Iterable[_Question], ask: Callable[[_Question], Any]) -> None:
-        self.answers: list[Any] = []
-        self._questions = iter(questions)
-        self._ask = ask
-
-    def __call__(self) -> None:
-        """Ask the next."""
-        self.answers.append(self._ask(next(self._questions)))
+def _timed(questions: Sequence[_Question], ask: Callable[[_Question], Any]) -> tuple[list[Any], float]:
+    """Ask one after another; gives the answers, and the median of the seconds of all but the first, which warms up."""
+    answers, seconds = [], []
+    gc.collect()
+    for question in questions:
+        begin = time.perf_counter()
+        answers.append(ask(question))
+        seconds.append(time.perf_counter() - begin)
+    return answers, statistics.median(seconds[1:])
 
 
-async def main(directory: Path) -> None:
-    """Race them."""
+def main(directory: Path) -> None:
+    """Ask both."""
     butler = Butler.from_config(str(directory))
     ratios = []
     print(f"Ten questions, {directory.name}: ButlerQL through HTTP, the Butler in process")
     with served(directory) as url:
-        for questions in zip(*map(_questions, range(ROUNDS + 1)), strict=True):
+        for questions in zip(*map(_questions, range(_ROUNDS + 1)), strict=True):
             link = HTTPConnection(urlsplit(url).netloc)
-            ours = _Asker(questions, partial(_through_http, link))
-            theirs = _Asker(questions, lambda question: question.ask(butler))
-            times = await race({"ours": ours, "theirs": theirs})
-            for question, answer, other in zip(questions, ours.answers, theirs.answers, strict=True):
+            answers, ours = _timed(questions, partial(_through_http, link))
+            link.close()
+            others, theirs = _timed(questions, lambda question: question.ask(butler))
+            for question, answer, other in zip(questions, answers, others, strict=True):
                 assert "errors" not in answer, answer
                 found = question.read(answer["data"])
                 assert found, question
                 assert found == question.same(other), question
-            link.close()
-            ratios.append(times["theirs"] / times["ours"])
+            ratios.append(theirs / ours)
             number = found if isinstance(found, int) else len(found)
-            shown = f"{times['ours'] * 1e3:9.1f} ms {times['theirs'] * 1e3:9.1f} ms {ratios[-1]:7.1f} x"
-            print(f"  {question.title:<72} {number:6} {shown}")
+            times = f"{ours * 1e3:9.1f} ms {theirs * 1e3:9.1f} ms {ratios[-1]:7.1f} x"
+            print(f"  {questions[0].title:<72} {number:6} {times}")
     print(f"  least {min(ratios):.1f} x, median {statistics.median(ratios):.1f} x")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))
