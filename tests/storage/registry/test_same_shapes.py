@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -43,58 +42,79 @@ _TEMPLATES = {
         (_HERE + " AND visit = {} AND skymap != 'no'", [(101,), (102,), (103,)]),
     ],
 }
-_QUESTIONS = [(kind, text, values) for kind, templates in _TEMPLATES.items() for text, values in templates]
 
 
-@pytest.mark.parametrize(("kind", "template", "values"), _QUESTIONS)
-@pytest.mark.parametrize("find_first", [False, True], ids=["each", "first"])
-async def test_datasets(
-    rich: RealRepository, kind: str, template: str, values: Iterable[tuple[Any, ...]], find_first: bool
-) -> None:
+@pytest.mark.parametrize("kind", _TEMPLATES)
+async def test_datasets(rich: RealRepository, kind: str) -> None:
     async with snapshot_of(rich) as snapshot:
-        for some in values:
-            text = template.format(*some)
-            with rich.butler.query() as query:
-                found = query.datasets(kind, _RUNS, find_first=find_first).where(text)
-                expected = {str(ref.id) for ref in found}
-            selection = DatasetSelection(
-                dataset_types=[kind], where=Where(text), collections=_RUNS, find_first=find_first
-            )
-            sets = await select(snapshot, selection)
-            [page] = await sets.pages(snapshot, PageRequest(100))
-            uuids = [row.uuid for row in page.rows]
-            assert set(uuids) == expected, text
-            assert len(uuids) == len(expected)
-            for place, after in enumerate(page.keys, start=1):
-                [rest] = await sets.pages(snapshot, PageRequest(2, after=after))
-                assert [row.uuid for row in rest.rows] == uuids[place : place + 2], text
-            assert await sets.counts(snapshot, [0]) == [len(expected)], text
-            assert bool(await existing(snapshot, sets.parts)) is bool(expected), text
+        for template, values in _TEMPLATES[kind]:
+            for some in values:
+                for find_first in (False, True):
+                    await _check_datasets(snapshot, rich, kind, template.format(*some), find_first=find_first)
 
 
-@pytest.mark.parametrize("template", [one for one in _TEMPLATES["calexp"] if "run =" not in one[0]])
-async def test_data_ids_and_records(rich: RealRepository, template: tuple[str, Iterable[tuple[Any, ...]]]) -> None:
-    text, values = template
+async def _check_datasets(snapshot: Snapshot, rich: RealRepository, kind: str, text: str, *, find_first: bool) -> None:
+    with rich.butler.query() as query:
+        expected = {str(ref.id) for ref in query.datasets(kind, _RUNS, find_first=find_first).where(text)}
+    selection = DatasetSelection(dataset_types=[kind], where=Where(text), collections=_RUNS, find_first=find_first)
+    sets = await select(snapshot, selection)
+    [page] = await sets.pages(snapshot, PageRequest(100))
+    uuids = [row.uuid for row in page.rows]
+    assert set(uuids) == expected, text
+    assert len(uuids) == len(expected)
+    for place, after in enumerate(page.keys, start=1):
+        [rest] = await sets.pages(snapshot, PageRequest(2, after=after))
+        assert [row.uuid for row in rest.rows] == uuids[place : place + 2], text
+    assert await sets.counts(snapshot, [0]) == [len(expected)], text
+    assert bool(await existing(snapshot, sets.parts)) is bool(expected), text
+
+
+async def test_data_ids_and_records(rich: RealRepository) -> None:
     async with snapshot_of(rich) as snapshot:
-        universe = snapshot.repository.universe
-        group, visit = universe.group(["visit", "detector"]), universe.element("visit")
-        for some in values:
-            where = text.format(*some)
+        for template, values in _TEMPLATES["calexp"]:
+            for some in () if "run =" in template else values:
+                await _check_data_ids_and_records(snapshot, rich, template.format(*some))
+
+
+async def _check_data_ids_and_records(snapshot: Snapshot, rich: RealRepository, text: str) -> None:
+    universe = snapshot.repository.universe
+    group, visit = universe.group(["visit", "detector"]), universe.element("visit")
+    with rich.butler.query() as query:
+        wanted = query.where(text).join_dataset_search("calexp", _RUNS)
+        expected = {tuple(each.required_values) for each in wanted.data_ids(["visit", "detector"])}
+        records = {each.id for each in query.where(text).dimension_records("visit")}
+    conditions = await data_ids.find_conditions(snapshot, group, types=["calexp"], collections=_RUNS, where=Where(text))
+    page = await data_ids.page(snapshot, group, conditions, PageRequest(100))
+    assert {one.required for one in page.rows} == expected, text
+    assert await data_ids.count(snapshot, group, conditions) == len(expected)
+    of_visit = await data_ids.find_conditions(
+        snapshot, dimension_records.dimensions_of(visit, universe.group), where=Where(text)
+    )
+    found = await dimension_records.page(snapshot, visit, of_visit, PageRequest(100))
+    assert {one.values["id"] for one in found.rows} == records, text
+
+
+@pytest.mark.parametrize("order", [None, ["-visit.timespan.begin"]], ids=["by key", "by time"])
+async def test_values_of_data_ids(rich: RealRepository, order: list[str] | None) -> None:
+    async with snapshot_of(rich) as snapshot:
+        group = snapshot.repository.universe.group(["visit", "detector"])
+        for values in ({"visit": 101}, {"visit": 104}, {"visit": 5}, {"band": "r"}, {"band": "g"}, {"band": "no"}):
+            data_id = {"instrument": "HSC", **values}
             with rich.butler.query() as query:
-                wanted = query.where(where).join_dataset_search("calexp", _RUNS)
+                wanted = query.join_dataset_search("calexp", _RUNS).where(data_id)
                 expected = {tuple(each.required_values) for each in wanted.data_ids(["visit", "detector"])}
-                records = {each.id for each in query.where(where).dimension_records("visit")}
+                refs = {str(ref.id) for ref in query.datasets("calexp", _RUNS, find_first=False).where(data_id)}
             conditions = await data_ids.find_conditions(
-                snapshot, group, types=["calexp"], collections=_RUNS, where=Where(where)
+                snapshot, group, types=["calexp"], collections=_RUNS, values=data_id, order_by=order
             )
             page = await data_ids.page(snapshot, group, conditions, PageRequest(100))
-            assert {one.required for one in page.rows} == expected, where
-            assert await data_ids.count(snapshot, group, conditions) == len(expected)
-            of_visit = await data_ids.find_conditions(
-                snapshot, dimension_records.dimensions_of(visit, universe.group), where=Where(where)
-            )
-            found = await dimension_records.page(snapshot, visit, of_visit, PageRequest(100))
-            assert {one.values["id"] for one in found.rows} == records, where
+            assert {one.required for one in page.rows} == expected, data_id
+            for place, after in enumerate(page.keys, start=1):
+                rest = await data_ids.page(snapshot, group, conditions, PageRequest(100, after=after))
+                assert rest.rows == page.rows[place:]
+            selection = DatasetSelection(dataset_types=["calexp"], data_id=data_id, collections=_RUNS)
+            [found] = await (await select(snapshot, selection)).pages(snapshot, PageRequest(100), order)
+            assert {row.uuid for row in found.rows} == refs, data_id
 
 
 async def test_nothing_is_put_together_twice(rich: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
