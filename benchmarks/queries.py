@@ -1,30 +1,35 @@
 """Ten questions of a survey, each beside the real Butler.
 
+Both sides do the same work: what the Butler's answer holds is asked of ButlerQL, too. Each is asked with other values
+each time, so that nothing is answered from memory; both are warm.
+
 usage: python -m benchmarks.queries REPOSITORY      one that benchmarks.survey makes
 """
 
 from __future__ import annotations
 
-import asyncio
+import gc
 import statistics
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import orjson
 from lsst.daf.butler import Butler, DatasetRef
 
-from benchmarks.measure import race
 from benchmarks.repositories import CHAIN, INSTRUMENT
 from benchmarks.server import served
 from benchmarks.survey import CALIBRATIONS, EVERYTHING, SKYMAP
 
-_UUIDS = """query ($select: DatasetSelection!, $first: Int!) {
-  datasets(select: $select, first: $first) { nodes { uuid } } }"""
+_DATASETS = """query ($select: DatasetSelection!, $first: Int!) {
+  datasets(select: $select, first: $first) { nodes { uuid run { name } dataId { values } } } }"""
+_FILES = _DATASETS.replace("uuid", "uuid filename")
 _COUNT = "query ($select: DatasetSelection!) { datasets(select: $select) { totalCount } }"
 _DATA_IDS = """query ($dimensions: [String!]!, $where: String, $datasets: [String!], $in: [String!], $first: Int) {
   dataIds(dimensions: $dimensions, where: $where, datasetTypes: $datasets, collections: $in, first: $first) {
@@ -33,6 +38,7 @@ _RECORDS = """query ($element: String!, $where: String, $order: [String!], $firs
   dimension(name: $element) { records(where: $where, orderBy: $order, first: $first) { nodes { values } } } }"""
 _HERE = f"instrument = '{INSTRUMENT}'"
 _MOST = 10_000
+_ROUNDS = 15
 
 
 @dataclass
@@ -47,15 +53,29 @@ class _Question:
     same: Callable[[Any], Any] = lambda answer: answer
 
 
-def _datasets(title: str, select: dict[str, Any], ask: Callable[[Butler], list[DatasetRef]]) -> _Question:
+def _datasets(title: str, select: dict[str, Any], ask: Callable[[Butler], Iterable[DatasetRef]]) -> _Question:
     return _Question(
         title,
-        _UUIDS,
+        _DATASETS,
         {"select": select, "first": _MOST},
-        lambda data: {node["uuid"] for node in data["datasets"]["nodes"]},
+        lambda data: {
+            node["uuid"]: (node["run"]["name"], node["dataId"]["values"]) for node in data["datasets"]["nodes"]
+        },
         ask,
-        lambda refs: {str(ref.id) for ref in refs},
+        lambda refs: {str(ref.id): (ref.run, dict(ref.dataId.mapping)) for ref in refs},
     )
+
+
+def _files(title: str, select: dict[str, Any], ask: Callable[[Butler], list[DatasetRef]]) -> _Question:
+    def with_uris(butler: Butler) -> Any:
+        refs = ask(butler)
+        return refs, butler.get_many_uris(refs)
+
+    asked = _datasets(title, select, ask)
+    asked.query, asked.ask = _FILES, with_uris
+    asked.read = lambda data: {node["uuid"]: node["filename"] for node in data["datasets"]["nodes"]}
+    asked.same = lambda found: {str(ref.id): found[1][ref].primaryURI.ospath for ref in found[0]}
+    return asked
 
 
 def _data_ids(
@@ -82,15 +102,17 @@ def _data_ids(
     )
 
 
-def _questions() -> list[_Question]:
-    one = f"{_HERE} AND visit = 1022 AND detector IN (3..7)"
-    month = f"{_HERE} AND visit IN (1100..1199) AND band = 'r' AND detector < 10"
-    seventeenth = f"{_HERE} AND detector = 16"
-    bright = f"{seventeenth} AND visit.exposure_time > 20.0 AND visit.timespan.begin > T'2025-01-01T18:00:00'"
-    cone = f"{seventeenth} AND visit.region OVERLAPS REGION('CIRCLE 320.6 20.0 20.0')"
-    overlap = f"{_HERE} AND skymap = '{SKYMAP}' AND tract IN (3..6)"
-    night = f"{_HERE} AND exposure IN (1400..1409) AND detector IN (10..19)"
-    latest = f"{_HERE} AND day_obs = 20250104 AND band = 'g'"
+def _questions(turn: int) -> list[_Question]:
+    """Make the questions of a round."""
+    visit, band, day = 1022 + 22 * turn, "griz"[turn % 4], 20250103 + turn % 2
+    one = f"{_HERE} AND visit = {visit} AND detector IN (3..7)"
+    month = f"{_HERE} AND visit IN ({1100 + turn}..{1199 + turn}) AND band = '{band}'"
+    seventeenth = f"{_HERE} AND detector = {16 + turn}"
+    bright = f"{seventeenth} AND visit.exposure_time > 20.0 AND visit.timespan.begin > T'2025-01-01T18:00:{turn:02}'"
+    cone = f"{seventeenth} AND visit.region OVERLAPS REGION('CIRCLE {320.6 + turn} 20.0 20.0')"
+    overlap = f"{_HERE} AND skymap = '{SKYMAP}' AND tract IN ({3 + turn}..{6 + turn})"
+    night = f"{_HERE} AND exposure IN ({1400 + turn}..{1409 + turn}) AND detector IN (10..19)"
+    latest = f"{_HERE} AND day_obs = {day} AND band = '{band}'"
 
     def query_datasets(name: str, collections: str, where: str, *, find_first: bool) -> Callable[[Butler], Any]:
         return lambda butler: butler.query_datasets(
@@ -103,7 +125,7 @@ def _questions() -> list[_Question]:
 
     def count(butler: Butler) -> int:
         with butler.query() as query:
-            return query.datasets("calexp", CHAIN).where(f"{_HERE} AND band = 'r'").count()
+            return query.datasets("calexp", CHAIN).where(f"{_HERE} AND band = '{band}'").count()
 
     def all_types(collections: str, name: str, where: str) -> Callable[[Butler], Any]:
         return lambda butler: butler.query_all_datasets(
@@ -119,10 +141,10 @@ def _questions() -> list[_Question]:
             select("calexp", CHAIN, one, findFirst=True),
             query_datasets("calexp", CHAIN, one, find_first=True),
         ),
-        _datasets(
-            "some detectors of a band in a hundred visits",
-            select("calexp", CHAIN, month),
-            query_datasets("calexp", CHAIN, month, find_first=False),
+        _files(
+            "forty detectors of a band in a hundred visits, and where their files are",
+            select("calexp", CHAIN, f"{month} AND detector < 40"),
+            query_datasets("calexp", CHAIN, f"{month} AND detector < 40", find_first=False),
         ),
         _datasets(
             "a detector, by exposure time and begin",
@@ -139,11 +161,13 @@ def _questions() -> list[_Question]:
         ),
         _datasets(
             "all dataset types by glob, related to a visit",
-            select("*", EVERYTHING, f"{seventeenth} AND visit = 1022", related=True),
-            all_types(EVERYTHING, "*", f"{seventeenth} AND visit = 1022"),
+            select("*", EVERYTHING, f"{seventeenth} AND visit = {visit}", related=True),
+            all_types(EVERYTHING, "*", f"{seventeenth} AND visit = {visit}"),
         ),
         _data_ids("visits and patches that overlap in four tracts", ["visit", "tract", "patch"], overlap),
-        _data_ids("data IDs of datasets of a band", ["visit", "detector"], month, ["calexp"], CHAIN),
+        _data_ids(
+            "data IDs of datasets of a band", ["visit", "detector"], f"{month} AND detector < 10", ["calexp"], CHAIN
+        ),
         _Question(
             "the latest hundred visits of a day and band",
             _RECORDS,
@@ -157,41 +181,53 @@ def _questions() -> list[_Question]:
         _Question(
             "how many datasets of a band, the first found",
             _COUNT,
-            {"select": select("calexp", CHAIN, f"{_HERE} AND band = 'r'", findFirst=True)},
+            {"select": select("calexp", CHAIN, f"{_HERE} AND band = '{band}'", findFirst=True)},
             lambda data: data["datasets"]["totalCount"],
             count,
         ),
     ]
 
 
-async def main(directory: Path) -> None:
-    """Race them."""
+def _through_http(link: HTTPConnection, question: _Question) -> Any:
+    """Ask by the standard library: other clients take longer than what stands behind."""
+    body = orjson.dumps({"query": question.query, "variables": question.variables})
+    link.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+    return orjson.loads(link.getresponse().read())
+
+
+def _timed(questions: Sequence[_Question], ask: Callable[[_Question], Any]) -> tuple[list[Any], float]:
+    """Ask one after another; gives the answers, and the median of the seconds of all but the first, which warms up."""
+    answers, seconds = [], []
+    gc.collect()
+    for question in questions:
+        begin = time.perf_counter()
+        answers.append(ask(question))
+        seconds.append(time.perf_counter() - begin)
+    return answers, statistics.median(seconds[1:])
+
+
+def main(directory: Path) -> None:
+    """Ask both."""
     butler = Butler.from_config(str(directory))
     ratios = []
     print(f"Ten questions, {directory.name}: ButlerQL through HTTP, the Butler in process")
     with served(directory) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=60, headers={"Accept-Encoding": "identity"}) as client:
-            for question in _questions():
-                body = {"query": question.query, "variables": question.variables}
-
-                async def through_http(body: dict[str, Any] = body) -> Any:
-                    return orjson.loads((await client.post("/graphql", json=body)).content)
-
-                answer = await through_http()
+        for questions in zip(*map(_questions, range(_ROUNDS + 1)), strict=True):
+            link = HTTPConnection(urlsplit(url).netloc)
+            answers, ours = _timed(questions, partial(_through_http, link))
+            link.close()
+            others, theirs = _timed(questions, lambda question: question.ask(butler))
+            for question, answer, other in zip(questions, answers, others, strict=True):
                 assert "errors" not in answer, answer
                 found = question.read(answer["data"])
-                assert found == question.same(question.ask(butler)) and found, (question.title, found)
-
-                def in_process(question: _Question = question) -> Any:
-                    return question.ask(butler)
-
-                ours, theirs = (await race({"ours": through_http, "theirs": in_process})).values()
-                ratios.append(theirs / ours)
-                number = found if isinstance(found, int) else len(found)
-                times = f"{ours * 1e3:9.1f} ms {theirs * 1e3:9.1f} ms {ratios[-1]:7.1f} x"
-                print(f"  {question.title:<52} {number:6} {times}")
+                assert found, question
+                assert found == question.same(other), question
+            ratios.append(theirs / ours)
+            number = found if isinstance(found, int) else len(found)
+            times = f"{ours * 1e3:9.1f} ms {theirs * 1e3:9.1f} ms {ratios[-1]:7.1f} x"
+            print(f"  {questions[0].title:<72} {number:6} {times}")
     print(f"  least {min(ratios):.1f} x, median {statistics.median(ratios):.1f} x")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

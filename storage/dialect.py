@@ -85,15 +85,37 @@ class Dialect(ABC):
         InvalidArgumentError
             Raised for a value that its column cannot hold.
         """
-        by_column = [list(values) for values in zip(*rows, strict=True)] if rows else [[] for _ in columns]
-        checked = [_checked(values, kind) for values, kind in zip(by_column, columns.values(), strict=True)]
-        return self._table_of(name, columns, checked)
+        given = self.given("given", columns, rows)
+        return self._table_of(
+            name,
+            columns,
+            {part: sa.bindparam(part, given[part], kind, unique=True) for part, kind in self._parts("given", columns)},
+        )
+
+    def slots(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> sa.FromClause:
+        """Make the same table of values that are given when the statement is run: see `given`."""
+        parts = self._parts(name, columns)
+        return self._table_of(name, columns, {part: sa.bindparam(part, type_=kind) for part, kind in parts})
+
+    @abstractmethod
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """Give the parameters of a table of `slots`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Raised for a value that its column cannot hold.
+        """
+
+    @abstractmethod
+    def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
+        """Name the parameters of a table, and tell their types."""
 
     @abstractmethod
     def _table_of(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], parameters: Mapping[str, sa.BindParameter[Any]]
     ) -> sa.FromClause:
-        """Make a table of the values of each column."""
+        """Make a table of its parameters."""
 
     @abstractmethod
     def uuids(self, values: Iterable[Any]) -> list[str]:
@@ -173,13 +195,19 @@ class SqliteDialect(Dialect):
     takes_arrays = False
     indexes_by_bytes = True
 
+    def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
+        return [(name, sa.Text())]
+
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        values = _by_column(columns, rows)
+        return {name: orjson.dumps(values[0] if len(columns) == 1 else list(zip(*values, strict=True))).decode()}
+
     def _table_of(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], parameters: Mapping[str, sa.BindParameter[Any]]
     ) -> sa.FromClause:
-        text = orjson.dumps(values[0] if len(columns) == 1 else list(zip(*values, strict=True))).decode()
-        given = sa.bindparam("given", text, type_=sa.Text(), unique=True)
+        [(key, given)] = parameters.items()
         # Put together as text, of names alone: to build it of SQLAlchemy's parts takes longer than most statements run.
-        each = sa.text(_unpacked(tuple(columns))).bindparams(given)
+        each = sa.text(_unpacked(key, tuple(columns))).bindparams(given)
         return (
             each.columns(*map(sa.column, columns, columns.values()))
             # Statements are put together of parts that know nothing of each other: a number makes the name unique.
@@ -248,15 +276,18 @@ class PostgresqlDialect(Dialect):
     takes_arrays = True
     indexes_by_bytes = False
 
+    def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
+        return [(f"{name}_{column}", postgresql.ARRAY(kind)) for column, kind in columns.items()]
+
+    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        values = _by_column(columns, rows)
+        return {f"{name}_{column}": one for column, one in zip(columns, values, strict=True)}
+
     def _table_of(
-        self, name: str, columns: Mapping[str, TypeEngine[Any]], values: Sequence[list[Any]]
+        self, name: str, columns: Mapping[str, TypeEngine[Any]], parameters: Mapping[str, sa.BindParameter[Any]]
     ) -> sa.FromClause:
-        arrays = [
-            sa.bindparam(None, column, type_=postgresql.ARRAY(kind), unique=True)
-            for column, kind in zip(values, columns.values(), strict=True)
-        ]
         typed = [sa.column(column, kind) for column, kind in columns.items()]
-        return sa.func.unnest(*arrays).table_valued(*typed).render_derived(name=name)
+        return sa.func.unnest(*parameters.values()).table_valued(*typed).render_derived(name=name)
 
     def uuids(self, values: Iterable[Any]) -> list[str]:
         return list(map(str, values))
@@ -316,13 +347,13 @@ class PostgresqlDialect(Dialect):
 
 
 @cache
-def _unpacked(names: Sequence[str]) -> str:
+def _unpacked(parameter: str, names: Sequence[str]) -> str:
     """Write a statement that unpacks JSON: a list of values, or of rows where there are several names."""
     quoted = map(sqlite.dialect().identifier_preparer.quote, names)
     if len(names) == 1:
-        return f"SELECT value AS {next(quoted)} FROM json_each(:given)"  # noqa: S608 - names of ours, quoted
+        return f"SELECT value AS {next(quoted)} FROM json_each(:{parameter})"  # noqa: S608 - names of ours, quoted
     columns = (f"json_extract(value, '$[{index}]') AS {name}" for index, name in enumerate(quoted))
-    return f"SELECT {', '.join(columns)} FROM json_each(:given)"  # noqa: S608 - likewise
+    return f"SELECT {', '.join(columns)} FROM json_each(:{parameter})"  # noqa: S608 - likewise
 
 
 class _CrossJoin(sa.Join):
@@ -340,6 +371,12 @@ def _compile_cross_join(join: _CrossJoin, compiler: SQLCompiler, **options: Any)
 def _row_number(table: sa.FromClause) -> sa.ColumnElement[int]:
     """SQLite's own number of a row."""
     return sa.column("rowid", sa.BigInteger, _selectable=table)
+
+
+def _by_column(columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Turn rows into columns, all of whose values they can hold."""
+    by_column = [list(values) for values in zip(*rows, strict=True)] if rows else [[] for _ in columns]
+    return [_checked(values, kind) for values, kind in zip(by_column, columns.values(), strict=True)]
 
 
 def _checked(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:

@@ -131,6 +131,8 @@ class Driver(ABC):
             max_overflow=0,
             pool_use_lifo=True,
             pool_reset_on_return=None,
+            # Otherwise each connection is told to roll back once more when it is given back.
+            skip_autocommit_rollback=True,
             query_cache_size=_STATEMENT_CACHE,
             hide_parameters=True,
             # Ranges are combined with tables on purpose.

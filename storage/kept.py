@@ -24,10 +24,10 @@ class Kept:
 
     def get(self, key: Hashable) -> Any:
         """Give a thing; None if it is not there."""
-        if key not in self._things:
-            return None
-        self._things.move_to_end(key)
-        return self._things[key]
+        thing = self._things.get(key)
+        if thing is not None:
+            self._things.move_to_end(key)
+        return thing
 
     def setdefault(self, key: Hashable, thing: Any) -> Any:
         """Keep a thing if there is none of this key; give the one that is kept."""

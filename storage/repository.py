@@ -24,6 +24,7 @@ from butlerql.storage.managers import Managers
 from butlerql.storage.snapshot import Snapshot, open_snapshot
 from butlerql.storage.state.database import State
 from butlerql.storage.state.place import StatePlace
+from butlerql.storage.statements import Statements
 from butlerql.storage.storage_classes import StorageClasses
 from butlerql.storage.tables import Tables
 from butlerql.storage.universe import Universe
@@ -57,6 +58,9 @@ class Repository:
     cache: dict[Hashable, Any]
     """What snapshots read and later ones find unchanged; each who keeps something here sees to that itself."""
 
+    statements: Statements
+    """What was put together to be read lately; it holds nothing of what is in the database."""
+
     write_obstacles: tuple[str, ...]
     """Why the repository could not be written to, each a part of a sentence; empty if nothing speaks against it."""
 
@@ -82,6 +86,7 @@ class Repository:
         self.engine = self._connections.engine
         self.state = State(StatePlace.find(config, state), config.name)
         self.cache = {}
+        self.statements = Statements()
         self._snapshot_seconds = snapshot_seconds
         self._writable = writable
         self._writing = WritingConnections(config.registry_url, config.name)

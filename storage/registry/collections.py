@@ -43,6 +43,9 @@ _COLLECTIONS = "collections"
 _NAMED = "collection of the name"
 _RUN_DETAILS = "run details"
 
+_WORTH_KEEPING = 100
+"""So many collections of one question are kept for the next: more would leave no room for others."""
+
 
 class CollectionType(StrEnum):
     """What a collection is."""
@@ -113,9 +116,13 @@ async def by_keys(snapshot: Snapshot, keys: Iterable[CollectionKey]) -> list[Col
     keys = list(keys)
     known: dict[CollectionKey, Collection] = snapshot.cache.setdefault(_COLLECTIONS, {})
     missing = {key for key in keys if key not in known}
+    known |= {key: kept for key in missing if (kept := snapshot.kept.get((_COLLECTIONS, key))) is not None}
+    missing.difference_update(known)
     if missing:
-        for collection in await in_name_order(snapshot, missing):
-            known[collection.key] = collection
+        found = await in_name_order(snapshot, missing)
+        known |= {collection.key: collection for collection in found}
+        for collection in found[:_WORTH_KEEPING]:
+            snapshot.kept.setdefault((_COLLECTIONS, collection.key), collection)
     return [known[key] for key in keys]
 
 

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
-from lsst import sphgeom
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import UnsupportedJoinError
@@ -42,9 +41,9 @@ from butlerql.storage.registry.expressions.tree import (
     elements_of,
 )
 from butlerql.storage.registry.implied_values import implied_value
-from butlerql.storage.registry.spatial import pixelization
 from butlerql.storage.registry.topology import overlap_to_join, split_skypix
 from butlerql.storage.repository import Repository
+from butlerql.storage.statements import Slot, placed
 from butlerql.storage.universe import DimensionGroup, Element
 
 __all__ = ["Combinations", "check_relations", "combine", "datasets_of", "lead_of", "looks_of"]
@@ -79,6 +78,9 @@ class Combinations:
 
     is_complete: bool = True
     """Whether all required dimensions are asked for, or given."""
+
+    records: sa.FromClause | None = None
+    """The table of the element of which there has to be a record."""
 
     in_order: Dialect | None = None
     """Given if the tables have to be read in the order in which they are added."""
@@ -176,6 +178,7 @@ def combine(
     for related in _relations(full, needed, joined, forced):
         tables[related.name] = table = _records(repository, related, given)
         made.add(table, _keys(related, table))
+    made.records = None if element is None else tables[element.name]
     for search in list(waiting):
         if search.name in spoken_of or not made.columns.keys() >= set(search.dimensions.required):
             waiting.remove(search)
@@ -184,7 +187,8 @@ def combine(
     known = {name: columns[0] for name, columns in made.columns.items()}
     for name, value in constraint.items():
         columns = made.columns.get(name) or [implied_value(repository.tables, full, known, name)]
-        made.conditions += [column == value for column in columns]
+        kind = repository.tables.dimension_type(name)
+        made.conditions += [column == placed(value, kind) for column in columns]
     resolver = _resolver(repository, made, tables, datasets)
     made.fields = [operand_column(repository.dialect, operand, resolver) for operand in fields]
     if condition is not None:
@@ -365,12 +369,12 @@ def _join_overlap(repository: Repository, made: Combinations, number: int, first
 
 
 def _constrain_region(
-    repository: Repository, made: Combinations, element: Element, region: sphgeom.Region, compiler: Compiler
+    repository: Repository, made: Combinations, element: Element, region: Slot, compiler: Compiler
 ) -> None:
     """Keep what touches the pixels of a region; only a look tells whether it overlaps the region itself."""
     common = repository.universe.skypix_common
     system, level = split_skypix(common)
-    pixels = compiler.pixels(region, pixelization(common))
+    pixels = compiler.pixels(region)
     if element.is_skypix:
         pixel = made.columns[element.name][0]
         made.conditions.append(sa.exists().where(pixels.c.begin <= pixel, pixel < pixels.c.end))
@@ -402,6 +406,7 @@ def _add_condition(
     made.conditions += condition.terms(resolver)
     for look in condition.looks:
         if not isinstance(look.other, Element):
+            assert isinstance(look.other, Slot)
             _constrain_region(repository, made, look.element, look.other, condition.compiler)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from lsst import sphgeom
 
 from butlerql.storage.registry.expressions.compiler import Compiler
+from butlerql.storage.registry.expressions.slots import Slotted
 from butlerql.storage.registry.expressions.tree import (
     And,
     Column,
@@ -29,10 +30,16 @@ from butlerql.storage.registry.expressions.tree import (
     elements_of,
     nodes_of,
 )
+from butlerql.storage.registry.spatial import pixelization
+from butlerql.storage.repository import Repository
+from butlerql.storage.statements import Slot
 from butlerql.storage.universe import Element
 
-__all__ = ["Condition", "Look"]
+__all__ = ["Condition", "Look", "key_of"]
 
+
+_MOST_SLOTS = 30
+"""Conditions of more values are seldom asked twice, and what is made of them is large."""
 
 _FEW = range(200)
 """So many values lead by an index faster than a look at every row."""
@@ -44,7 +51,7 @@ class Look(NamedTuple):
     element: Element
     """Whose region is looked at."""
 
-    other: Element | sphgeom.Region
+    other: Element | sphgeom.Region | Slot
     """What it has to overlap."""
 
     @property
@@ -60,12 +67,15 @@ class Condition:
     ----------
     predicate
         What has to hold.
+    repository
+        Whose registry.
     compiler
         Makes SQL of it, and of all conditions in the same statement.
     """
 
-    def __init__(self, predicate: Predicate, compiler: Compiler) -> None:
+    def __init__(self, predicate: Predicate, repository: Repository, compiler: Compiler) -> None:
         self.predicate = predicate
+        self.repository = repository
         self.compiler = compiler
         self.looks: list[Look] = []
         self._terms: list[Predicate] = []
@@ -74,6 +84,22 @@ class Condition:
                 self._add_overlap(term)
             else:
                 self._terms.append(term)
+
+    @cached_property
+    def _apart(self) -> tuple[Predicate, dict[str, Any]]:
+        dialect, common = self.repository.dialect, self.repository.universe.skypix_common
+        slotted = Slotted(dialect, pixelization(common))
+        return slotted.predicate(self.predicate), slotted.parameters
+
+    @cached_property
+    def shape(self) -> Condition:
+        """The same with slots in place of its values."""
+        return Condition(self._apart[0], self.repository, Compiler(self.repository.dialect))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values of the slots."""
+        return self._apart[1]
 
     @property
     def _parts(self) -> tuple[Predicate, ...]:
@@ -162,7 +188,7 @@ class Condition:
             return None
         if len(parts) == len(self._parts):
             return self
-        return Condition(parts[0] if len(parts) == 1 else And(tuple(parts)), self.compiler)
+        return Condition(parts[0] if len(parts) == 1 else And(tuple(parts)), self.repository, self.compiler)
 
     def _add_overlap(self, overlap: Overlaps) -> None:
         left, right = overlap.left, overlap.right
@@ -179,6 +205,13 @@ class Condition:
             self.looks.append(Look(left.element, right.element))
 
 
+def key_of(condition: Condition | None, *others: Hashable) -> Hashable:
+    """Tell what is made of the shape of a condition, and of others, from all else; None if it is too much to keep."""
+    if condition is None:
+        return (None, *others)
+    return (condition.shape.predicate, *others) if len(condition.parameters) <= _MOST_SLOTS else None
+
+
 def _few_values(term: Predicate) -> tuple[str, list[Any]] | None:
     """Read a term that gives a dimension some values."""
     match term:
@@ -186,9 +219,9 @@ def _few_values(term: Predicate) -> tuple[str, list[Any]] | None:
             return element.name, [value]
         case Comparison("=", Literal(value, kind), DimensionKey(element) as key) if kind is key.kind:
             return element.name, [value]
-        case InValues(DimensionKey(element) as key, values, kind) if kind is key.kind:
+        case InValues(DimensionKey(element) as key, tuple(values), kind) if kind is key.kind:
             return element.name, list(dict.fromkeys(values))
-        case InRange(DimensionKey(element), start, stop, step):
+        case InRange(DimensionKey(element), int(start), int(stop), step):
             return element.name, list(range(start, min(stop, start + len(_FEW) * step) + 1, step))
         case Or(operands):
             parts = [part for part in map(_few_values, operands) if part is not None]

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.errors import InvalidDataIdError
 from butlerql.storage.registry.data_id_keys import Condition, Lookup, ParsedKeys, parse_keys
-from butlerql.storage.registry.keyed_records import Key, select_records
+from butlerql.storage.registry.keyed_records import Key, known_implied, read_records
 from butlerql.storage.registry.spatial import pixel_exists
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
@@ -243,20 +243,18 @@ async def _implied(snapshot: Snapshot, element: Element, keys: Iterable[Key]) ->
     """
     about = ("implied by", element.name)
     size = len(element.required)
-    table = snapshot.repository.tables.element(element)
-    implied = [table.c[name] for name in element.implied]
     if element.is_cached:
         kept: dict[Key, Key] | None = snapshot.kept.get(about)
         if kept is None:
-            required = (table.c[element.column_of(name)] for name in element.required)
-            rows = await snapshot.rows(sa.select(*required, *implied))
+            table = snapshot.repository.tables.element(element)
+            names = (*map(element.column_of, element.required), *element.implied)
+            rows = await snapshot.rows(sa.select(*(table.c[name] for name in names)))
             kept = snapshot.kept.setdefault(about, {tuple(row[:size]): tuple(row[size:]) for row in rows})
         return kept
-    known: dict[Key, Key] = snapshot.cache.setdefault(about, {})
+    known = known_implied(snapshot, element)
     missing = [key for key in set(keys).difference(known) if None not in key]
     if missing:
-        for row in await snapshot.rows(select_records(snapshot, element, table, missing).add_columns(*implied)):
-            known[tuple(row[:size])] = tuple(row[size:])
+        await read_records(snapshot, element, missing, "nothing more", lambda _table: ())
     return known
 
 

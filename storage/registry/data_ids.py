@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.registry import chains, combination_pages, dataset_types, summaries
 from butlerql.storage.registry.collections import Collection
-from butlerql.storage.registry.combination_pages import Leading, Wanted, first_of_each
+from butlerql.storage.registry.combination_pages import Leading, Wanted, first_of_each, given_slots
 from butlerql.storage.registry.combinations import check_relations, combine, datasets_of, lead_of
-from butlerql.storage.registry.conditions import Condition
+from butlerql.storage.registry.conditions import Condition, key_of
 from butlerql.storage.registry.data_id_values import DataId, constraint, expand
 from butlerql.storage.registry.dataset_searches import DatasetSearch
 from butlerql.storage.registry.dataset_types import DatasetType
@@ -203,9 +203,24 @@ def wanted(
     snapshot: Snapshot, dimensions: DimensionGroup, conditions: DataIdConditions, element: Element | None = None
 ) -> Wanted:
     """Say which combinations are wanted: of the required dimensions of a group, or of an element, for its records."""
+    repository, condition = snapshot.repository, conditions.condition
+    shape = conditions._replace(
+        constraint=given_slots(conditions.constraint), condition=None if condition is None else condition.shape
+    )
+    places = tuple((search.dataset_type, tuple(map(tuple, search.collections))) for search in conditions.searches)
+    key = key_of(
+        condition, "wanted", dimensions, element, places, tuple(conditions.constraint), tuple(conditions.order)
+    )
+    made = repository.statements.get(key, lambda: _wanted(repository, dimensions, shape, element))
+    return made.of(conditions.constraint, condition)
+
+
+def _wanted(
+    repository: Repository, dimensions: DimensionGroup, conditions: DataIdConditions, element: Element | None
+) -> Wanted:
     combined = partial(
         combine,
-        snapshot.repository,
+        repository,
         dimensions,
         searches=conditions.searches,
         constraint=conditions.constraint,
@@ -218,7 +233,7 @@ def wanted(
     names = dimensions.required if element is None else element.required
     leading = None
     if not conditions.order:
-        lead = lead_of(snapshot.repository, combinations, names, conditions.searches, conditions.condition)
+        lead = lead_of(repository, combinations, names, conditions.searches, conditions.condition)
         leading = None if lead is None else Leading(lead, lambda lead: combined(lead=lead))
     descending = [order.is_descending for order in conditions.order]
     # One data ID may have several datasets to be ordered by.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
 from butlerql.storage.registry.dataset_rows import Read
 from butlerql.storage.registry.looked_rows import looked_rows
-from butlerql.storage.registry.ranges import Filter, Part, TableGroup, Wanted, groups_of
+from butlerql.storage.registry.ranges import Filter, Part, Source, TableGroup, Wanted, groups_of
 from butlerql.storage.snapshot import Snapshot
 
 __all__ = ["counts", "exceeds", "existing"]
@@ -25,11 +27,16 @@ async def existing(snapshot: Snapshot, parts: Iterable[Part]) -> set[tuple[int, 
             )
             continue
         for source in group.sources():
-            rows = source.rows(source.table.alias()).add_columns(sa.literal(1)).correlate(source.ranges)
-            ranges = source.ranges
-            statement = sa.select(ranges.c.parent, ranges.c.place).where(rows.exists()).distinct()
-            found.update((parent, place) for parent, place in await snapshot.rows(statement))
+            key = source.key and ("existing", source.key)
+            statement = snapshot.repository.statements.get(key, partial(_existing, source.shape))
+            found.update((parent, place) for parent, place in await snapshot.rows(statement, source.parameters))
     return found
+
+
+def _existing(source: Source) -> sa.Select[Any]:
+    rows = source.rows(source.table.alias()).add_columns(sa.literal(1)).correlate(source.ranges)
+    ranges = source.ranges
+    return sa.select(ranges.c.parent, ranges.c.place).where(rows.exists()).distinct()
 
 
 async def counts(
@@ -43,22 +50,14 @@ async def counts(
                 result[part.parent] += await _looked_count(snapshot, group, part, wanted)
             continue
         once = wanted is Wanted.DATASETS and group.disjoint
-        selects = []
-        for source in group.sources():
-            rows, ranges = source.table.alias(), source.ranges
-            dimensions = [rows.c[name] for name in group.dimensions.required]
-            columns = [
-                ranges.c.parent,
-                ranges.c.place,
-                *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
-            ]
-            selects.append(source.rows(rows, [source.ranges]).add_columns(*columns))
-        # A union of one select alone would not drop anything.
-        entries = sa.union_all(*selects).subquery()
-        if not once:
-            entries = sa.select(*entries.c).distinct().subquery()
-        statement = sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
-        for parent, count in await snapshot.rows(statement):
+        sources = group.sources()
+        keys = tuple(source.key for source in sources)
+        statement = snapshot.repository.statements.get(
+            ("counts", keys, wanted, once) if all(keys) else None,
+            partial(_counts, [source.shape for source in sources], wanted, once=once),
+        )
+        parameters = {name: value for source in sources for name, value in source.parameters.items()}
+        for parent, count in await snapshot.rows(statement, parameters):
             result[parent] += count
     return result
 
@@ -75,6 +74,24 @@ async def exceeds(snapshot: Snapshot, parts: Iterable[Part], filters: Sequence[F
             if number < 0:
                 return True
     return False
+
+
+def _counts(sources: Sequence[Source], wanted: Wanted, *, once: bool) -> sa.Select[Any]:
+    selects = []
+    for source in sources:
+        rows, ranges = source.table.alias(), source.ranges
+        dimensions = [rows.c[name] for name in source.group.dimensions.required]
+        columns = [
+            ranges.c.parent,
+            ranges.c.place,
+            *([rows.c.dataset_id] if wanted is Wanted.DATASETS else dimensions),
+        ]
+        selects.append(source.rows(rows, [source.ranges]).add_columns(*columns))
+    # A union of one select alone would not drop anything.
+    entries = sa.union_all(*selects).subquery()
+    if not once:
+        entries = sa.select(*entries.c).distinct().subquery()
+    return sa.select(entries.c.parent, sa.func.count()).group_by(entries.c.parent)
 
 
 async def _looked_count(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,10 +12,11 @@ import sqlalchemy as sa
 from butlerql.storage.registry import combination_pages
 from butlerql.storage.registry.data_id_values import DataId, expand
 from butlerql.storage.registry.data_ids import DataIdConditions, wanted
-from butlerql.storage.registry.keyed_records import Key, select_records
+from butlerql.storage.registry.keyed_records import Key, read_records, remember_implied
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.spatial import pixel_exists, pixel_region
 from butlerql.storage.registry.timespans import Timespan
+from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Element
 
@@ -68,9 +69,19 @@ async def page(
     if conditions.is_impossible:
         conditions.check(snapshot.repository, group, element)
         return Page([], [], has_next=False, has_previous=False)
-    found = await combination_pages.page(snapshot, wanted(snapshot, group, conditions, element), request)
-    records = await by_keys(snapshot, element, found.rows)
-    return Page([records[key] for key in found.rows], found.keys, found.has_next, found.has_previous)
+    asked = wanted(snapshot, group, conditions, element)
+    if asked.records is None:
+        found = await combination_pages.page(snapshot, asked, request)
+        records = await by_keys(snapshot, element, found.rows)
+        return Page([records[key] for key in found.rows], found.keys, found.has_next, found.has_previous)
+    read = await combination_pages.page_of_records(
+        snapshot, asked, request, partial(_columns, snapshot.repository, element)
+    )
+    size = len(read.rows[0]) - len(asked.order) if read.rows else 0
+    rows = [tuple(row)[:size] for row in read.rows]
+    remember_implied(snapshot, element, _column_names(element), rows)
+    records = await _made(snapshot, element, rows)
+    return Page(list(records.values()), read.keys, read.has_next, read.has_previous)
 
 
 async def count(snapshot: Snapshot, element: Element, conditions: DataIdConditions) -> int:
@@ -111,32 +122,44 @@ async def by_keys(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> 
 
 
 async def _read(snapshot: Snapshot, element: Element, keys: Sequence[Key]) -> dict[Key, DimensionRecord]:
-    repository = snapshot.repository
-    table = repository.tables.element(element)
-    names = _column_names(element)
-    columns: list[sa.ColumnElement[Any]] = [table.c[name] for name in names]
+    found = await read_records(snapshot, element, keys, "record", partial(_columns, snapshot.repository, element))
+    return await _made(snapshot, element, list(found.values()))
+
+
+def _columns(repository: Repository, element: Element, table: sa.FromClause) -> list[sa.ColumnElement[Any]]:
+    """Give the columns of a record, as `_made` takes them."""
+    found: list[sa.ColumnElement[Any]] = [table.c[name] for name in _column_names(element)]
     if element.spatial is not None:
-        columns.append(table.c.region)
+        found.append(table.c.region)
     if element.temporal is not None:
-        columns += repository.dialect.timespan(table, "timespan")
-    rows = await snapshot.rows(select_records(snapshot, element, table, keys).with_only_columns(*columns))
-    group = dimensions_of(element, repository.universe.group)
+        found += repository.dialect.timespan(table, "timespan")
+    return found
+
+
+async def _made(snapshot: Snapshot, element: Element, rows: Sequence[Key]) -> dict[Key, DimensionRecord]:
+    """Make records of rows, in their order."""
+    names = _column_names(element)
+    group = dimensions_of(element, snapshot.repository.universe.group)
     places = {name: names.index(element.column_of(name)) for name in (*element.required, *element.implied)}
     data_ids = await expand(snapshot, [(group, tuple(row[places[name]] for name in group.required)) for row in rows])
     hashes = [names.index(column.name) for column in (*element.keys, *element.metadata) if column.type == "hash"]
+    size, spatial, temporal = len(names), element.spatial is not None, element.temporal is not None
     records = {}
     for row, data_id in zip(rows, data_ids, strict=True):
-        values = list(row[: len(names)])
-        for place in hashes:
-            if values[place] is not None:
-                values[place] = base64.b64decode(values[place]).hex()
-        region = row[len(names)] if element.spatial is not None else None
+        values = row[:size]
+        if hashes:
+            read = list(values)
+            for place in hashes:
+                if read[place] is not None:
+                    read[place] = base64.b64decode(read[place]).hex()
+            values = tuple(read)
+        region = row[size] if spatial else None
         records[tuple(row[places[name]] for name in element.required)] = DimensionRecord(
             element,
             data_id,
-            tuple(values),
+            values,
             None if region is None else base64.b64decode(region),
-            None if element.temporal is None else Timespan.from_columns(*row[-2:]),
+            Timespan.from_columns(*row[-2:]) if temporal else None,
         )
     return records
 

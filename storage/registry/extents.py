@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from lsst import sphgeom
 
 from butlerql.storage.registry.data_id_values import DataId
-from butlerql.storage.registry.keyed_records import Key, select_records
+from butlerql.storage.registry.keyed_records import Key, read_records
 from butlerql.storage.registry.spatial import decode_base64, intersection, pixel_exists, pixel_region
 from butlerql.storage.registry.timespans import EMPTY, Timespan
 from butlerql.storage.registry.topology import chosen_elements
@@ -52,10 +52,8 @@ async def regions_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]) 
             known[key] = pixel_region(element, cast("int", key[0])) if pixel_exists(element, key[0]) else None
     elif missing:
         known |= dict.fromkeys(missing)
-        table = snapshot.repository.tables.element(element)
-        statement = select_records(snapshot, element, table, missing).add_columns(table.c.region)
-        for *values, encoded in await snapshot.rows(statement):
-            known[tuple(values)] = None if encoded is None else decode_base64(encoded)
+        found = await read_records(snapshot, element, missing, "region", lambda table: [table.c.region])
+        known |= {key: encoded and decode_base64(encoded) for key, (encoded,) in found.items()}
     return known
 
 
@@ -68,11 +66,11 @@ async def timespans_of(snapshot: Snapshot, element: Element, keys: Iterable[Key]
     missing = list(set(keys).difference(known))
     if missing:
         known |= dict.fromkeys(missing)
-        table = snapshot.repository.tables.element(element)
-        bounds = snapshot.repository.dialect.timespan(table, "timespan")
-        statement = select_records(snapshot, element, table, missing).add_columns(*bounds)
-        for *values, begin, end in await snapshot.rows(statement):
-            known[tuple(values)] = Timespan.from_columns(begin, end)
+        dialect = snapshot.repository.dialect
+        found = await read_records(
+            snapshot, element, missing, "timespan", lambda table: dialect.timespan(table, "timespan")
+        )
+        known |= {key: Timespan.from_columns(*bounds) for key, bounds in found.items()}
     return known
 
 

@@ -38,7 +38,7 @@ async def looked_rows(snapshot: Snapshot, group: TableGroup, part: Part, ask: Re
     ask
         Order and bounds; how many rows are taken is up to the caller.
     """
-    group = replace(group, parts=[part])
+    group = replace(group, parts=[part], is_timed=part.is_timed)
     sources, dialect = group.sources(), snapshot.repository.dialect
     size = _FIRST
     bounds = ask.bounds
@@ -97,14 +97,22 @@ async def _overlapping(snapshot: Snapshot, sources: Sequence[Source], part: Part
     names = [name for element in elements for name in element.required]
     dialect = snapshot.repository.dialect
     uuids = list(dialect.uuids([row[3] for row in rows]))
-    wanted = dialect.rows("looked_at", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    columns = {"id": UuidText()}
+    wanted = dialect.given("looked_at", columns, [(uuid,) for uuid in uuids])
     kept: set[tuple[Any, ...]] = set()
     for source in sources:
-        table = source.table.alias()
-        statement = source.looked_at(table, elements).where(table.c.dataset_id.in_(sa.select(wanted.c.id)))
-        pairs = await snapshot.rows(statement)
-        known = [dict(zip(names, pair[2:], strict=True)) for pair in pairs]
-        held = await holding(snapshot, looks, known)
+
+        def statement(source: Source = source.shape) -> sa.Select[Any]:
+            table, looked_at = source.table.alias(), dialect.slots("looked_at", columns)
+            return source.looked_at(table, elements).where(table.c.dataset_id.in_(sa.select(looked_at.c.id)))
+
+        key = source.key and ("looked at", source.key)
+        selected = snapshot.repository.statements.get(key, statement)
+        pairs = await snapshot.rows(selected, {**source.parameters, **wanted})
+        if not pairs:
+            continue
+        values = list(zip(*pairs, strict=True))[2:]
+        held = await holding(snapshot, looks, dict(zip(names, values, strict=True)))
         kept.update(tuple(pair[:2]) for pair, holds in zip(pairs, held, strict=True) if holds)
     places = (part.collections[row[2]].key for row in rows)
     return [row for row, member in zip(rows, zip(uuids, places, strict=True), strict=True) if member in kept]

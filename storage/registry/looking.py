@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from lsst import sphgeom
@@ -11,6 +12,7 @@ from butlerql.storage.registry.conditions import Look
 from butlerql.storage.registry.extents import regions_of
 from butlerql.storage.registry.keyed_records import Key
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.statements import Slot
 from butlerql.storage.universe import Element
 
 __all__ = ["elements_of", "holding"]
@@ -21,7 +23,7 @@ def elements_of(looks: Iterable[Look]) -> list[Element]:
     return list(dict.fromkeys(element for look in looks for element in look.elements))
 
 
-async def holding(snapshot: Snapshot, looks: Sequence[Look], rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+async def holding(snapshot: Snapshot, looks: Sequence[Look], columns: Mapping[str, Sequence[Any]]) -> list[bool]:
     """Tell for which rows all regions overlap that have to.
 
     One statement an element for the regions that were not read before in the snapshot.
@@ -32,20 +34,20 @@ async def holding(snapshot: Snapshot, looks: Sequence[Look], rows: Sequence[Mapp
         What to read from.
     looks
         Which regions have to overlap.
-    rows
-        Values of the dimensions of those elements.
+    columns
+        Values of the dimensions of those elements, one a row.
     """
     regions: dict[Element, list[sphgeom.Region | None]] = {}
     for element in elements_of(looks):
-        keys: list[Key] = [tuple(row[name] for name in element.required) for row in rows]
+        keys: list[Key] = list(zip(*(columns[name] for name in element.required), strict=True))
         known = await regions_of(snapshot, element, keys)
-        regions[element] = [known[key] for key in keys]
-    result = [True] * len(rows)
+        regions[element] = list(map(known.__getitem__, keys))
+    each = []
     for element, other in looks:
-        others = regions[other] if isinstance(other, Element) else [other] * len(rows)
-        for index, pair in enumerate(zip(regions[element], others, strict=True)):
-            result[index] = result[index] and _overlap(*pair)
-    return result
+        assert not isinstance(other, Slot)
+        others = regions[other] if isinstance(other, Element) else repeat(other, len(regions[element]))
+        each.append(map(_overlap, regions[element], others))
+    return list(map(all, zip(*each, strict=True)))
 
 
 def _overlap(first: sphgeom.Region | None, second: sphgeom.Region | None) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
 from butlerql.storage.errors import BadCursorError
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.statements import Slot, placed
 
 __all__ = [
+    "MOST",
     "Key",
     "OrderBy",
     "Ordering",
@@ -22,7 +24,9 @@ __all__ = [
     "cut",
     "cut_page",
     "ordered",
+    "page_in",
     "page_of",
+    "page_statement",
     "pages_of",
 ]
 
@@ -39,6 +43,34 @@ class PageRequest(NamedTuple):
     backward: bool = False
     after: Key | None = None
     before: Key | None = None
+
+    def shape(self, name: str = "") -> PageRequest:
+        """Give the same with slots in place of what is in the keys, and without the limit, which is `MOST`.
+
+        Parameters
+        ----------
+        name
+            What the slots' names begin with: different, where one statement is made of several requests.
+        """
+        after, before = (
+            None if key is None else tuple(None if value is None else slot for slot, value in _slots(end, key))
+            for end, key in ((f"{name}after", self.after), (f"{name}before", self.before))
+        )
+        return PageRequest(0, self.backward, after, before)
+
+    def parameters(self, name: str = "") -> dict[str, Any]:
+        """Give the values of the slots. One row more than the page has tells whether there are more."""
+        keys = ((f"{name}after", self.after or ()), (f"{name}before", self.before or ()))
+        found = {slot.name: value for end, key in keys for slot, value in _slots(end, key)}
+        return {**found, "most": self.limit + 1}
+
+
+MOST = placed(Slot("most"), sa.Integer())
+"""How many rows to read, in what is made of the shape of a request."""
+
+
+def _slots(name: str, key: Key) -> Iterator[tuple[Slot, Any]]:
+    return ((Slot(f"{name}_{place}"), value) for place, value in enumerate(key))
 
 
 class Page(NamedTuple, Generic[Row]):
@@ -76,6 +108,7 @@ def check_key(key: Key, order: Sequence[OrderBy]) -> None:
     """
     fits = len(key) == len(order) and all(
         (value is None and isinstance(term, Ordering))
+        or isinstance(value, Slot)
         or (type(value) is column.type.python_type and (type(value) is not int or -(2**63) <= value < 2**63))
         for value, term, column in zip(key, order, columns_of(order), strict=True)
     )
@@ -91,10 +124,7 @@ def bounds(order: Sequence[OrderBy], request: PageRequest) -> list[sa.ColumnElem
         if key is None:
             continue
         check_key(key, order)
-        values = [
-            sa.bindparam(None, value, type_=column.type, unique=True)
-            for value, column in zip(key, columns, strict=True)
-        ]
+        values = [placed(value, column.type) for value, column in zip(key, columns, strict=True)]
         if any(isinstance(term, Ordering) for term in order):
             conditions.append(_beyond(order, key, values, is_after=is_after))
         else:
@@ -172,13 +202,22 @@ async def page_of(
     request
         Which page.
     """
-    found = await snapshot.rows(
-        statement.add_columns(*columns_of(key))
-        .where(*bounds(key, request))
-        .order_by(*ordered(key, request))
-        .limit(request.limit + 1)
-    )
-    size = len(key)
+    found = await snapshot.rows(page_statement(statement, key, request, request.limit + 1))
+    return page_in(found, len(key), request)
+
+
+def page_statement(
+    statement: sa.Select[Any], key: Sequence[OrderBy], request: PageRequest, most: int | sa.ColumnElement[int]
+) -> sa.Select[Any]:
+    """Select so many rows of a page; see `page_of`."""
+    paged = statement.add_columns(*columns_of(key)).where(*bounds(key, request))
+    return paged.order_by(*ordered(key, request)).limit(most)
+
+
+def page_in(
+    found: Sequence[sa.Row[*tuple[Any, ...]]], size: int, request: PageRequest
+) -> Page[sa.Row[*tuple[Any, ...]]]:
+    """Make a page of what a `page_statement` found, whose keys have so many columns."""
     return cut([(tuple(row[-size:]), row) for row in found], request)
 
 
@@ -189,8 +228,10 @@ async def pages_of(
     key: Sequence[OrderBy],
     parents: int,
     request: PageRequest,
+    *,
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[Page[sa.Row[*tuple[Any, ...]]]]:
-    """Read the same page of a statement for each of many parents, in one statement.
+    """Read the same page of a statement for each of many parents, in one statement, which may have slots.
 
     ``parent`` is the column that holds a parent's index, 0 to ``parents - 1``. The database reads all rows of each
     parent, so this is for sets that stay small (dataset types, collections), not for datasets.
@@ -203,7 +244,10 @@ async def pages_of(
         .subquery()
     )
     found = await snapshot.rows(
-        sa.select(ranked).where(ranked.c["_rank"] <= request.limit + 1).order_by(ranked.c["_parent"], ranked.c["_rank"])
+        sa.select(ranked)
+        .where(ranked.c["_rank"] <= request.limit + 1)
+        .order_by(ranked.c["_parent"], ranked.c["_rank"]),
+        parameters,
     )
     size = len(key)
     by_parent: list[list[tuple[Key, sa.Row[*tuple[Any, ...]]]]] = [[] for _ in range(parents)]

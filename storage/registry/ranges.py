@@ -10,9 +10,9 @@ columns of the calibs tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, partial, reduce
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from sqlalchemy.types import TypeEngine
 
 from butlerql.storage.registry.collections import Collection, CollectionType
 from butlerql.storage.registry.combinations import Combinations, combine, looks_of
-from butlerql.storage.registry.conditions import Condition, Look
+from butlerql.storage.registry.conditions import Condition, Look, key_of
 from butlerql.storage.registry.dataset_fields import dataset_field
 from butlerql.storage.registry.dataset_searches import EVER, Columns, DatasetColumns, Given, Validity
 from butlerql.storage.registry.dataset_types import DatasetType
@@ -31,6 +31,7 @@ from butlerql.storage.registry.expressions.tree import Operand
 from butlerql.storage.registry.implied_values import implied_value
 from butlerql.storage.registry.timespans import MAXIMUM, MINIMUM, Timespan
 from butlerql.storage.repository import Repository
+from butlerql.storage.statements import Slot, placed
 from butlerql.storage.universe import DimensionGroup, Element
 
 __all__ = ["Filter", "Part", "Source", "TableGroup", "Wanted", "groups_of"]
@@ -56,18 +57,29 @@ Filter = Callable[[sa.FromClause], sa.ColumnElement[bool]]
 """Condition on a row of a tags or calibs table."""
 
 
+_AMONG = "among"
+
+
 @dataclass(frozen=True, eq=False)
 class Among:
     """Values that some dimensions of a data ID have to have together."""
 
     names: tuple[str, ...]
-    keys: Sequence[tuple[Any, ...]]
-    """Any of these."""
+    keys: Sequence[tuple[Any, ...]] | None
+    """Any of these; None if they are given when a statement is run."""
 
     def table(self, repository: Repository) -> sa.FromClause:
         """Make a table of the keys."""
-        kinds = {name: repository.tables.dimension_type(name) for name in self.names}
-        return repository.dialect.rows("among", kinds, self.keys)
+        if self.keys is None:
+            return repository.dialect.slots(_AMONG, self._kinds(repository))
+        return repository.dialect.rows(_AMONG, self._kinds(repository), self.keys)
+
+    def parameters(self, repository: Repository) -> Mapping[str, Any]:
+        """Give the keys as they are given when a statement is run."""
+        return repository.dialect.given(_AMONG, self._kinds(repository), self.keys or ())
+
+    def _kinds(self, repository: Repository) -> Mapping[str, TypeEngine[Any]]:
+        return {name: repository.tables.dimension_type(name) for name in self.names}
 
 
 class Part(NamedTuple):
@@ -108,6 +120,11 @@ class Part(NamedTuple):
         """Number of ranges."""
         return len(self.collections) * len(self.data_ids)
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether calibrations have to be valid at the time of what is related to them."""
+        return any(one.type is CollectionType.CALIBRATION for one in self.collections)
+
 
 @dataclass(eq=False)
 class TableGroup:
@@ -121,7 +138,34 @@ class TableGroup:
     filters: Sequence[Filter]
     condition: Condition | None = None
     among: Among | None = None
+    is_timed: bool = False
+    """Whether calibrations have to be valid at the time of what is related to them."""
     parts: list[Part] = field(default_factory=list)
+
+    @cached_property
+    def shape(self) -> TableGroup:
+        """The same with slots in place of all values, and without the parts."""
+        return replace(
+            self,
+            condition=None if self.condition is None else self.condition.shape,
+            among=None if self.among is None else Among(self.among.names, None),
+            parts=[],
+        )
+
+    @cached_property
+    def key(self) -> Hashable:
+        """What tells its shape from others; None if it is not worth keeping what is made of it."""
+        if self.filters:
+            return None
+        calibs = None if self.calibs is None else self.calibs.name
+        among = None if self.among is None else self.among.names
+        return key_of(self.condition, self.dimensions, self.tags.name, calibs, self.constrained, among, self.is_timed)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values of its slots, but for those of the parts."""
+        found = {} if self.condition is None else self.condition.parameters
+        return found if self.among is None else {**found, **self.among.parameters(self.repository)}
 
     @property
     def size(self) -> int:
@@ -138,11 +182,6 @@ class TableGroup:
     def foreign(self) -> list[str]:
         """Constrained dimensions that the dataset types do not have."""
         return [name for name in self.constrained if name not in self.dimensions.names]
-
-    @cached_property
-    def is_timed(self) -> bool:
-        """Whether calibrations have to be valid at the time of what is related to them."""
-        return any(one.type is CollectionType.CALIBRATION for part in self.parts for one in part.collections)
 
     @cached_property
     def looks(self) -> Sequence[Look]:
@@ -210,43 +249,86 @@ class TableGroup:
         ]
 
 
+_COLUMNS: Mapping[str, TypeEngine[Any]] = {
+    "parent": sa.BigInteger(),
+    "place": sa.BigInteger(),
+    "dataset_type_id": sa.BigInteger(),
+    "rank": sa.BigInteger(),
+    "collection": sa.BigInteger(),
+    "valid_from": sa.BigInteger(),
+    "valid_to": sa.BigInteger(),
+}
+"""Columns of ranges; those of the values that data IDs have to hold follow."""
+
+
 class Source:
     """Ranges of one table."""
 
     def __init__(
-        self, group: TableGroup, table: sa.Table, *, certified: bool, name: str, rows: list[tuple[Any, ...]]
+        self, group: TableGroup, table: sa.Table, *, certified: bool, name: str, rows: Sequence[tuple[Any, ...]] | None
     ) -> None:
         tables = group.repository.tables
-        columns: dict[str, TypeEngine[Any]] = {
-            "parent": sa.BigInteger(),
-            "place": sa.BigInteger(),
-            "dataset_type_id": sa.BigInteger(),
-            "rank": sa.BigInteger(),
+        self._columns: dict[str, TypeEngine[Any]] = {
+            **_COLUMNS,
             "collection": tables.collection_type,
-            "valid_from": sa.BigInteger(),
-            "valid_to": sa.BigInteger(),
+            **{f"value_{dimension}": tables.dimension_type(dimension) for dimension in group.constrained},
         }
-        columns |= {f"value_{dimension}": tables.dimension_type(dimension) for dimension in group.constrained}
         self.group = group
         self.table = table
         self.certified = certified
         self.dialect = group.repository.dialect
-        self.ranges = self.dialect.rows(name, columns, rows)
-        self.size = len(rows)
-        self.values: Mapping[str, sa.ColumnElement[Any]] = dict(self.ranges.c)
-        self._columns = columns
+        self.size = 0 if rows is None else len(rows)
+        self.name = name
         self._rows = rows
+
+    @property
+    def shape(self) -> Source:
+        """The same with slots in place of all values."""
+        made = Source(self.group.shape, self.table, certified=self.certified, name=self.name, rows=None)
+        made.size = self.size
+        return made
+
+    @property
+    def key(self) -> Hashable:
+        """What tells its shape from others; None if it is not worth keeping what is made of it."""
+        return None if self.group.key is None else (self.group.key, self.certified, self.name)
+
+    @cached_property
+    def ranges(self) -> sa.FromClause:
+        """The ranges as a table."""
+        if self._rows is None:
+            return self.dialect.slots(self.name, self._columns)
+        return self.dialect.rows(self.name, self._columns, self._rows)
+
+    @cached_property
+    def values(self) -> Mapping[str, sa.ColumnElement[Any]]:
+        """The columns of the ranges."""
+        return dict(self.ranges.c)
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The values of its slots."""
+        return {**self.group.parameters, **self.dialect.given(self.name, self._columns, self._rows or ())}
 
     def apart(self) -> list[Source]:
         """Give each range by itself: its values are parameters, and what it selects refers to no other table."""
         ranges = []
-        for row in self._rows:
+        for number in range(self.size):
             one = copy(self)
-            one.values = {
-                name: sa.literal(value, kind) for (name, kind), value in zip(self._columns.items(), row, strict=True)
-            }
+            one.values = {name: placed(self._slot(number, name), kind) for name, kind in self._columns.items()}
             ranges.append(one)
         return ranges
+
+    @property
+    def parameters_apart(self) -> Mapping[str, Any]:
+        """The values of its slots, where each range is by itself."""
+        found = dict(self.group.parameters)
+        for number, row in enumerate(self._rows or ()):
+            found |= {self._slot(number, name).name: value for name, value in zip(self._columns, row, strict=True)}
+        return found
+
+    def _slot(self, number: int, column: str) -> Slot:
+        return Slot(f"{self.name}_{number}_{column}")
 
     def rows(
         self, table: sa.FromClause, outer: Sequence[sa.FromClause] = (), inner: Sequence[sa.FromClause] = ()
@@ -385,5 +467,6 @@ def groups_of(repository: Repository, parts: Iterable[Part], filters: Sequence[F
             groups[identity] = group
         if kind.calibs_table is not None and group.calibs is None:
             group.calibs = repository.tables.calibs(kind.calibs_table, kind.dimensions)
+        group.is_timed |= part.is_timed
         group.parts.append(part)
     return list(groups.values())

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from butlerql.storage.registry import combination_pages
+from butlerql.storage.registry.combination_pages import Wanted, given_slots
 from butlerql.storage.registry.combinations import combine
-from butlerql.storage.registry.conditions import Condition
+from butlerql.storage.registry.conditions import Condition, key_of
 from butlerql.storage.registry.dataset_searches import Given
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.keyed_records import Key
@@ -114,9 +115,16 @@ async def _keys(
     snapshot: Snapshot, touched: DimensionGroup, values: Mapping[str, Any], condition: Condition | None
 ) -> Sequence[Key] | None:
     """Read the data IDs of the dimensions that are touched; None if there are many."""
-    given = Given(touched, {})
-    made = combine(snapshot.repository, touched, constraint=values, condition=condition, given=given)
-    wanted = combination_pages.Wanted(made, touched.required, values)
+    repository = snapshot.repository
+
+    def make() -> Wanted:
+        shape = None if condition is None else condition.shape
+        slots = given_slots(values)
+        made = combine(repository, touched, constraint=slots, condition=shape, given=Given(touched, {}))
+        return Wanted(made, touched.required, slots)
+
+    key = key_of(condition, "settling", touched, tuple(values))
+    wanted = repository.statements.get(key, make).of(values, condition)
     page = await combination_pages.page(snapshot, wanted, PageRequest(_MOST))
     return None if page.has_next else page.rows
 

@@ -59,6 +59,12 @@ def decode_base64(encoded: str) -> sphgeom.Region:
 
 def describe(region: sphgeom.Region) -> Region | None:
     """Put a region into words and numbers; None if it is empty."""
+    kind = type(region).__name__
+    if isinstance(region, sphgeom.Circle) and not region.isEmpty():
+        # Read off the text, as the vertices below: to ask for them takes several times as long.
+        stcs = _stcs(region)
+        ra, dec, radius = map(float, stcs.removeprefix("CIRCLE ICRS ").split())
+        return Region(kind, ra % 360.0, dec, radius, stcs, None)
     circle = region.getBoundingCircle()
     radius = circle.getOpeningAngle().asDegrees()
     if radius < 0:
@@ -67,10 +73,10 @@ def describe(region: sphgeom.Region) -> Region | None:
     stcs = _stcs(region)
     vertices = None
     if isinstance(region, sphgeom.ConvexPolygon):
-        # Read off the text: asking for the vertices one by one takes a hundred times as long.
+        # Asking for the vertices one by one takes a hundred times as long.
         numbers = list(map(float, stcs.removeprefix("POLYGON ICRS ").split()))
         vertices = list(map(list, zip(numbers[::2], numbers[1::2], strict=True)))
-    return Region(type(region).__name__, ra, dec, radius, stcs, vertices)
+    return Region(kind, ra, dec, radius, stcs, vertices)
 
 
 def intersection(regions: Iterable[sphgeom.Region]) -> sphgeom.Region:
@@ -105,8 +111,9 @@ def pixel_region(element: Element, index: int) -> sphgeom.Region:
 
 
 def _degrees(vector: sphgeom.UnitVector3d) -> tuple[float, float]:
-    place = sphgeom.LonLat(vector)
-    return place.getLon().asDegrees() % 360.0, place.getLat().asDegrees()
+    # To make a LonLat of it takes twice as long.
+    lon, lat = sphgeom.LonLat.longitudeOf(vector), sphgeom.LonLat.latitudeOf(vector)
+    return lon.asDegrees() % 360.0, lat.asDegrees()
 
 
 def _stcs(region: sphgeom.Region) -> str:

@@ -99,7 +99,7 @@ class Where:
             if self._given is not None:
                 predicates.append(predicate_of(dimensions, self._given))
             self._compiler = self._compiler or Compiler(repository.dialect)
-            self._known[key] = Condition(_all(predicates), self._compiler) if predicates else None
+            self._known[key] = Condition(_all(predicates), repository, self._compiler) if predicates else None
         return self._known[key]
 
 

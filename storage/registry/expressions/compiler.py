@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from lsst import sphgeom
 from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
-from butlerql.storage.dialect import Dialect, UuidText
+from butlerql.storage.dialect import Dialect
 from butlerql.storage.errors import InvalidExpressionError, LimitExceededError
+from butlerql.storage.registry.expressions.slots import PIXELS, TYPES, bounds_of, merged, stored
 from butlerql.storage.registry.expressions.tree import (
     And,
     Arithmetic,
@@ -37,6 +36,7 @@ from butlerql.storage.registry.expressions.tree import (
     TimespanBound,
     Truth,
 )
+from butlerql.storage.statements import Slot, placed
 
 __all__ = ["Compiler", "operand_column"]
 
@@ -48,15 +48,6 @@ _BRANCHES = 16
 
 _Timespan = tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]
 """Begin and end, both NULL where there is none."""
-
-_TYPES: dict[Kind, TypeEngine[Any]] = {
-    Kind.INT: sa.BigInteger(),
-    Kind.FLOAT: sa.Double(),
-    Kind.STRING: sa.Text(),
-    Kind.HASH: sa.Text(),
-    Kind.UUID: UuidText(),
-    Kind.TIME: sa.BigInteger(),
-}
 
 
 class Compiler:
@@ -74,7 +65,7 @@ class Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._tables: dict[int, tuple[Any, sa.FromClause]] = {}
+        self._tables: dict[int | Slot, tuple[Any, sa.FromClause]] = {}
 
     def condition(self, predicate: Predicate, column: Callable[[Column], Any]) -> sa.ColumnElement[bool]:
         """Make a condition.
@@ -97,22 +88,23 @@ class Compiler:
 
     def values(self, node: InValues) -> sa.Select[Any]:
         """Make a table of the values of a list, with the column ``value``."""
-        values = [(_stored(value, node.kind),) for value in node.values]
-        table = self._table(node, {"value": _TYPES[node.kind]}, values)
-        return sa.select(table.c.value)
+        columns = {"value": TYPES[node.kind]}
+        if isinstance(node.values, Slot):
+            return sa.select(self._slots(node.values, columns).c.value)
+        if id(node) not in self._tables:
+            values = [(stored(value, node.kind),) for value in node.values]
+            # The node is kept, so that no other is at its place.
+            self._tables[id(node)] = node, self._dialect.rows(f"given_{len(self._tables)}", columns, values)
+        return sa.select(self._tables[id(node)][1].c.value)
 
-    def pixels(self, region: sphgeom.Region, pixelization: sphgeom.PixelizationABC) -> sa.FromClause:
+    def pixels(self, region: Slot) -> sa.FromClause:
         """Make a table of the pixels that a region touches: ranges from ``begin`` to before ``end``."""
-        ranges = [(int(begin), int(end)) for begin, end in pixelization.envelope(region).ranges()]
-        return self._table(region, {"begin": sa.BigInteger(), "end": sa.BigInteger()}, ranges)
+        return self._slots(region, PIXELS)
 
-    def _table(
-        self, key: Any, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[tuple[Any, ...]]
-    ) -> sa.FromClause:
-        if id(key) not in self._tables:
-            # The key is kept, so that no other is at its place.
-            self._tables[id(key)] = key, self._dialect.rows(f"given_{len(self._tables)}", columns, rows)
-        return self._tables[id(key)][1]
+    def _slots(self, slot: Slot, columns: Mapping[str, TypeEngine[Any]]) -> sa.FromClause:
+        if slot not in self._tables:
+            self._tables[slot] = slot, self._dialect.slots(slot.name, columns)
+        return self._tables[slot][1]
 
 
 def operand_column(dialect: Dialect, operand: Operand, column: Callable[[Column], Any]) -> sa.ColumnElement[Any]:
@@ -157,7 +149,7 @@ class _Compilation:
             case And():
                 return _balanced(sa.and_, [self.of(operand) for operand in predicate.operands])
             case Or():
-                return _balanced(sa.or_, [self.of(operand) for operand in _merged(predicate.operands)])
+                return _balanced(sa.or_, [self.of(operand) for operand in merged(predicate.operands)])
 
     def _comparison(self, predicate: Comparison) -> sa.ColumnElement[bool]:
         left, right, operator = predicate.left, predicate.right, predicate.operator
@@ -199,11 +191,12 @@ class _Compilation:
         within = sa.and_(operand >= start, operand <= stop)
         if step == 1:
             return within
+        assert isinstance(predicate.start, int)
         # Databases give a remainder the sign of the number.
         remainder = (operand % self._number(step) + self._number(step)) % self._number(step)
         return sa.and_(within, remainder == self._number(predicate.start % step))
 
-    def _number(self, value: int) -> sa.ColumnElement[Any]:
+    def _number(self, value: int | Slot) -> sa.ColumnElement[Any]:
         return self._literal(Literal(value, Kind.INT))
 
     def _first(self, operand: Operand) -> sa.ColumnElement[Any]:
@@ -212,8 +205,8 @@ class _Compilation:
 
     def _timespan(self, operand: Operand) -> _Timespan:
         if isinstance(operand, Literal):
-            bounds: tuple[int, int] = operand.value.bounds
-            return self._number(bounds[0]), self._number(bounds[1])
+            begin, end = bounds_of(operand.value)
+            return self._number(begin), self._number(end)
         assert isinstance(operand, ElementField | DatasetField)
         found: _Timespan = self._column(operand)
         return found
@@ -252,13 +245,8 @@ class _Compilation:
                 f"A condition has at most {_MOST_VALUES} values one by one. Put them in lists: x IN (1, 2, 3)."
             )
         if literal.value is None:
-            return sa.cast(sa.null(), _TYPES[literal.kind])
-        return sa.literal(_stored(literal.value, literal.kind), kind or _TYPES[literal.kind])
-
-
-def _stored(value: Any, kind: Kind) -> Any:
-    """Write a value as the database has it."""
-    return base64.b64encode(value).decode() if kind is Kind.HASH else value
+            return sa.cast(sa.null(), TYPES[literal.kind])
+        return placed(stored(literal.value, literal.kind), kind or TYPES[literal.kind])
 
 
 def _balanced(
@@ -270,23 +258,3 @@ def _balanced(
         # Of a grouping alone SQLAlchemy would take the parentheses off, since it is of the same operator.
         terms = [sa.type_coerce(Grouping(group), sa.Boolean) for group in groups]
     return join(*terms)
-
-
-def _merged(operands: Iterable[Predicate]) -> list[Predicate]:
-    """Make one list of all that a column may be equal to."""
-    result: list[Predicate] = []
-    values: dict[tuple[Operand, Kind], list[Any]] = {}
-    for operand in operands:
-        if isinstance(operand, Comparison) and operand.operator == "=":
-            column, literal = operand.left, operand.right
-            if isinstance(column, Literal):
-                column, literal = literal, column
-            if isinstance(column, DimensionKey | ElementField) and isinstance(literal, Literal):
-                values.setdefault((column, literal.kind), []).append(literal.value)
-                continue
-        result.append(operand)
-    for (column, kind), found in values.items():
-        result.append(
-            InValues(column, tuple(found), kind) if len(found) > 1 else Comparison("=", column, Literal(found[0], kind))
-        )
-    return result

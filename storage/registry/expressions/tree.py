@@ -1,6 +1,7 @@
 """What a condition says, every name resolved and every type checked.
 
-The expression language and typed filters both become this, and the compiler makes SQL of it.
+The expression language and typed filters both become this, and the compiler makes SQL of it. In the shape of a
+condition slots stand for values: see `slots`.
 
 ::
 
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from butlerql.storage.statements import Slot
 from butlerql.storage.universe import Element
 
 __all__ = [
@@ -204,7 +206,7 @@ class InValues:
     """An operand is one of some values, at least one, of its own type."""
 
     operand: Operand
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] | Slot
     kind: Kind
 
 
@@ -213,8 +215,8 @@ class InRange:
     """A whole number is one of ``start``, ``start + step``, ... up to ``stop`` inclusive."""
 
     operand: Operand
-    start: int
-    stop: int
+    start: int | Slot
+    stop: int | Slot
     step: int
 
 
