@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -85,7 +84,7 @@ def _finds_too_much(dimensions: DimensionGroup, text: str) -> bool:
 @cache
 def _sampled_with(butler: Butler, types: tuple[str, ...]) -> tuple[Sampled, list[str]]:
     """Look into datasets, too, and list the identifiers of their fields."""
-    sampled = copy.deepcopy(_sampled(butler))
+    sampled = _sampled(butler).with_more()
     return sampled, [field for name in types for field in sample_datasets(butler, sampled, name)]
 
 
@@ -93,8 +92,13 @@ def texts(
     butler: Butler, names: Collection[str], more: Sequence[str] = (), types: Sequence[str] = ()
 ) -> st.SearchStrategy[str]:
     """Draw conditions of what is asked for, now and then of what is related to it, and of datasets of some types."""
-    sampled, fields = _sampled_with(butler, tuple(types))
-    own = [*identifiers(butler, sampled, list(names)), *more]
+    return _texts(butler, tuple(names), tuple(more), tuple(types))
+
+
+@cache
+def _texts(butler: Butler, names: Sequence[str], more: Sequence[str], types: tuple[str, ...]) -> st.SearchStrategy[str]:
+    sampled, fields = _sampled_with(butler, types)
+    own = [*identifiers(butler, sampled, names), *more]
     others = identifiers(butler, sampled, ("visit", "detector", "patch", "exposure"))
     bare = conditions(sampled, own * 4 + others + fields * 8)
     instruments = ", ".join(f"'{name}'" for name in sampled.values["instrument"])

@@ -17,13 +17,25 @@ __all__ = ["Sampled", "conditions", "orders", "sample", "sample_datasets"]
 _COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 
 
-@dataclass
+# Hypothesis shows what it draws from, and this would be very long.
+@dataclass(repr=False)
 class Sampled:
     """What a repository's records hold, by the identifier that a condition names it by."""
 
     values: dict[str, list[Any]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     regions: dict[str, list[Region]] = field(default_factory=dict)
+    _tests: dict[str, st.SearchStrategy[str]] = field(default_factory=dict)
+
+    def with_more(self) -> Sampled:
+        """Give another that more can be added to."""
+        return Sampled(dict(self.values), dict(self.kinds), self.regions)
+
+    def tests(self, name: str) -> st.SearchStrategy[str]:
+        """Draw tests of an identifier; made once, since Hypothesis looks through all that it has not seen before."""
+        if name not in self._tests:
+            self._tests[name] = (_spatial if name in self.regions else _simple)(self, name)
+        return self._tests[name]
 
 
 def sample(butler: Butler) -> Sampled:
@@ -80,13 +92,13 @@ def conditions(sampled: Sampled, names: Sequence[str]) -> st.SearchStrategy[str]
     """Draw expressions of some identifiers; most of them make sense."""
     plain = [name for name in names if name in sampled.kinds]
     regions = [name for name in names if name in sampled.regions]
-    simple = st.sampled_from(plain).flatmap(lambda name: _simple(sampled, name))
+    simple = st.sampled_from(plain).flatmap(sampled.tests)
     # The Butler's time is exponential in what stands under NOT: there is only a little.
     pair = st.builds("NOT ({} {} {})".format, simple, st.sampled_from(["AND", "OR"]), simple)
     inner = st.recursive(st.one_of(simple, simple, simple.map("NOT {}".format), pair), _combined, max_leaves=4)
     if not regions:
         return inner
-    spatial = st.sampled_from(regions).flatmap(lambda name: _spatial(sampled, name))
+    spatial = st.sampled_from(regions).flatmap(sampled.tests)
     joined = st.builds("{} AND {}".format, spatial, inner.map("({})".format))
     return st.one_of(inner, inner, spatial, joined)
 
@@ -148,8 +160,11 @@ def _texts(name: str, _kind: str, values: Sequence[Any]) -> st.SearchStrategy[st
     known = [value for value in values if "'" not in value]
     value = st.sampled_from([*known, *known, "no"]).map("'{}'".format)
     listed = st.lists(value, min_size=1, max_size=3).map(", ".join)
-    pattern = st.sampled_from([*known, "no"]).flatmap(
-        lambda text: st.sampled_from([text[:2] + "*", "*" + text[2:], "?" + text[1:], "*", "[H]*", "*%*", "*_*", "\\*"])
+    forms = st.sampled_from(["{start}*", "*{rest}", "?{tail}", "*", "[H]*", "*%*", "*_*", "\\*"])
+    pattern = st.builds(
+        lambda text, form: form.format(start=text[:2], rest=text[2:], tail=text[1:]),
+        st.sampled_from([*known, "no"]),
+        forms,
     )
     return st.one_of(
         st.builds("{} {} {}".format, st.just(name), st.sampled_from(("=", "!=")), value),
@@ -195,23 +210,27 @@ def _validities(name: str, _kind: str, values: Sequence[Any]) -> st.SearchStrate
 
 
 def _spatial(sampled: Sampled, name: str) -> st.SearchStrategy[str]:
-    def literal(region: Region, shift: float, size: float) -> st.SearchStrategy[str]:
+    def overlap(region: Region, shift: float, size: float, form: str) -> str:
         centre = LonLat(region.getBoundingCircle().getCenter())
         ra, dec = (centre.getLon().asDegrees() + shift) % 360, max(-89.0, min(89.0, centre.getLat().asDegrees()))
         corners = [(ra - size, dec - size), (ra + size, dec - size), (ra, dec + size)]
-        return st.sampled_from(
-            [
-                f"POINT({ra}, {dec})",
-                f"REGION('CIRCLE {ra} {dec} {size}')",
-                f"BOX({ra}, {dec}, {size}, {size})",
-                f"POLYGON({', '.join(f'{a % 360}, {d}' for a, d in corners)})",
-            ]
-        )
+        polygon = ", ".join(f"{a % 360}, {d}" for a, d in corners)
+        return f"{name} OVERLAPS {form.format(ra=ra, dec=dec, size=size, polygon=polygon)}"
 
-    drawn = st.tuples(
-        st.sampled_from(sampled.regions[name]), st.sampled_from([0.0, 0.3, 1.5]), st.sampled_from([0.05, 0.7])
+    return st.builds(
+        overlap,
+        st.sampled_from(sampled.regions[name]),
+        st.sampled_from([0.0, 0.3, 1.5]),
+        st.sampled_from([0.05, 0.7]),
+        st.sampled_from(
+            [
+                "POINT({ra}, {dec})",
+                "REGION('CIRCLE {ra} {dec} {size}')",
+                "BOX({ra}, {dec}, {size}, {size})",
+                "POLYGON({polygon})",
+            ]
+        ),
     )
-    return drawn.flatmap(lambda some: literal(*some)).map(lambda region: f"{name} OVERLAPS {region}")
 
 
 def identifiers(butler: Butler, sampled: Sampled, names: Sequence[str]) -> list[str]:

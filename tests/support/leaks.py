@@ -39,6 +39,8 @@ async def nothing_left_behind(repository: RealRepository) -> AsyncIterator[None]
     # Threads that asyncio.to_thread uses are kept; they are not ours.
     await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.01) for _ in range(2)))
     gc.collect()
+    # What is there now stays, and is not looked through again: late in a session that takes seconds.
+    gc.freeze()
     before = _held()
     loop.set_exception_handler(lambda _, complaint: complaints.append(complaint))
     try:

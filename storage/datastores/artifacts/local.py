@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import BinaryIO
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ _NOWHERE = _ABSENT | {errno.ELOOP}
 _Name = tuple[bytes, os.DirEntry[bytes]]
 """How an entry of a directory counts in order, and the entry."""
 
-_new = tuple.__new__
+_SLASH = ord("/")
 
 
 class LocalStore:
@@ -178,36 +178,44 @@ class LocalStore:
         pending = [(prefix, iter(names))]
         while pending:
             prefix, rest = pending[-1]
-            for key, name in rest:
-                path = prefix + key
-                if not path.endswith(b"/"):
-                    if path > after and (entry := self._entry(path, name)) is not None:
-                        yield entry
-                # What is below it may all be before what was asked for.
-                elif path >= after or after.startswith(path):
-                    try:
-                        pending.append((path, iter(_names(self._directory + path))))
-                        break
-                    except OSError as error:
-                        if error.errno not in _ABSENT and path > after:
-                            yield Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
-            else:
+            below = yield from self._files(prefix, rest, after)
+            if below is None:
                 pending.pop()
+            # What is in it may all be before what was asked for.
+            elif below >= after or after.startswith(below):
+                try:
+                    pending.append((below, iter(_names(self._directory + below))))
+                except OSError as error:
+                    if error.errno not in _ABSENT and below > after:
+                        yield Entry(path_text(below), Kind.UNREADABLE, problem=_problem(error))
 
-    def _entry(self, path: bytes, name: os.DirEntry[bytes]) -> Entry | None:
-        try:
-            own = name.stat(follow_symlinks=False)
-        except OSError as error:
-            if error.errno in _ABSENT:
-                # It went away meanwhile.
-                return None
-            return Entry(path_text(path), Kind.UNREADABLE, problem=_problem(error))
-        if stat.S_ISREG(own.st_mode):
-            # Nearly all, so that nothing of Python is called for them.
-            size, changed = own.st_size, own.st_mtime_ns
-            identity = own.st_dev, own.st_ino, size, changed
-            return _new(Entry, (path.decode("utf-8", "surrogateescape"), Kind.FILE, size, identity, changed, None))
-        entry = self._of_status(path_text(path), own)
+    def _files(self, prefix: bytes, names: Iterator[_Name], after: bytes) -> Generator[Entry, None, bytes | None]:
+        """Go through the files of a directory up to the next directory in it, and give that; None at the end."""
+        # There are millions of them, so that little of Python is called, or looked up, for each.
+        new, file, is_file, shown = tuple.__new__, Kind.FILE, stat.S_ISREG, path_text(prefix)
+        is_behind = prefix > after
+        for key, name in names:
+            if key[-1] == _SLASH:
+                return prefix + key
+            if not is_behind and prefix + key <= after:
+                continue
+            path = shown + key.decode("utf-8", "surrogateescape")
+            try:
+                own = name.stat(follow_symlinks=False)
+            except OSError as error:
+                # It may have gone away meanwhile.
+                if error.errno not in _ABSENT:
+                    yield Entry(path, Kind.UNREADABLE, problem=_problem(error))
+                continue
+            if is_file(own.st_mode):
+                size, changed = own.st_size, own.st_mtime_ns
+                yield new(Entry, (path, file, size, (own.st_dev, own.st_ino, size, changed), changed, None))
+            else:
+                yield self._listed(path, own)
+        return None
+
+    def _listed(self, path: str, own: os.stat_result) -> Entry:
+        entry = self._of_status(path, own)
         # A link to a directory is not followed: it may lead anywhere, and in a circle.
         return entry._replace(path=f"{entry.path}/") if entry.kind is Kind.DIRECTORY else entry
 
@@ -253,7 +261,9 @@ class LocalStore:
 def _names(directory: bytes) -> list[_Name]:
     """Read a directory, in the order of paths: a directory counts with the slash that follows it there."""
     with os.scandir(directory) as found:
-        return sorted((name.name + b"/" if _is_directory(name) else name.name, name) for name in found)
+        names = {name.name + b"/" if _is_directory(name) else name.name: name for name in found}
+    # Texts are sorted quicker than pairs.
+    return [(key, names[key]) for key in sorted(names)]
 
 
 def _is_directory(name: os.DirEntry[bytes]) -> bool:

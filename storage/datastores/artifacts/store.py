@@ -25,8 +25,8 @@ __all__ = [
     "unreadable",
 ]
 
-BLOCK = 1 << 20
-"""Bytes that are read at once."""
+BLOCK = 1 << 18
+"""Bytes that are read at once. For many more, memory would come fresh from the system each time, which takes longer."""
 
 
 class Kind(StrEnum):

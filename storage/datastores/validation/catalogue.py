@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.datastores.validation.looking import Recorded, Single
+from butlerql.storage.datastores.validation.recorded import UNKNOWN, Recorded, Row, Singles
 from butlerql.storage.datastores.validation.zip_members import Member, member_of
 from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.snapshot import Snapshot
@@ -34,8 +34,7 @@ _LAST = "\U0010ffff"
 class Catalogue(NamedTuple):
     """What records say should be there."""
 
-    singles: dict[str, Single]
-    """Artifacts of one dataset each, by the path, which is the same in the records and in the store."""
+    singles: Singles
 
     others: dict[str, list[Recorded]]
     """The rest, by the absolute URI of the store that it is in: the datastore's, or that of what lies outside."""
@@ -43,14 +42,7 @@ class Catalogue(NamedTuple):
     @property
     def texts(self) -> list[str]:
         """Paths of all, as in the records."""
-        return [*self.singles, *(one.text for found in self.others.values() for one in found)]
-
-
-class _Row(NamedTuple):
-    path: str
-    dataset_id: str
-    size: int | None
-    checksum: str | None
+        return [*self.singles.names, *(one.text for found in self.others.values() for one in found)]
 
 
 async def stretches(
@@ -186,48 +178,56 @@ async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.Column
         for place in (tables.location, tables.trash)
     )
     is_kept = sa.or_(table.c.dataset_id.not_in(trash), table.c.dataset_id.in_(here))
-    columns = (table.c.path, raw(table.c.dataset_id), table.c.file_size, table.c.checksum)
-    found = await snapshot.rows(sa.select(*columns).where(source.own, *conditions, is_kept))
-    if not found:
-        return Catalogue({}, {})
-    paths, ids, sizes, checksums = zip(*found, strict=True)
-    known = sizes if -1 not in sizes else [None if size == -1 else size for size in sizes]
-    rows = list(zip(snapshot.repository.dialect.uuids(ids), known, checksums, strict=True))
-    singles: dict[str, Single] = dict(zip(paths, rows, strict=True))
-    if len(singles) == len(paths) and _are_plain(paths):
+    chosen = (source.own, *conditions, is_kept)
+    columns = (
+        table.c.path,
+        sa.cast(raw(table.c.dataset_id), sa.Text),
+        sa.func.coalesce(sa.cast(table.c.file_size, sa.Text), UNKNOWN),
+        sa.func.coalesce(table.c.checksum, ""),
+    )
+    lines = (sa.func.aggregate_strings(column, "\n") for column in columns)
+    [(number, *texts)] = await snapshot.rows(sa.select(sa.func.count(), *lines).where(*chosen))
+    if not number:
+        return Catalogue(Singles(), {})
+    singles = Singles(number, *texts)
+    if not singles.is_whole:
+        rows = list(map(Row._make, await snapshot.rows(sa.select(*columns).where(*chosen))))
+    elif _are_plain(singles.paths) and len(set(singles.names)) == number:
         return Catalogue(singles, {})
-    return _catalogue(source.datastore, paths, rows)
+    else:
+        rows = singles.rows
+    return _catalogue(source.datastore, rows)
 
 
-def _catalogue(datastore: FileDatastore, paths: Sequence[str], rows: Sequence[Single]) -> Catalogue:
+def _catalogue(datastore: FileDatastore, rows: Sequence[Row]) -> Catalogue:
     """Put together what is recorded of one artifact."""
-    places: dict[tuple[str, str], list[_Row]] = {}
-    for path, row in zip(paths, rows, strict=True):
-        is_plain = _are_plain([path])
-        place = (datastore.root_uri, path) if is_plain else place_in_store(datastore, datastore.artifacts.place(path))
-        places.setdefault(place, []).append(_Row(path, *row))
-    singles: dict[str, Single] = {}
+    places: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        path, root = row.path, datastore.root_uri
+        place = (root, path) if _are_plain(path) else place_in_store(datastore, datastore.artifacts.place(path))
+        places.setdefault(place, []).append(row)
+    singles: list[Row] = []
     others: dict[str, list[Recorded]] = {}
     for (root, path), found in places.items():
         first = found[0]
-        if len(found) == 1 and (root, path) == (datastore.root_uri, first.path):
-            singles[path] = first[1:]
+        if len(found) == 1 and (root, path) == (datastore.root_uri, first.path) and "\n" not in "".join(first):
+            singles.append(first)
         else:
             others.setdefault(root, []).append(_recorded(path, found))
-    return Catalogue(singles, others)
+    return Catalogue(Singles.of(singles), others)
 
 
-def _recorded(path: str, rows: Sequence[_Row]) -> Recorded:
+def _recorded(path: str, rows: Sequence[Row]) -> Recorded:
     first = rows[0]
     if len(rows) == 1:
-        owner = first.dataset_id
+        owner = first.owner
     else:
-        owner = blake2b("".join(sorted({row.dataset_id for row in rows})).encode(), digest_size=16).hexdigest()
+        owner = blake2b("".join(sorted({row.owner for row in rows})).encode(), digest_size=16).hexdigest()
     if member_of(first.path) is not None:
-        members = {Member(member_of(row.path) or "", row.size) for row in rows}
+        members = {Member(member_of(row.path) or "", row.bytes) for row in rows}
         return Recorded(path, first.path.rpartition("#")[0], owner, members=tuple(sorted(members, key=_order)))
-    sizes = {row.size for row in rows if row.size is not None}
-    checksums = {row.checksum for row in rows if row.checksum is not None}
+    sizes = {row.bytes for row in rows if row.bytes is not None}
+    checksums = {row.checksum for row in rows if row.checksum}
     return Recorded(path, first.path, owner, tuple(sorted(sizes)), min(checksums, default=None))
 
 
@@ -235,11 +235,11 @@ def _order(member: Member) -> tuple[str, int]:
     return member.name, -1 if member.size is None else member.size
 
 
-def _are_plain(paths: Sequence[str]) -> bool:
-    """Whether a store has paths as their records do: nothing is escaped, expanded, normalised, or a fragment."""
+def _are_plain(paths: str) -> bool:
+    """Whether a store has paths, one a line, as their records do: none is escaped, expanded, normalised, a fragment."""
     # All at once: this is asked of millions.
-    text = "\n".join(["", *paths])
-    return text.count("\n") == len(paths) and not any(special in text for special in _SPECIAL)
+    lines = f"\n{paths}"
+    return not any(special in lines for special in _SPECIAL)
 
 
 def is_text(path: str) -> bool:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from itertools import starmap
 from typing import Any
 from urllib.parse import quote
 
@@ -22,8 +21,9 @@ from butlerql.storage.datastores.validation import catalogue, results
 from butlerql.storage.datastores.validation.catalogue import Catalogue
 from butlerql.storage.datastores.validation.contents import Contents, Seen, Verified
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind, Verdict
-from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, look, look_again, recorded_of
+from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, Wrong, look, look_again
 from butlerql.storage.datastores.validation.own_files import own_files
+from butlerql.storage.datastores.validation.recorded import Singles
 from butlerql.storage.datastores.validation.registry_check import DISAGREEMENTS, MOST, disagreements
 from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.registry.datasets import Dataset
@@ -36,11 +36,14 @@ from butlerql.storage.state.kinds import Kind, Planned, Step
 
 __all__ = ["Validation"]
 
-_FILES = 10_000
+_FILES = 20_000
 """Records of a stretch."""
 
-_BYTES = 1 << 30
+_BYTES = 1 << 28
 """Bytes of a stretch, where contents are read."""
+
+_TIMES_UNINDEXED = 4
+"""So much longer are stretches where no index has the order of paths, so that each takes a look at all records."""
 
 _DATASETS = 2_000
 """Datasets of a stretch, where there is a selection: their artifacts are looked at one by one."""
@@ -116,7 +119,7 @@ class Validation(Kind):
         async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is None:
-                found = Catalogue({}, {})
+                found = Catalogue(Singles(), {})
             elif request.select is None:
                 found = await catalogue.within(snapshot, source, work["after"], work["until"])
             else:
@@ -132,7 +135,7 @@ class Validation(Kind):
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
-            (list(found.singles), list(found.singles.values())),
+            found.singles,
             own,
             request.checks or frozenset(),
             listing,
@@ -140,7 +143,7 @@ class Validation(Kind):
             self._contents(job, request),
         )
         outside = (
-            replace(stretch, root=root, singles=((), ()), others=others, listing=None)
+            replace(stretch, root=root, singles=Singles(), others=others, listing=None)
             for root, others in found.others.items()
         )
         return [stretch, *outside]
@@ -166,14 +169,13 @@ class Validation(Kind):
             reviewed.looked_at["younger than the grace period"] += len(looked.untracked) - len(old)
             if Check.UNTRACKED in (request.checks or ()):
                 untracked += old
-        async with self._snapshot() as snapshot:
-            source = await _source(snapshot, leaf)
-            if source is not None and wrong:
-                now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
-                same = set(starmap(recorded_of, now.singles.items())).union(*now.others.values())
-                wrong = [one for one in wrong if one.recorded in same]
-            if source is not None and untracked:
-                untracked = await self._unknown(snapshot, source, untracked, (job.id, work["leaf"]))
+        if wrong or untracked:
+            async with self._snapshot() as snapshot:
+                source = await _source(snapshot, leaf)
+                if source is not None and wrong:
+                    wrong = await self._still_recorded(snapshot, source, wrong)
+                if source is not None and untracked:
+                    untracked = await self._unknown(snapshot, source, untracked, (job.id, work["leaf"]))
         if untracked:
             ours = await own_paths(self._state, leaf.name, [entry.path for entry in untracked])
             untracked = [entry for entry in untracked if entry.path not in ours]
@@ -189,6 +191,12 @@ class Validation(Kind):
             reviewed.findings += await self._once_more(request, leaf, found)
         reviewed.looked_at["datasets"] = work["datasets"]
         return reviewed
+
+    async def _still_recorded(self, snapshot: Snapshot, source: RecordSource, wrong: Sequence[Wrong]) -> list[Wrong]:
+        """Keep what is wrong with artifacts of which the records say the same as before."""
+        now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
+        same = {row.recorded for row in now.singles.rows}.union(*now.others.values())
+        return [one for one in wrong if one.recorded in same]
 
     async def _unknown(
         self, snapshot: Snapshot, source: RecordSource, entries: Sequence[Entry], place: tuple[int, int]
@@ -247,12 +255,13 @@ class Validation(Kind):
         begin = before.get("until", "")
         if begin is None:
             return
-        most = _BYTES if Check.CHECKSUM in (request.checks or ()) else None
+        times = 1 if self._repository.dialect.indexes_by_bytes else _TIMES_UNINDEXED
+        most = _BYTES * times if Check.CHECKSUM in (request.checks or ()) else None
         async with self._snapshot(_PLANNING_SECONDS) as snapshot:
             source = await _source(snapshot, leaf)
             ends: Sequence[tuple[str | None, int]] = [(None, 0)]
             if source is not None:
-                ends = await catalogue.stretches(snapshot, source, begin, _FILES, most)
+                ends = await catalogue.stretches(snapshot, source, begin, _FILES * times, most)
             datasets = 0 if source is None or before else await catalogue.datasets(snapshot, source)
         for end, count in ends:
             yield {"after": begin, "until": end, "count": count, "datasets": datasets}

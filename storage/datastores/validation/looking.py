@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, path_bytes
 from butlerql.storage.datastores.artifacts.stores import open_store
 from butlerql.storage.datastores.validation.contents import Contents, Reader, Seen, Skipped, Verified
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind
-from butlerql.storage.datastores.validation.zip_members import Member, wrong_members
+from butlerql.storage.datastores.validation.recorded import Recorded, Singles
+from butlerql.storage.datastores.validation.zip_members import wrong_members
 from butlerql.storage.errors import UnavailableDatastoreError, UnreadableArtifactError
 
-__all__ = ["Listing", "Looked", "Recorded", "Single", "Stretch", "Wrong", "look", "look_again", "recorded_of"]
+__all__ = ["Listing", "Looked", "Stretch", "Wrong", "look", "look_again"]
 
 _T = TypeVar("_T")
 
@@ -26,35 +28,6 @@ _BATCH = 500
 """Paths that are looked at in one call."""
 
 _TYPES = {Kind.DIRECTORY: "a directory", Kind.DANGLING: "a link that leads nowhere", Kind.OTHER: "no file"}
-
-
-class Recorded(NamedTuple):
-    """What records say of an artifact; several datasets may share one."""
-
-    path: str
-    """Relative to the root of the store."""
-
-    text: str
-    """How the records write it, without the member of a zip file."""
-
-    owner: str
-    """Tells whose it is: the UUID of its dataset, or a digest of several."""
-
-    sizes: tuple[int, ...] = ()
-    """Bytes, each number that is recorded once."""
-
-    checksum: str | None = None
-    members: tuple[Member, ...] = ()
-    """Of a zip file, of which nothing else is recorded."""
-
-    @property
-    def size(self) -> int | None:
-        """Bytes; None if they are not recorded."""
-        return self.sizes[0] if self.sizes else None
-
-
-Single = tuple[str, int | None, str | None]
-"""What a record says of an artifact of one dataset: owner, size, checksum. There are many, so that they are short."""
 
 
 class Wrong(NamedTuple):
@@ -85,7 +58,7 @@ class Stretch:
     root
         Absolute URI of the store.
     singles
-        Paths, which are the same in the records and in the store, and what should be there.
+        What should be there, of one dataset each.
     others
         What should be there as well, and is looked at one by one.
     seen
@@ -99,7 +72,7 @@ class Stretch:
     """
 
     root: str
-    singles: tuple[Sequence[str], Sequence[Single]]
+    singles: Singles
     others: Sequence[Recorded]
     checks: frozenset[Check]
     listing: Listing | None = None
@@ -147,7 +120,7 @@ def look(stretch: Stretch) -> Looked:
 
     What is not as expected from outside was looked at twice.
     """
-    looked = Looked(stretch.root, len(stretch.singles[0]) + len(stretch.others))
+    looked = Looked(stretch.root, stretch.singles.number + len(stretch.others))
     try:
         store = open_store(stretch.root)
         # Before anything is looked at: what comes later is younger.
@@ -170,12 +143,6 @@ def look_again(root: str, entries: Sequence[Entry]) -> list[Entry]:
     return list(same)
 
 
-def recorded_of(path: str, single: Single) -> Recorded:
-    """Spell out what is recorded of an artifact of one dataset."""
-    owner, size, checksum = single
-    return Recorded(path, path, owner, () if size is None else (size,), checksum)
-
-
 class _Look:
     """One look at a stretch."""
 
@@ -188,10 +155,10 @@ class _Look:
     def go(self) -> None:
         """Look at everything."""
         stretch = self._stretch
-        waiting = dict(zip(*stretch.singles, strict=True))
+        waiting = stretch.singles.sizes_by_path
         if stretch.listing is not None:
             self._list(stretch.listing, waiting)
-        left = [recorded_of(path, single) for path, single in waiting.items()]
+        left = [self._singles[path] for path in waiting]
         for batch in _batches([*left, *stretch.others]):
             # What was listed differently is looked at for the second time, the rest for the first.
             entries = self._store.stat([one.path for one in batch])
@@ -210,35 +177,43 @@ class _Look:
                 else:
                     self._report(one, now)
 
-    def _list(self, listing: Listing, waiting: dict[str, Single]) -> None:
+    @cached_property
+    def _singles(self) -> dict[str, Recorded]:
+        """What is recorded of each; it takes a while, and nothing needs it where all is well."""
+        return self._stretch.singles.by_path
+
+    def _list(self, listing: Listing, waiting: dict[str, int]) -> None:
         """List what is there, and take what is as expected away from what is waited for."""
         until = None if listing.until is None else path_bytes(listing.until)
-        known, single_of = listing.known, waiting.get
-        checks = self._stretch.checks
+        checks, take, looked = self._stretch.checks, waiting.pop, self._looked
         any_size, looks_into = Check.SIZE not in checks, Check.CHECKSUM in checks
-        artifacts = bytes_ = 0
+        number, bytes_ = len(waiting), 0
+        differing: dict[str, int] = {}
         # There are many of them, so that nothing is called for what is as it should be.
         for entry in self._store.list(listing.after):
             path = entry.path
-            if until is not None and path_bytes(path) > until:
+            recorded = take(path, None)
+            if recorded is not None:
+                if recorded == entry.size:
+                    bytes_ += recorded
+                elif entry.kind is Kind.FILE and (recorded == -1 or any_size):
+                    bytes_ += (entry.size or 0) if recorded == -1 else recorded
+                else:
+                    differing[path] = recorded
+                    continue
+                if looks_into:
+                    self._look_into(self._singles[path], entry)
+            elif until is not None and path_bytes(path) > until:
                 break
-            single = single_of(path)
-            if single is not None:
-                recorded = single[1]
-                if entry.kind is Kind.FILE and (recorded is None or recorded == entry.size or any_size):
-                    del waiting[path]
-                    artifacts += 1
-                    bytes_ += (entry.size or 0) if recorded is None else recorded
-                    if looks_into:
-                        self._look_into(recorded_of(path, single), entry)
-            elif path not in known:
+            elif path not in listing.known:
                 if entry.kind is Kind.UNREADABLE:
                     name = path_bytes(path).decode(errors="replace")
-                    self._looked.skipped[f"{name} cannot be read ({entry.problem})"] += 1
+                    looked.skipped[f"{name} cannot be read ({entry.problem})"] += 1
                 else:
-                    self._looked.untracked.append(entry)
-        self._looked.artifacts += artifacts
-        self._looked.bytes += bytes_
+                    looked.untracked.append(entry)
+        waiting |= differing
+        looked.artifacts += number - len(waiting)
+        looked.bytes += bytes_
 
     def _fits(self, one: Recorded, entry: Entry) -> bool:
         """Whether something is as it should be, as far as one sees from outside."""

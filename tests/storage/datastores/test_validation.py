@@ -176,6 +176,28 @@ def run_sql(real: RealRepository, statement: str) -> None:
             cursor.execute(statement)
 
 
+async def test_a_line_feed_in_records(things: RealRepository) -> None:
+    """Records are read in lines, and a line feed within one is none between two."""
+    files = [path_of(things, "a", detector) for detector in (1, 2)]
+    for file in files:
+        path = file.relative_to(things.directory / STORE)
+        run_sql(
+            things,
+            f"UPDATE file_datastore_records SET path = replace(path, '{path.name}', 'new\n{path.name}')"
+            f" WHERE path = '{path}'",
+        )
+        file.rename(file.with_name(f"new\n{file.name}"))
+    async with opened(things) as repository:
+        found = await validated(repository)
+        assert found.findings == [] and found.coverage["artifacts"] == found.coverage["contents"] == 14
+        files[0].with_name(f"new\n{files[0].name}").unlink()
+        files[1].with_name(f"new\n{files[1].name}").write_text("x")
+        assert (await validated(repository)).kinds == {
+            (FindingKind.MISSING, f"new\n{files[0].name}"),
+            (FindingKind.SIZE_MISMATCH, f"new\n{files[1].name}"),
+        }
+
+
 async def test_zip_members(things: RealRepository) -> None:
     [archive] = (things.directory / STORE).rglob("*.zip")
     with zipfile.ZipFile(archive) as old:
