@@ -10,6 +10,7 @@ import click
 
 from butlerql import __version__
 from butlerql.command_line import config_option, fail, opened_repository, read_settings, run
+from butlerql.delete_command import delete, restore
 from butlerql.jobs_command import jobs
 from butlerql.settings import Settings
 from butlerql.storage.errors import InvalidConfigError
@@ -127,6 +128,8 @@ def describe(repository: str, name: str, file: Path | None) -> None:
 
 main.add_command(validate)
 main.add_command(jobs)
+main.add_command(delete)
+main.add_command(restore)
 
 
 @main.group()

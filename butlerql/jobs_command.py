@@ -28,15 +28,18 @@ _HEADINGS = ("job", "kind", "state", "done", "asked by", "asked at", "error")
 def jobs(repository: str, cancel: int | None, state: str | None, file: Path | None) -> None:
     """List the jobs of a repository, the newest first, or cancel one.
 
-    The last fifty are listed; times are UTC.
+    The last fifty are listed; times are UTC. A deletion that has not begun to remove files is undone by another job,
+    which a service of the repository runs, or butlerql restore.
     """
+    from butlerql.storage.datastores.deletion.cancelling import cancel as stop
     from butlerql.storage.registry.pages import PageRequest
-    from butlerql.storage.state.jobs import cancel_job, find_jobs
+    from butlerql.storage.state.jobs import find_jobs
 
     async def look() -> list[Job]:
-        async with opened_repository(repository, read_settings(file, state=state)) as opened:
+        settings = read_settings(file, state=state, writable=True if cancel is not None else None)
+        async with opened_repository(repository, settings) as opened:
             if cancel is not None:
-                return [await cancel_job(opened.state, cancel, this_user())]
+                return [await stop(opened, cancel, this_user())]
             return (await find_jobs(opened.state, PageRequest(_SHOWN))).rows
 
     found = run(look())

@@ -12,11 +12,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from butlerql.app import RESERVED_LABELS
 from butlerql.graphql_http import Service
 from butlerql.settings import Settings
+from butlerql.storage.datastores.deletion.planning import Bounds
+from butlerql.storage.datastores.deletion.rules import Rules
 from butlerql.storage.errors import InvalidConfigError
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.workers import Workers, workers
 
-__all__ = ["label_of", "open_repository", "open_service", "open_services", "split_label", "unique_labels"]
+__all__ = [
+    "deletion_rules",
+    "label_of",
+    "open_repository",
+    "open_service",
+    "open_services",
+    "split_label",
+    "unique_labels",
+]
 
 _log = logging.getLogger(__name__)
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -30,6 +40,21 @@ async def open_repository(uri: str, settings: Settings) -> Repository:
         state=settings.state,
         description_files=settings.description_files,
         writable=settings.writable,
+        exports=settings.deletion_exports,
+    )
+
+
+def deletion_rules(settings: Settings) -> Rules:
+    """Say what is set of deletions as the storage has it."""
+    return Rules(
+        Bounds(
+            plan_seconds=settings.deletion_plan_seconds,
+            datasets=settings.deletion_datasets,
+            bytes=settings.deletion_bytes,
+            unconditional=settings.deletion_unconditional,
+        ),
+        settings.deletion_grace_seconds,
+        settings.deletion_grace_floor_seconds,
     )
 
 
@@ -58,7 +83,7 @@ async def open_service(uri: str, settings: Settings, workers: Workers | None = N
         _log.warning("'%s' is served to be read only: %s.", repository.name, "; ".join(repository.write_obstacles))
     for problem in await asyncio.to_thread(repository.descriptions.refresh):
         _log.warning(problem)
-    limits = Limits(settings.default_page, settings.maximum_page)
+    limits = Limits(settings.default_page, settings.maximum_page, deletion_rules(settings))
     return build_service(repository, limits, workers, settings.scopes)
 
 

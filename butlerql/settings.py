@@ -54,6 +54,14 @@ class Settings(BaseSettings):
     job_workers: Annotated[int | None, Field(ge=1, le=1024)] = None
     dask_scheduler: Annotated[str | None, Field(min_length=1)] = None
 
+    deletion_grace_seconds: Annotated[int, Field(ge=0, lt=2**31)] = 7 * 86_400
+    deletion_grace_floor_seconds: Annotated[int, Field(ge=0, lt=2**31)] = 86_400
+    deletion_plan_seconds: Annotated[int, Field(ge=1, lt=2**31)] = 7 * 86_400
+    deletion_datasets: Annotated[int, Field(ge=1)] = 1_000_000
+    deletion_bytes: Annotated[int, Field(ge=0)] = 10**15
+    deletion_unconditional: bool = False
+    deletion_exports: Annotated[str | None, Field(min_length=1)] = None
+
     default_page: Annotated[int, Field(ge=1)] = 100
     maximum_page: Annotated[int, Field(ge=1)] = 10_000
 
@@ -96,6 +104,15 @@ class Settings(BaseSettings):
     def _pages_fit(self) -> Settings:
         if self.default_page > self.maximum_page:
             raise ValueError(f"default_page ({self.default_page}) is above maximum_page ({self.maximum_page})")
+        return self
+
+    @model_validator(mode="after")
+    def _graces_fit(self) -> Settings:
+        if self.deletion_grace_seconds < self.deletion_grace_floor_seconds:
+            raise ValueError(
+                f"deletion_grace_seconds ({self.deletion_grace_seconds}) is below deletion_grace_floor_seconds "
+                f"({self.deletion_grace_floor_seconds})"
+            )
         return self
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,9 +19,11 @@ from butlerql.command_line import (
     state_option,
     this_user,
 )
+from butlerql.job_running import bring_on, known_job, until_stopped
+from butlerql.selection_options import selection_of, selection_options
 from butlerql.settings import Settings
 from butlerql.storage.datastores.validation.findings import Check
-from butlerql.storage.errors import BusyError, InvalidArgumentError, StateError, StateUnavailableError, UnknownJobError
+from butlerql.storage.errors import InvalidArgumentError, StateUnavailableError
 
 if TYPE_CHECKING:
     from butlerql.storage.datastores.validation.request import Request
@@ -38,11 +36,6 @@ __all__ = ["validate"]
 _FOUND = 1
 """Exit status where something was found."""
 
-_STOPPED = 128 + signal.SIGINT
-"""Exit status after Ctrl-C, as shells have it."""
-
-_LOOK_SECONDS = 0.5
-
 
 @click.command()
 @click.argument("repository", metavar="REPO")
@@ -54,10 +47,7 @@ _LOOK_SECONDS = 0.5
     type=click.Choice([check.name for check in Check], case_sensitive=False),
     help="What to check; can be repeated.  [default: MISSING, SIZE, and UNTRACKED where nothing is selected]",
 )
-@click.option("--where", metavar="EXPR", help="Only datasets of which this holds.")
-@click.option("--dataset-type", "dataset_types", multiple=True, metavar="GLOB", help="Only of these types.")
-@click.option("--collection", "collections", multiple=True, metavar="GLOB", help="Only of these collections.")
-@click.option("--run", "runs", multiple=True, metavar="GLOB", help="Only of these runs.")
+@selection_options
 @click.option("--sample", type=click.FloatRange(0, 1), metavar="SHARE", help="Read only this share of the contents.")
 @click.option("--seed", type=click.IntRange(-(2**31), 2**31 - 1), metavar="N", help="Which share.  [default: 0]")
 @click.option(
@@ -99,7 +89,7 @@ def validate(
     if resume is not None and asked:
         fail("What --resume goes on with has said what to check; leave the other options out.")
     settings = read_settings(file, state=state, job_workers=job_workers, dask_scheduler=dask_scheduler)
-    sys.exit(run(_Command(repository, settings, as_json=as_json).run(asked, resume)))
+    sys.exit(run(until_stopped(_Command(repository, settings, as_json=as_json).run(asked, resume))))
 
 
 class _Command:
@@ -112,19 +102,6 @@ class _Command:
 
     async def run(self, asked: dict[str, Any], resume: int | None) -> int:
         """Give the exit status."""
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            return await self._run(asked, resume)
-        except asyncio.CancelledError:
-            return _STOPPED
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    async def _run(self, asked: dict[str, Any], resume: int | None) -> int:
         from butlerql.storage.state.workers import workers
 
         with workers(self._settings.job_workers, self._settings.dask_scheduler) as made:
@@ -149,12 +126,12 @@ class _Command:
         """Bring a job to its end, and tell what came out."""
         from butlerql import validation_report
         from butlerql.storage.datastores.validation.findings import Verdict
+        from butlerql.storage.datastores.validation.job import Validation
         from butlerql.storage.state.jobs import ENDED, JobState
 
         try:
             if job.state not in ENDED:
-                async with _progress_bar(repository, job):
-                    job = await _ended(repository, job, made)
+                job = await bring_on(repository, job, [Validation(repository, made.number)], made)
         except asyncio.CancelledError:
             self._tell_stopped(job, is_kept=why_temporary is None)
             raise
@@ -201,12 +178,7 @@ async def _ask(repository: Repository, asked: dict[str, Any]) -> Job:
 
 def _request(repository: Repository, asked: dict[str, Any]) -> Request:
     from butlerql.storage.datastores.validation.request import Request
-    from butlerql.storage.registry.selection import DatasetSelection
-    from butlerql.storage.registry.where import Where
 
-    given: dict[str, Any] = {name: asked[name] for name in ("dataset_types", "collections", "runs") if name in asked}
-    if "where" in asked:
-        given["where"] = Where(asked["where"])
     options = {
         name: asked[name]
         for name in ("sample", "seed", "max_age_seconds", "grace_seconds", "rate_limit")
@@ -214,7 +186,7 @@ def _request(repository: Repository, asked: dict[str, Any]) -> Request:
     }
     return Request(
         asked.get("datastore", repository.datastore.name),
-        select=DatasetSelection(**given) if given else None,
+        select=selection_of(asked),
         checks=frozenset(Check[name] for name in asked["checks"]) if "checks" in asked else None,
         **options,
     ).validated(repository.datastore)
@@ -222,69 +194,9 @@ def _request(repository: Repository, asked: dict[str, Any]) -> Request:
 
 async def _find(repository: Repository, number: int) -> Job:
     """Find a job that there is."""
-    from butlerql.storage.state.jobs import JobKind, find_job
+    from butlerql.storage.state.jobs import JobKind
 
-    job = await find_job(repository.state, number)
-    if job is None:
-        raise UnknownJobError(f"There is no job {number}.")
+    job = await known_job(repository, number)
     if job.kind is not JobKind.VALIDATION:
         raise InvalidArgumentError(f"Job {number} is no validation.")
     return job
-
-
-async def _ended(repository: Repository, job: Job, made: Workers) -> Job:
-    """Run a job to its end, here, or wait for one who does."""
-    from butlerql.storage.datastores.validation.job import Validation
-    from butlerql.storage.state.coordinator import Coordinator
-    from butlerql.storage.state.jobs import ENDED
-
-    kinds = [Validation(repository, made.number)]
-    coordinator = Coordinator(repository.state, kinds, made.make_executor, width=2 * made.number)
-    try:
-        while True:
-            await coordinator.run_next(job.id)
-            job = await _find(repository, job.id)
-            if job.state in ENDED:
-                return job
-            # A service has it, or one that died had it lately.
-            await asyncio.sleep(_LOOK_SECONDS)
-    except asyncio.CancelledError:
-        # What they are at would be done again.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        await coordinator.close()
-
-
-@asynccontextmanager
-async def _progress_bar(repository: Repository, job: Job) -> AsyncIterator[None]:
-    """Show how far a job is, if somebody sees it."""
-    from rich.console import Console
-    from rich.filesize import decimal
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    name, size = TextColumn(f"job {job.id}"), TextColumn("{task.description}")
-    with Progress(
-        SpinnerColumn(), name, BarColumn(), MofNCompleteColumn(), size, TimeRemainingColumn(), console=console
-    ) as bar:
-        task = bar.add_task(job.progress.unit, total=None)
-
-        async def watch() -> None:
-            while True:
-                with suppress(BusyError, StateError):
-                    progress = (await _find(repository, job.id)).progress
-                    text = f"{progress.unit}, {decimal(progress.bytes_done)}"
-                    bar.update(task, completed=progress.done, total=progress.total, description=text)
-                await asyncio.sleep(_LOOK_SECONDS)
-
-        watching = asyncio.create_task(watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
-            await asyncio.wait({watching})

@@ -10,6 +10,8 @@ from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
 from butlerql.scopes import Scope
 from butlerql.storage.changes import Change
+from butlerql.storage.datastores.deletion.plans import restorable_runs
+from butlerql.storage.errors import ConflictError
 from butlerql.storage.registry import collection_changes
 from butlerql.storage.registry.collection_changes import ChainEdit
 from butlerql.storage.registry.collections import Collection, CollectionType
@@ -89,6 +91,12 @@ async def _remove(
 
     async def work(change: Change) -> None:
         await collection_changes.remove(change, name, unlink=unlink)
+        # Nobody can put a dataset there, or delete one from there, from here on.
+        if await restorable_runs(context.repository.state, [name]):
+            raise ConflictError(
+                f"Datasets of the run '{name}' have been deleted and can still be restored. Restore them, or wait "
+                "until their files are removed."
+            )
 
     await make_change(context, "removeCollection", name, {"unlinkFromParents": unlink}, work)
     return [_RemoveCollectionPayload(name, input.get("client_mutation_id"))] * len(parents)

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -27,6 +27,7 @@ __all__ = [
     "Paging",
     "loaders",
     "of_whole_sets",
+    "page_by_uuid",
     "paging",
     "paging_of",
 ]
@@ -52,11 +53,17 @@ _CONNECTIONS = (
     "Job",
     "Finding",
     "AuditEntry",
+    "DeletionItem",
     "Task",
     "Quantum",
     "Execution",
     "DatasetTrace",
 )
+
+
+class _HasUuid(Protocol):
+    @property
+    def uuid(self) -> str: ...
 
 
 class Paging(NamedTuple):
@@ -193,6 +200,23 @@ def _key(digest: str, cursor: str | None) -> Key | None:
             "This cursor belongs to another field, or to other arguments. Begin again without a cursor."
         )
     return tuple(content[1:])
+
+
+def page_by_uuid(rows: Sequence[_HasUuid], request: PageRequest) -> Page[Any]:
+    """Cut a page out of rows in the order of their UUIDs; it is asked for from the start, and behind a cursor.
+
+    Raises
+    ------
+    BadCursorError
+        Raised if somebody made the cursor up.
+    """
+    rest = list(rows)
+    if request.after is not None:
+        if [type(value) for value in request.after] != [str]:
+            raise BadCursorError("This is not a cursor of this field. Use one that it gave, as it was given.")
+        rest = [row for row in rows if row.uuid > request.after[0]]
+    found = rest[: request.limit]
+    return Page(found, [(row.uuid,) for row in found], len(rest) > len(found), len(rest) < len(rows))
 
 
 async def of_whole_sets(

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple, Self
 
 from butlerql.scopes import CHANGING, Scope
+from butlerql.storage.datastores.deletion.rules import Rules
 from butlerql.storage.errors import ForbiddenError
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
@@ -20,6 +21,7 @@ class Limits(NamedTuple):
 
     default_page: int = 100
     maximum_page: int = 10_000
+    deletion: Rules = Rules()
 
 
 class RequestContext:

@@ -7,7 +7,7 @@ import binascii
 
 from butlerql.storage.errors import InvalidArgumentError
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "digits", "encode"]
 
 
 def encode(kind: str, key: str) -> str:
@@ -39,3 +39,9 @@ def decode(identifier: str) -> tuple[str, str]:
     if not colon or not kind.isalpha():
         raise InvalidArgumentError("This is not an id. Use one that a field id gave, as it was given.")
     return kind, key
+
+
+def digits(key: str) -> int | None:
+    """Read the number that the key of an identifier is; None if it is none that the own state could have."""
+    number = int(key) if key.isascii() and key.isdigit() and len(key) < 20 else None
+    return number if number is not None and number < 2**63 else None

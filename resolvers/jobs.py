@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 from butlerql.resolvers.connections import Connection, paging
 from butlerql.resolvers.context import RequestContext
-from butlerql.resolvers.identifiers import decode, encode
+from butlerql.resolvers.identifiers import decode, digits, encode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.scopes import Scope
+from butlerql.storage.datastores.deletion.cancelling import cancel
 from butlerql.storage.errors import UnknownJobError
 from butlerql.storage.snapshot import Snapshot
-from butlerql.storage.state.jobs import Job, JobKind, JobState, cancel_job, count_jobs, find_job, find_jobs, watch_job
+from butlerql.storage.state.jobs import Job, JobKind, JobState, count_jobs, find_job, find_jobs, watch_job
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
 __all__ = ["ANYBODY", "JOB_TYPES", "JobPayload", "instant", "jobs_by_key", "loaders", "type_of_job"]
@@ -22,6 +23,8 @@ loaders = Loaders()
 
 JOB_TYPES = {
     JobKind.VALIDATION: "ValidationJob",
+    JobKind.PLANNING: "PlanningJob",
+    JobKind.DELETION: "DeletionJob",
     JobKind.TAGGING: "TaggingJob",
     JobKind.INGEST: "IngestJob",
 }
@@ -113,7 +116,8 @@ async def _cancel_job(
     number = _required(input["id"])
     if (found := await find_job(context.repository.state, number)) is not None:
         context.require_scope(_SCOPES[found.kind])
-    job = await cancel_job(context.repository.state, number, ANYBODY)
+    job = await cancel(context.repository, number, ANYBODY)
+    context.wake()
     return [JobPayload(job, input.get("client_mutation_id"))] * len(parents)
 
 
@@ -124,7 +128,7 @@ async def _job_progress(context: RequestContext, *, id: str) -> AsyncIterator[Jo
 
 async def jobs_by_key(context: RequestContext, keys: Iterable[str]) -> list[Job | None]:
     """Find jobs by what their identifiers hold."""
-    numbers = [_digits(key) for key in keys]
+    numbers = [digits(key) for key in keys]
     return [None if number is None else await find_job(context.repository.state, number) for number in numbers]
 
 
@@ -137,12 +141,7 @@ def _required(identifier: str) -> int:
 
 def _number(identifier: str) -> int | None:
     kind, key = decode(identifier)
-    return _digits(key) if kind in JOB_TYPES.values() else None
-
-
-def _digits(key: str) -> int | None:
-    number = int(key) if key.isascii() and key.isdigit() and len(key) < 20 else None
-    return number if number is not None and number < 2**63 else None
+    return digits(key) if kind in JOB_TYPES.values() else None
 
 
 def instant(micros: int | None) -> int | None:

@@ -9,11 +9,13 @@ from typing import Any
 from butlerql.resolvers.collections import type_of_collection
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.data_ids import data_ids_by_key
+from butlerql.resolvers.deletion import plans_by_key
 from butlerql.resolvers.identifiers import decode
 from butlerql.resolvers.jobs import JOB_TYPES, jobs_by_key, type_of_job
 from butlerql.resolvers.loaders import Loaders
 from butlerql.resolvers.quanta import quanta_by_key
 from butlerql.resolvers.tasks import pipeline_executions_by_key, tasks_by_key
+from butlerql.storage.datastores.deletion.plans import Plan
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.errors import ButlerQLError, InvalidArgumentError
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution
@@ -41,6 +43,8 @@ def _type_of(row: Any) -> str:
         return type_of_collection(row)
     if isinstance(row, Job):
         return type_of_job(row)
+    if isinstance(row, Plan):
+        return "DeletionPlan"
     return type(row).__name__
 
 
@@ -128,6 +132,7 @@ _FINDERS: dict[str, Callable[[RequestContext, Iterable[str]], Awaitable[Sequence
     "CalibrationCollection": _collections,
     "ChainedCollection": _collections,
     "DataId": _data_ids,
+    "DeletionPlan": plans_by_key,
     "Task": _tasks,
     "Quantum": _quanta,
     "PipelineExecution": _pipeline_executions,

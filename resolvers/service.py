@@ -28,6 +28,7 @@ from butlerql.resolvers import (
     dataset_types,
     datasets,
     datastores,
+    deletion,
     descriptions,
     dimensions,
     existence,
@@ -72,6 +73,7 @@ _SUBJECTS = (
     dataset_types,
     datasets,
     datastores,
+    deletion,
     descriptions,
     dimensions,
     existence,
@@ -208,7 +210,7 @@ def build_service(
     kinds: list[Kind] = [Validation(repository, workers.number), Ingestion(repository)]
     if not repository.read_only:
         # What one cannot do is left to another that can.
-        kinds.append(Tagging(repository))
+        kinds += [Tagging(repository), *limits.deletion.kinds(repository)]
     jobs = Coordinator(repository.state, kinds, workers.make_executor, width=2 * workers.number)
     granted = granted_scopes(writable=not repository.read_only) if scopes is None else frozenset(scopes)
     return Service(repository, schema, limits, jobs, granted)

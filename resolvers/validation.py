@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from butlerql.resolvers.connections import Connection, paging, paging_of
+from butlerql.resolvers.connections import Connection, page_by_uuid, paging, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.dataset_connections import selection_of
 from butlerql.resolvers.jobs import ANYBODY, JobPayload
@@ -20,7 +20,7 @@ from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.datastores.validation.results import FindingCount
 from butlerql.storage.datastores.validation.users import users
 from butlerql.storage.registry.datasets import Dataset, by_uuids
-from butlerql.storage.registry.pages import Page, PageRequest
+from butlerql.storage.registry.pages import Page
 from butlerql.storage.registry.selection import select
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.jobs import Job, JobKind, count_jobs, find_jobs, insert_job
@@ -168,15 +168,7 @@ async def _datasets(context: RequestContext, parents: Sequence[_Finding], **argu
     async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
         return [len(sets[index]) for index in indexes]
 
-    return page.connections([_page(some, page.request) for some in sets], counts)
-
-
-def _page(datasets: Sequence[Dataset], request: PageRequest) -> Page[Dataset]:
-    """Cut a page out of datasets in the order of their UUIDs."""
-    after = "" if request.after is None else str(request.after[0])
-    rest = [dataset for dataset in datasets if dataset.uuid > after]
-    rows = rest[: request.limit]
-    return Page(rows, [(dataset.uuid,) for dataset in rows], len(rest) > len(rows), len(rest) < len(datasets))
+    return page.connections([page_by_uuid(some, page.request) for some in sets], counts)
 
 
 async def _users(snapshot: Snapshot, parents: Sequence[_Finding]) -> list[list[str]]:

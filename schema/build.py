@@ -30,7 +30,7 @@ from strawberry.schema.schema_converter import CustomGraphQLEnumType
 from butlerql.schema.collections import CalibrationCollection, ChainedCollection, Run, TaggedCollection
 from butlerql.schema.datastores import ChainedDatastore, FileDatastore, InMemoryDatastore
 from butlerql.schema.filters import BigIntFilter, BooleanFilter, FloatFilter, StringFilter, TimespanFilter
-from butlerql.schema.jobs import IngestJob, TaggingJob, ValidationJob
+from butlerql.schema.jobs import DeletionJob, IngestJob, PlanningJob, TaggingJob, ValidationJob
 from butlerql.schema.mutation import Mutation
 from butlerql.schema.names import free_name, graphql_name
 from butlerql.schema.query import Query
@@ -49,9 +49,11 @@ _CONCRETE = (
     CalibrationCollection,
     ChainedCollection,
     ChainedDatastore,
+    DeletionJob,
     FileDatastore,
     IngestJob,
     InMemoryDatastore,
+    PlanningJob,
     Run,
     TaggedCollection,
     TaggingJob,

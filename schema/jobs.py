@@ -8,18 +8,20 @@ from butlerql.schema.connections import After, Before, Connection, First, Last
 from butlerql.schema.enums import DescribedEnum
 from butlerql.schema.fields import loaded
 from butlerql.schema.nodes import Node
-from butlerql.schema.references import Collection, Datastore
+from butlerql.schema.references import Collection, Datastore, DeletionPlan
 from butlerql.schema.scalars import JSON, BigInt, DateTime
 from butlerql.schema.validation import FindingConnection, FindingCount, FindingKind, ValidationCheck, Verdict
 
 __all__ = [
     "CancelJobInput",
+    "DeletionJob",
     "IngestJob",
     "Job",
     "JobConnection",
     "JobKind",
     "JobPayload",
     "JobState",
+    "PlanningJob",
     "Progress",
     "TaggingJob",
     "ValidationJob",
@@ -32,7 +34,7 @@ class JobKind(DescribedEnum):
 
     VALIDATION = "VALIDATION", "Looks whether a datastore holds what is recorded, and as it was put there."
     PLANNING = "PLANNING", "Lists what a deletion would touch."
-    DELETION = "DELETION", "Carries a plan of deletion out."
+    DELETION = "DELETION", "Carries a plan of deletion out, or undoes it."
     TAGGING = "TAGGING", "Puts many datasets into a TAGGED collection, or takes them out."
     INGEST = "INGEST", "Reads provenance."
 
@@ -128,6 +130,24 @@ class ValidationJob(Node, Job):
         kinds
             Only these; null for all.
         """
+
+
+@strawberry.type
+class PlanningJob(Node, Job):
+    """Lists what a deletion would touch."""
+
+    @loaded
+    def plan(self) -> DeletionPlan:
+        """The list, as far as it is made."""
+
+
+@strawberry.type
+class DeletionJob(Node, Job):
+    """Carries a plan of deletion out, or undoes it."""
+
+    @loaded
+    def plan(self) -> DeletionPlan:
+        """What it works on."""
 
 
 @strawberry.type

@@ -15,6 +15,12 @@ from butlerql.schema.collection_changes import (
     RemoveCollectionPayload,
 )
 from butlerql.schema.dataset_types import DatasetTypePayload, DescribeDatasetTypeInput
+from butlerql.schema.deletion import (
+    DeleteDatasetsInput,
+    DeletionPlanPayload,
+    PlanDeletionInput,
+    RestoreDeletionInput,
+)
 from butlerql.schema.fields import loaded
 from butlerql.schema.ingest import IngestProvenanceInput
 from butlerql.schema.jobs import CancelJobInput, JobPayload
@@ -65,7 +71,9 @@ class Mutation:
         self,
         input: Annotated[RemoveCollectionInput, strawberry.argument(description="Which.")],  # noqa: A002
     ) -> RemoveCollectionPayload:
-        """Take a collection away. A RUN must be empty; datasets that others hold stay in their runs.
+        """Take a collection away. A RUN must be empty, and in no plan of deletion that can still be restored.
+
+        Datasets that others hold stay in their runs.
 
         If a chain holds it, that is a CONFLICT unless it is to be taken out of its chains.
         """
@@ -116,6 +124,37 @@ class Mutation:
         """
 
     @loaded
+    def plan_deletion(
+        self,
+        input: Annotated[PlanDeletionInput, strawberry.argument(description="What.")],  # noqa: A002
+    ) -> DeletionPlanPayload:
+        """What a deletion would do; changes nothing.
+
+        A small plan is made while you wait; else `job` makes it.
+        """
+
+    @loaded
+    def delete_datasets(
+        self,
+        input: Annotated[DeleteDatasetsInput, strawberry.argument(description="Which plan, and how.")],  # noqa: A002
+    ) -> JobPayload:
+        """Carry a plan out: readers stop seeing the datasets at once, files go after the grace period.
+
+        Items that changed since planning are skipped and named. A plan that is not PLANNED, or has expired, is a
+        STALE_PLAN; of one that was carried out already, what failed is tried again.
+        """
+
+    @loaded
+    def restore_deletion(
+        self,
+        input: Annotated[RestoreDeletionInput, strawberry.argument(description="Which plan.")],  # noqa: A002
+    ) -> DeletionPlanPayload:
+        """Undo a deletion whose grace period has not passed.
+
+        Where files are being removed already it is a STALE_PLAN.
+        """
+
+    @loaded
     def validate_datastore(
         self,
         input: Annotated[ValidateDatastoreInput, strawberry.argument(description="What, and how.")],  # noqa: A002
@@ -142,5 +181,5 @@ class Mutation:
     ) -> JobPayload:
         """Stop a job: at once if nobody runs it, else when the parts that are under way are finished.
 
-        One that has ended stays as it is.
+        One that has ended stays as it is. A deletion that has not begun to remove files is undone, by another job.
         """

@@ -28,6 +28,7 @@ __all__ = [
     "DatasetType",
     "DatasetTypeConnection",
     "Datastore",
+    "DeletionPlan",
     "Dimension",
     "DimensionRecord",
     "DimensionRecordConnection",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from butlerql.schema.dataset_types import DatasetType, DatasetTypeConnection
     from butlerql.schema.datasets import Dataset, DatasetConnection
     from butlerql.schema.datastores import ChainedDatastore, Datastore
+    from butlerql.schema.deletion import DeletionPlan
     from butlerql.schema.dimension_records import DimensionRecord, DimensionRecordConnection
     from butlerql.schema.dimensions import Dimension
     from butlerql.schema.jobs import JobConnection
@@ -67,6 +69,7 @@ else:
         "dataset_types": "DatasetType DatasetTypeConnection",
         "datasets": "Dataset DatasetConnection",
         "datastores": "ChainedDatastore Datastore",
+        "deletion": "DeletionPlan",
         "dimension_records": "DimensionRecord DimensionRecordConnection",
         "dimensions": "Dimension",
         "jobs": "JobConnection",

@@ -58,6 +58,9 @@ class Repository:
     cache: dict[Hashable, Any]
     """What snapshots read and later ones find unchanged; each who keeps something here sees to that itself."""
 
+    exports: str | None
+    """Directory for what is purged, as operators have it; None if they do not say."""
+
     statements: Statements
     """What was put together to be read lately; it holds nothing of what is in the database."""
 
@@ -72,6 +75,7 @@ class Repository:
         state: str | None,
         description_files: Sequence[Path],
         writable: bool,
+        exports: str | None,
     ) -> None:
         self.config = config
         self.name = config.name
@@ -85,6 +89,7 @@ class Repository:
         self._connections = Connections(driver_of(config.registry_url), config.name)
         self.engine = self._connections.engine
         self.state = State(StatePlace.find(config, state), config.name)
+        self.exports = exports
         self.cache = {}
         self.statements = Statements()
         self._snapshot_seconds = snapshot_seconds
@@ -100,6 +105,7 @@ class Repository:
         state: str | None = None,
         description_files: Sequence[Path] = (),
         writable: bool = False,
+        exports: str | None = None,
     ) -> Repository:
         """Open a repository.
 
@@ -115,6 +121,9 @@ class Repository:
             Files that say what dataset types are, beside the one in the repository's root; see `Descriptions`.
         writable
             Whether it may be changed, if nothing speaks against it.
+        exports
+            Directory that purged datasets are written to first, in which ``{name}`` stands for the repository's name;
+            None: beside own state where that is a file, else in the repository's root where that is a directory.
 
         Raises
         ------
@@ -128,6 +137,7 @@ class Repository:
             state=state,
             description_files=description_files,
             writable=writable,
+            exports=exports,
         )
         try:
             await repository._read_attributes()

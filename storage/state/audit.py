@@ -22,7 +22,7 @@ from butlerql.storage.registry.pages import Ordering, Page, PageRequest, bounds,
 from butlerql.storage.state.database import State, Work
 from butlerql.storage.state.tables import AUDIT, NOW
 
-__all__ = ["BEGUN", "DONE", "FAILED", "AuditEntry", "audited", "count_entries", "find_entries"]
+__all__ = ["BEGUN", "DONE", "FAILED", "AuditEntry", "audited", "begin", "count_entries", "ended", "find_entries"]
 
 BEGUN = "BEGUN"
 """Under way, or its end was never written: the service died, or lost the database."""
@@ -85,7 +85,9 @@ async def audited(
     BusyError
         Raised if another program keeps the own state locked.
     """
-    number = await state.write(lambda connection: _insert(connection, user, action, target, detail))
+    number = await state.write(
+        lambda connection: begin(connection, user=user, action=action, target=target, detail=detail)
+    )
     try:
         yield ended(number, DONE)
     except UncertainError:
@@ -97,6 +99,20 @@ async def audited(
         except ButlerQLError:
             _log.exception("The outcome %s of the change %d could not be written down.", outcome, number)
         raise
+
+
+async def begin(connection: AsyncConnection, *, user: str, action: str, target: str, detail: Mapping[str, Any]) -> int:
+    """Write down a change that is about to be made, in a transaction of the state; see `audited`.
+
+    Returns
+    -------
+    number
+        Of the entry, for `ended`.
+    """
+    new = sa.insert(AUDIT).values(
+        at=NOW, made_by=user, action=action, target=target, detail=json.dumps(detail), outcome=BEGUN
+    )
+    return int((await connection.execute(new.returning(AUDIT.c.id))).scalar_one())
 
 
 def ended(number: int, outcome: str) -> Work[None]:
@@ -132,13 +148,6 @@ async def count_entries(state: State) -> int:
         return int((await connection.execute(sa.select(sa.func.count()).select_from(AUDIT))).scalar_one())
 
     return await state.read(count, absent=0)
-
-
-async def _insert(connection: AsyncConnection, user: str, action: str, target: str, detail: Mapping[str, Any]) -> int:
-    new = sa.insert(AUDIT).values(
-        at=NOW, made_by=user, action=action, target=target, detail=json.dumps(detail), outcome=BEGUN
-    )
-    return int((await connection.execute(new.returning(AUDIT.c.id))).scalar_one())
 
 
 def _entry_of(row: sa.Row[*tuple[Any, ...]]) -> AuditEntry:

@@ -147,15 +147,25 @@ class Coordinator:
                 # It will be taken up again, by somebody who can write, when the lease is over.
                 _log.warning("Job %s is left for now: %s", lease.job.id, errors.exceptions[0])
             except* ButlerQLError as errors:
-                await lease.release(JobState.FAILED, ended_at=NOW, error=str(_first(errors)))
+                await self._give_up(lease, JobState.FAILED, error=str(_first(errors)))
             except* Exception as errors:  # noqa: BLE001 - whatever it is, the job says that it failed
                 _log.error("Job %s failed.", lease.job.id, exc_info=_first(errors))
                 told = f"A fault of ours. The operators find more in the log, under job {lease.job.id}."
-                await lease.release(JobState.FAILED, ended_at=NOW, error=told)
+                await self._give_up(lease, JobState.FAILED, error=told)
         except asyncio.CancelledError:
             with suppress(LeaseLostError, BusyError, StateError):
                 await asyncio.shield(lease.release(JobState.INTERRUPTED))
             raise
+
+    async def _give_up(self, lease: Lease, state: JobState, **changes: Any) -> None:
+        """End a job that did not come to its end."""
+
+        async def give_up(connection: AsyncConnection) -> None:
+            job = await lease.hold(connection, state=state, ended_at=NOW, holder=None, lease_until=None, **changes)
+            await self._kinds[job.kind].stopped(connection, job)
+
+        lease.released = True
+        await self._state.write(give_up)
 
     async def _go_on(self, lease: Lease) -> None:
         kind = self._kinds[lease.job.kind]
@@ -171,7 +181,7 @@ class Coordinator:
                 if breaks >= _BREAKS:
                     raise
         if lease.cancelled:
-            await lease.release(JobState.CANCELLED, ended_at=NOW)
+            await self._give_up(lease, JobState.CANCELLED)
             return
         await self._finish(lease, kind)
 

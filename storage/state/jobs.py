@@ -27,6 +27,7 @@ __all__ = [
     "cancel_in",
     "cancel_job",
     "count_jobs",
+    "find_asked",
     "find_in",
     "find_job",
     "find_job_of_key",
@@ -179,11 +180,18 @@ async def insert_job(
     )
     number = await connection.scalar(new)
     if number is None:
-        before = sa.select(JOB.c.id).where(
-            JOB.c.created_by == user, JOB.c.kind == kind, JOB.c.idempotency_key == idempotency_key
-        )
-        number = (await connection.execute(before)).scalar_one()
+        assert idempotency_key is not None
+        before = await find_asked(connection, kind, user, idempotency_key)
+        assert before is not None
+        return before
     return job_of((await connection.execute(_SELECT.where(JOB.c.id == number))).one())
+
+
+async def find_asked(connection: AsyncConnection, kind: JobKind, user: str, idempotency_key: str) -> Job | None:
+    """Look for the job that a user has asked for with a key, within a transaction; see `insert_job`."""
+    asked = (JOB.c.created_by == user, JOB.c.kind == kind, JOB.c.idempotency_key == idempotency_key)
+    row = (await connection.execute(_SELECT.where(*asked))).one_or_none()
+    return None if row is None else job_of(row)
 
 
 async def find_job(state: State, number: int) -> Job | None:

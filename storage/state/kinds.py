@@ -93,6 +93,9 @@ class Kind(ABC):
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Any) -> Step:
         """Write down what came out of a chunk. It may be called again where the transaction has to be."""
 
+    async def stopped(self, connection: AsyncConnection, job: Job) -> None:  # noqa: B027 - most have nothing to do
+        """Take notice that a job has failed or was cancelled, in the transaction that says so; its state is which."""
+
     @abstractmethod
     async def finish(self, connection: AsyncConnection, job: Job) -> Any | Waiting:
         """Conclude, when all chunks are done.

@@ -87,6 +87,11 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
         ("port: 70000", "port in {file} is 70000: input should be less than or equal to 65535"),
         ("log_level: loud", "log_level in {file} is 'loud': input should be 'debug', 'info', 'warning' or 'error'"),
         ("default_page: 20\nmaximum_page: 10", "default_page (20) is above maximum_page (10)"),
+        ("deletion_grace_seconds: 60", "deletion_grace_seconds (60) is below deletion_grace_floor_seconds (86400)"),
+        (
+            "deletion_plan_seconds: 0",
+            "deletion_plan_seconds in {file} is 0: input should be greater than or equal to 1",
+        ),
         ("[1, 2]", "The settings file {file} must hold `setting: value` lines."),
         ("a: [", "The settings file {file} is not valid YAML: while parsing"),
         ("\x00", "The settings file {file} is not valid YAML"),

@@ -37,7 +37,13 @@ def test_what_each_mutation_needs() -> None:
     loaders = every_loader(build_schema(default_universe())).loaders
     needed = {name: loader.scope for name, loader in loaders.items() if loader.scope is not None}
     assert all(name.startswith("Mutation.") for name in needed)
-    others = {"validateDatastore": Scope.VALIDATE, "cancelJob": Scope.READ}
+    deleting = dict.fromkeys(("planDeletion", "deleteDatasets", "restoreDeletion"), Scope.DELETE)
+    others = {
+        "validateDatastore": Scope.VALIDATE,
+        "ingestProvenance": Scope.INGEST,
+        "cancelJob": Scope.READ,
+        **deleting,
+    }
     assert needed == {name: others.get(name.removeprefix("Mutation."), Scope.TAG) for name in needed}
     assert others.keys() <= {name.removeprefix("Mutation.") for name in needed}
 

@@ -52,6 +52,11 @@ WHOLE = {
     "StorageUsage.groups",
     "ValidationJob.checks",
     "ValidationJob.summary",
+    "DeletionPlan.blocked",
+    "DeletionPlan.groups",
+    "DeletionPlan.outcomes",
+    "DeletionPlan.override",
+    "DeletionPlan.warnings",
     "DatasetType.producedBy",
     "DatasetType.consumedBy",
     "Lineage.datasets",
@@ -79,6 +84,7 @@ WHOLE = {
 
 
 FORWARD = {
+    "DeletionItem.datasets",
     "Finding.datasets",
     "Provenance.usedBy",
     "Provenance.inputs",
@@ -153,7 +159,7 @@ def test_descriptions_are_sentences(core: GraphQLSchema) -> None:
 
 def test_connections_have_relays_shape(core: GraphQLSchema) -> None:
     connections = [named for named in ours(core) if named.name.endswith("Connection")]
-    assert len(connections) == 14
+    assert len(connections) == 15
     for connection in connections:
         item = connection.name.removesuffix("Connection")
         assert isinstance(connection, GraphQLObjectType)
@@ -203,9 +209,12 @@ def test_nodes_have_ids(core: GraphQLSchema) -> None:
         "DataId",
         "Dataset",
         "DatasetType",
+        "DeletionJob",
+        "DeletionPlan",
         "FileDatastore",
         "IngestJob",
         "InMemoryDatastore",
+        "PlanningJob",
         "PipelineExecution",
         "Quantum",
         "Task",

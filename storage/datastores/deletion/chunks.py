@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.datastores.deletion.plans import Outcome
+from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.dialect import PostgresqlDialect, SqliteDialect
 from butlerql.storage.repository import Repository
@@ -32,9 +32,6 @@ __all__ = [
     "read_journal",
     "write_journal",
 ]
-
-DETACHING = "DETACHING"
-"""Of a dataset whose rows are in the journal and, it may be, not yet out of the Butler's tables."""
 
 _DIALECTS = {dialect.name: dialect for dialect in (SqliteDialect(), PostgresqlDialect())}
 

@@ -23,15 +23,25 @@ from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan, PlanState, find_plan, read_plan
 from butlerql.storage.datastores.deletion.restoring import Restored, restore
 from butlerql.storage.datastores.deletion.unlinking import Unlinked, require_roots, unlink
-from butlerql.storage.errors import StalePlanError
+from butlerql.storage.errors import InvalidArgumentError, StalePlanError
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.audit import ended
-from butlerql.storage.state.jobs import ENDED, Job, JobKind, JobState, cancel_in, find_in, find_jobs, insert_job
+from butlerql.storage.state.jobs import (
+    ENDED,
+    Job,
+    JobKind,
+    JobState,
+    cancel_in,
+    find_asked,
+    find_in,
+    find_jobs,
+    insert_job,
+)
 from butlerql.storage.state.kinds import Kind, Planned, Step, Waiting
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_PLAN, NOW
 
-__all__ = ["Deletion", "ask_to_delete", "ask_to_restore"]
+__all__ = ["Deletion", "ask_to_delete", "ask_to_restore", "stop"]
 
 _RETRIES = (10.0, 60.0)
 """Seconds after which files that could not be removed are tried again."""
@@ -65,7 +75,7 @@ async def ask_to_delete(
     user
         Who asks.
     idempotency_key
-        See `insert_job`.
+        If this user has asked with the same key before, that job is meant, whatever became of it.
     audit
         Number of the entry of the audit log that gets the outcome.
 
@@ -73,10 +83,19 @@ async def ask_to_delete(
     ------
     StalePlanError
         Raised if it is not planned yet, has expired, or has been undone.
+    InvalidArgumentError
+        Raised if the key was used for another plan.
     """
     plan = await read_plan(connection, number, lock=True)
+    if idempotency_key is not None:
+        asked = await find_asked(connection, JobKind.DELETION, user, idempotency_key)
+        if asked is not None:
+            _require_same_plan(asked, number)
+            return asked
     job = None if plan.job_id is None else await find_in(connection, plan.job_id)
-    if job is not None and job.kind is JobKind.DELETION and job.state not in ENDED and not job.request["restore"]:
+    if job is not None and job.kind is JobKind.DELETION and job.state not in ENDED:
+        if job.request["restore"]:
+            raise StalePlanError("This plan was carried out and is being undone. Plan anew when that has ended.")
         return job
     if plan.state is PlanState.PLANNED:
         changes: dict[str, Any] = {"state": PlanState.DETACHING, "unlink_after": NOW + grace_seconds * 1_000_000}
@@ -105,8 +124,26 @@ async def ask_to_restore(connection: AsyncConnection, number: int, user: str, *,
     if job is not None and job.state not in ENDED:
         if job.request.get("restore"):
             return job
-        await cancel_in(connection, job.id, user)
+        await stop(connection, job, user)
     return await _insert(connection, plan, user, restores=True, audit=audit)
+
+
+async def stop(connection: AsyncConnection, job: Job, user: str) -> Job:
+    """Stop a job of a deletion, in a transaction of the state that writes, and undo nothing; see `cancel_in`."""
+    stopped = await cancel_in(connection, job.id, user)
+    if stopped.state is JobState.CANCELLED:
+        await _note_stopped(connection, stopped)
+    return stopped
+
+
+async def _note_stopped(connection: AsyncConnection, job: Job) -> None:
+    if job.request["audit"] is not None:
+        await ended(job.request["audit"], job.state)(connection)
+
+
+def _require_same_plan(job: Job, number: int) -> None:
+    if job.request["plan"] != number:
+        raise InvalidArgumentError("This idempotencyKey was used for another plan. Give each plan one of its own.")
 
 
 _UNFINISHED = frozenset(
@@ -155,6 +192,7 @@ async def _insert(
         subject=str(plan.id),
         idempotency_key=key,
     )
+    _require_same_plan(job, plan.id)
     change = sa.update(DELETION_PLAN).where(DELETION_PLAN.c.id == plan.id)
     await connection.execute(change.values(job_id=job.id, **changes))
     return job
@@ -230,6 +268,10 @@ class Deletion(Kind):
         changes = ((one, {"outcome": outcome, "reason": why}) for one, (outcome, why) in result.datasets.items())
         await note(connection, DELETION_DATASET, plan, changes)
         return Step(work["count"])
+
+    async def stopped(self, connection: AsyncConnection, job: Job) -> None:
+        """Write down in the audit log that it did not come to its end."""
+        await _note_stopped(connection, job)
 
     async def finish(self, connection: AsyncConnection, job: Job) -> Any | Waiting:
         """Wait for the grace period after detaching, and for another try after unlinking; else conclude."""

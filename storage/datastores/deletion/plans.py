@@ -22,6 +22,7 @@ from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELET
 
 __all__ = [
     "BLOCKING",
+    "DETACHING",
     "DeletionScope",
     "Item",
     "Outcome",
@@ -32,6 +33,7 @@ __all__ = [
     "ReasonCount",
     "Trace",
     "bits",
+    "count_datasets",
     "count_items",
     "find_items",
     "find_plan",
@@ -105,6 +107,10 @@ class Outcome(StrEnum):
     RESTORE_CONFLICT = "RESTORE_CONFLICT"
     LOST = "LOST"
     FAILED = "FAILED"
+
+
+DETACHING = "DETACHING"
+"""Of a dataset whose rows are in the journal and, it may be, not yet out of the Butler's tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +363,13 @@ async def count_items(state: State, plan: int, outcomes: Sequence[Outcome] | Non
     return await _number(state, statement)
 
 
+async def count_datasets(state: State, plan: int, outcome: Outcome) -> int:
+    """Count the datasets of a plan that had an outcome."""
+    dataset = DELETION_DATASET.c
+    statement = sa.select(sa.func.count()).where(dataset.plan_id == plan, dataset.outcome == outcome)
+    return await _number(state, statement)
+
+
 async def traces(state: State, items: Sequence[Item]) -> list[list[Trace]]:
     """Tell whose files are, as far as the datasets are in the plan, in the order of their UUIDs; a statement a plan."""
     dataset, use = DELETION_DATASET.c, DELETION_USE.c
@@ -387,7 +400,7 @@ async def restorable_runs(state: State, names: Sequence[str]) -> list[str]:
         .join(DELETION_PLAN, DELETION_PLAN.c.id == dataset.plan_id)
         .where(
             dataset.run.in_(names),
-            dataset.outcome == Outcome.DETACHED,
+            dataset.outcome.in_([Outcome.DETACHED, DETACHING]),
             DELETION_PLAN.c.state.in_([PlanState.DETACHING, PlanState.DETACHED]),
             DELETION_PLAN.c.scope == DeletionScope.PURGE,
         )

@@ -38,6 +38,6 @@ def own_files(repository: Repository, datastore: FileDatastore) -> frozenset[str
             files += [url.database + journal for journal in _JOURNALS]
     exports = Exports(repository).directory
     with suppress(OSError):
-        files += [os.path.join(exports, name) for name in os.listdir(exports)]
+        files += [] if exports is None else [os.path.join(exports, name) for name in os.listdir(exports)]
     paths = (os.path.relpath(os.path.realpath(file), os.path.realpath(root)) for file in files)
     return frozenset(path for path in paths if not path.startswith(".."))
