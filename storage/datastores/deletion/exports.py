@@ -10,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.deletion.plans import Plan
-from butlerql.storage.errors import StateUnavailableError
+from butlerql.storage.errors import InvalidConfigError, StateUnavailableError
 from butlerql.storage.repository import Repository
 
 __all__ = ["EXPORTS", "Exports"]
@@ -71,7 +71,7 @@ class Exports:
 
         Raises
         ------
-        StateUnavailableError
+        InvalidConfigError
             Raised if that cannot be done; nothing may be purged then.
         """
         directory = self.require()
@@ -81,7 +81,7 @@ class Exports:
         try:
             await asyncio.to_thread(_append, directory, plan.id, lines)
         except OSError as error:
-            raise StateUnavailableError(
+            raise InvalidConfigError(
                 f"What is to be purged cannot be written to {directory} first: {error.strerror}. "
                 "Operators say where it is (deletion_exports)."
             ) from error

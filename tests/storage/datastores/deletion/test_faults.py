@@ -13,7 +13,7 @@ from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import detaching
 from butlerql.storage.datastores.deletion.deleting import ask_to_restore
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, find_plan
-from butlerql.storage.errors import BusyError
+from butlerql.storage.errors import StateUnavailableError
 from tests.support.deleted import deleter
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import RealRepository
@@ -81,7 +81,7 @@ async def test_a_database_that_fails(things: RealRepository, monkeypatch: pytest
         plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
 
         async def fail(*_: Any) -> None:
-            raise BusyError("somebody has it")
+            raise StateUnavailableError("there is no disk left")
 
         with monkeypatch.context() as patch:
             patch.setattr(detaching, call, fail)
@@ -162,3 +162,18 @@ async def test_a_datastore_that_is_not_configured(things: RealRepository) -> Non
         [failed] = [item for item in await ours.items(plan) if item.outcome is Outcome.FAILED]
         assert "'elsewhere'" in str(failed.reason)
     assert butler.get(ref)
+
+
+async def test_no_place_for_what_is_purged(things: RealRepository) -> None:
+    """Nothing is purged that could not be written down first."""
+    rows = registry_rows(things)
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        directory = things.directory / "butlerql-deletions"
+        directory.touch()
+        plan = await ours.delete(plan)
+        assert plan.state is PlanState.FAILED
+        assert "deletion_exports" in ((await ours.job(plan)).error or "")
+        assert registry_rows(things) == rows
+        directory.unlink()
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
