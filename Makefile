@@ -9,11 +9,12 @@ STATIC := butlerql/static/index.html
 # Options for what is run, such as ARGS="-k expressions" for `make test`.
 ARGS ?=
 
-.PHONY: help demo test lint format typing bench fuzz docs wheel web clean
+.PHONY: help demo test slow lint format typing bench fuzz docs wheel web clean
 
 help:
 	@echo 'make demo     build the demonstration repository and serve it on http://127.0.0.1:8080/'
-	@echo 'make test     run all tests, on SQLite and on PostgreSQL'
+	@echo 'make test     run the tests, on SQLite and on PostgreSQL'
+	@echo 'make slow     run those that take longest: services that are killed at every point'
 	@echo 'make lint     ruff, and who imports whom; make format puts right what ruff can'
 	@echo 'make typing   mypy'
 	@echo 'make bench    measure what is claimed to be fast'
@@ -66,7 +67,10 @@ demo: $(VENV)/butler.installed
 test: $(VENV)/dev.installed
 	@if ! command -v npm >/dev/null; then echo 'No npm: tests of the explorer page are skipped.'; \
 	else $(MAKE) --no-print-directory web; fi
-	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m 'not slow' $(ARGS)
+
+slow: $(VENV)/dev.installed
+	$(BIN)/pytest -n auto --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check

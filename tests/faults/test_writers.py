@@ -137,7 +137,6 @@ async def test_what_may_not_be_recovered_is_told(on_sqlite: RealRepository, whic
             assert await count(repository) == DATASETS
 
 
-@pytest.mark.slow
 async def test_a_small_transaction_that_was_killed_needs_no_recovery(written: RealRepository) -> None:
     async with opened(written) as repository:
         async with writing_butler(written) as writer:

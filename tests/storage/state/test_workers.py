@@ -36,7 +36,6 @@ def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
         yield running
 
 
-@pytest.mark.slow
 async def test_a_worker_of_a_cluster_is_killed(
     cluster: LocalCluster, repositories: Repositories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
