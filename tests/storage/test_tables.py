@@ -21,9 +21,6 @@ from tests.support.small import SMALL, add_datasets
 from tests.support.snapshots import snapshot_of
 from tests.support.universes import UNIVERSE_VERSIONS
 
-UNIVERSES = [
-    pytest.param(version, marks=[pytest.mark.slow] * (version not in (0, 5, 8))) for version in UNIVERSE_VERSIONS
-]
 GROUPS = {
     "nothing": [],
     "filter": ["physical_filter"],
@@ -76,7 +73,7 @@ def columns_of(real: RealRepository) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(("collections", "datasets"), [("synthInt", "2.0.0"), ("nameKey", "1.0.0")])
-@pytest.mark.parametrize("version", UNIVERSES)
+@pytest.mark.parametrize("version", UNIVERSE_VERSIONS)
 async def test_columns(
     repositories: Repositories, dialect: Dialect, collections: Any, datasets: Any, version: int
 ) -> None:
