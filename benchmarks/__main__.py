@@ -33,6 +33,7 @@ def main() -> None:
     _measure("queries", surveyed)
     _measure("usage", big)
     _measure("tagging", str(_CACHE))
+    _measure("deletion", str(_CACHE))
     _measure("validation", str(_CACHE))
     _measure("provenance_readers", str(_CACHE))
 

@@ -6,6 +6,7 @@ usage: python -m benchmarks.deletion CACHE      where repositories are kept
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import sys
@@ -129,4 +130,7 @@ def _copy(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
+    # As the service has it.
+    gc.freeze()
+    gc.set_threshold(500_000, 10, 10)
     asyncio.run(main(Path(sys.argv[1])))
