@@ -11,6 +11,7 @@ from butlerql.resolvers.dataset_connections import selection_of
 from butlerql.resolvers.jobs import ANYBODY, JobPayload
 from butlerql.resolvers.loaders import Loaders
 from butlerql.scopes import Scope
+from butlerql.storage.datastores.record_users import users
 from butlerql.storage.datastores.records import record_sources
 from butlerql.storage.datastores.tree import Datastore, FileDatastore
 from butlerql.storage.datastores.validation import results
@@ -18,7 +19,6 @@ from butlerql.storage.datastores.validation.findings import Check, FindingKind
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.datastores.validation.results import FindingCount
-from butlerql.storage.datastores.validation.users import users
 from butlerql.storage.registry.datasets import Dataset, by_uuids
 from butlerql.storage.registry.pages import Page
 from butlerql.storage.registry.selection import select

@@ -9,14 +9,13 @@ import sqlalchemy as sa
 from butlerql.storage.datastores.deletion.plans import Plan, Reason
 from butlerql.storage.datastores.deletion.rows import association_tables
 from butlerql.storage.datastores.records import RecordSource, record_sources
-from butlerql.storage.datastores.validation.users import users
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.globs import is_glob
 from butlerql.storage.registry.collections import CollectionType, by_names, type_number
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["has_zips", "in_chains", "reasons", "users_of"]
+__all__ = ["has_zips", "in_chains", "reasons"]
 
 
 async def reasons(
@@ -84,38 +83,3 @@ async def has_zips(snapshot: Snapshot, source: RecordSource) -> bool:
     """Tell whether a datastore has any members of zip files; looks at all its records if it has none."""
     path = source.table.c.path
     return bool(await snapshot.rows(sa.select(sa.literal(1)).where(path.like("%#%"), source.own).limit(1)))
-
-
-async def users_of(
-    snapshot: Snapshot, sources: Iterable[RecordSource], texts: Mapping[str, str], *, zips: bool
-) -> dict[str, set[str]]:
-    """Find who has a record of some files.
-
-    Parameters
-    ----------
-    snapshot
-        What to read from.
-    sources
-        Where the records of the datastores with this root are.
-    texts
-        What a record may call a file, to what the caller calls it.
-    zips
-        Whether members of zip files are looked for, too; that goes through all records.
-
-    Returns
-    -------
-    dict
-        What the caller calls a file, to UUIDs.
-    """
-    found: dict[str, set[str]] = {name: set() for name in texts.values()}
-    wanted = snapshot.repository.dialect.rows("paths", {"path": sa.Text()}, [(text,) for text in texts])
-    for source in sources:
-        if zips:
-            for text, uuids in (await users(snapshot, source, list(texts))).items():
-                found[texts[text]].update(uuids)
-            continue
-        path = source.table.c.path
-        rows = sa.select(path, source.table.c.dataset_id).where(path.in_(sa.select(wanted.c.path)), source.own)
-        for text, uuid in await snapshot.rows(rows):
-            found[texts[text]].add(uuid)
-    return found

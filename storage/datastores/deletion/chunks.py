@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from butlerql.storage.datastores.deletion.files import Place
 from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.dialect import PostgresqlDialect, SqliteDialect
+from butlerql.storage.dialect import Dialect
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
@@ -26,14 +26,11 @@ __all__ = [
     "datasets_left",
     "end_of_chunk",
     "files_left",
-    "names_of",
     "note",
     "read_chunk",
     "read_journal",
     "write_journal",
 ]
-
-_DIALECTS = {dialect.name: dialect for dialect in (SqliteDialect(), PostgresqlDialect())}
 
 _DATASETS = 2_000
 """Datasets of a chunk, or more where more share a file."""
@@ -66,7 +63,7 @@ class ChunkItem(NamedTuple):
     tries: int
 
     @property
-    def place(self) -> tuple[str, str]:
+    def place(self) -> Place:
         """Root of the store, and path in it."""
         assert self.root is not None
         assert self.path is not None
@@ -84,12 +81,15 @@ class Chunk:
     records: Mapping[str, Sequence[tuple[int, str]]]
     """UUID to its files: item, and path in the record."""
 
-
-def names_of(item: ChunkItem, record: str) -> set[str]:
-    """List what records may call a file: as this one does, by its path, or by its URI."""
-    root, path = item.place
-    uri = root + quote(path)
-    return {record.partition("#")[0], path, uri, uri.removeprefix("file://")}
+    def records_of(self, items: Iterable[ChunkItem]) -> list[tuple[Place, str]]:
+        """List where files are, with the path in each record of them."""
+        by_number = {item.number: item.place for item in items}
+        return [
+            (by_number[number], record)
+            for records in self.records.values()
+            for number, record in records
+            if number in by_number
+        ]
 
 
 def datasets_left(plan: int, outcomes: Sequence[str]) -> sa.Select[Any]:
@@ -192,15 +192,17 @@ async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[t
 
 
 async def note(
-    connection: AsyncConnection, table: sa.Table, plan: int, changes: Iterable[tuple[int, Mapping[str, Any]]]
+    connection: AsyncConnection,
+    dialect: Dialect,
+    table: sa.Table,
+    plan: int,
+    changes: Iterable[tuple[int, Mapping[str, Any]]],
 ) -> None:
     """Write down what became of datasets or files, by their numbers: a statement for all of which the same is said."""
     alike: dict[tuple[tuple[str, Any], ...], list[int]] = {}
     for number, values in changes:
         alike.setdefault(tuple(values.items()), []).append(number)
     for said, numbers in alike.items():
-        these = _DIALECTS[connection.dialect.name].rows(
-            "numbers", {"number": sa.BigInteger()}, [(one,) for one in numbers]
-        )
+        these = dialect.rows("numbers", {"number": sa.BigInteger()}, [(one,) for one in numbers])
         change = sa.update(table).where(table.c.plan_id == plan, table.c.number.in_(sa.select(these.c.number)))
         await connection.execute(change.values(dict(said)))

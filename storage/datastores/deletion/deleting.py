@@ -262,11 +262,11 @@ class Deletion(Kind):
     ) -> Step:
         """Write down what became of the chunk."""
         plan = job.request["plan"]
-        await note(connection, DELETION_ITEM, plan, result.items.items())
+        await note(connection, self._state.dialect, DELETION_ITEM, plan, result.items.items())
         if isinstance(result, Unlinked):
             return Step(work["count"], result.bytes)
         changes = ((one, {"outcome": outcome, "reason": why}) for one, (outcome, why) in result.datasets.items())
-        await note(connection, DELETION_DATASET, plan, changes)
+        await note(connection, self._state.dialect, DELETION_DATASET, plan, changes)
         return Step(work["count"])
 
     async def stopped(self, connection: AsyncConnection, job: Job) -> None:

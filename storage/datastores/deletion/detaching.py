@@ -17,7 +17,7 @@ from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import blockers
 from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkItem, write_journal
 from butlerql.storage.datastores.deletion.exports import Exports
-from butlerql.storage.datastores.deletion.planning import File, files_of, leaf_names, sources_of, texts_of
+from butlerql.storage.datastores.deletion.files import File, files_of, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, Plan, Reason
 from butlerql.storage.datastores.deletion.rows import (
     DATASET,
@@ -27,7 +27,7 @@ from butlerql.storage.datastores.deletion.rows import (
     read_rows,
     remove_rows,
 )
-from butlerql.storage.datastores.records import RecordSource, record_sources
+from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.repository import Repository
 
@@ -175,19 +175,8 @@ async def _keep_shared(
     change: Change, plan: Plan, chunk: Chunk, found: _Found, files: Mapping[str, Sequence[File]]
 ) -> None:
     """Leave alone what shares files with what is left alone; or its files, if that does not matter."""
-    by_root: dict[str, dict[str, str]] = {}
-    members = set()
-    for uuid in found.going:
-        for file in files[uuid]:
-            by_root.setdefault(file.root, {}).update(dict.fromkeys(texts_of(file), file.place[1]))
-            if "#" in file.record:
-                members.add(file.root)
-    users: dict[tuple[str, str], set[str]] = {}
-    every = await record_sources(change)
-    for root, texts in by_root.items():
-        of_root = [one for one in every if one.datastore.root_uri == root] or every
-        some = await blockers.users_of(change, of_root, texts, zips=root in members)
-        users |= {(root, path): uuids for path, uuids in some.items()}
+    going = [file for uuid in found.going for file in files[uuid]]
+    users = await users_of(change, ((file.place, file.record) for file in going))
     is_blocked = Reason.SHARED_ARTIFACT not in plan.overridden
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
     number = {item.place: item.number for item in chunk.items if item.path is not None}

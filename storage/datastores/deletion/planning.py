@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.artifacts.store import Entry
-from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.deletion import blockers
+from butlerql.storage.datastores.deletion.bundles import settle
+from butlerql.storage.datastores.deletion.files import (
+    File,
+    Place,
+    files_of,
+    leaf_names,
+    sources_at,
+    sources_of,
+    users_of,
+)
 from butlerql.storage.datastores.deletion.plans import (
-    BLOCKING,
     DeletionScope,
     Outcome,
     Plan,
@@ -26,9 +33,7 @@ from butlerql.storage.datastores.deletion.plans import (
     find_plan,
     read_plan,
 )
-from butlerql.storage.datastores.deletion.rows import Rows, read_rows
-from butlerql.storage.datastores.records import RecordSource, record_sources
-from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.datastores.deletion.rows import read_rows
 from butlerql.storage.errors import LimitExceededError, UnavailableDatastoreError
 from butlerql.storage.provenance.traces import used_as_input
 from butlerql.storage.registry.chosen_datasets import select_to_change
@@ -44,7 +49,7 @@ from butlerql.storage.state.kinds import Kind, Planned, Step
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_PLAN, DELETION_USE, NOW
 from butlerql.time_scales import tai_ns_to_utc_datetime
 
-__all__ = ["Bounds", "File", "Planning", "files_of", "insert_plan", "leaf_names", "sources_of", "texts_of"]
+__all__ = ["Bounds", "Planning", "insert_plan"]
 
 _DATASETS = 2_000
 """Datasets of a chunk."""
@@ -74,36 +79,11 @@ class Bounds:
     unconditional: bool = False
 
 
-class File(NamedTuple):
-    """A file of a dataset, by a record."""
-
-    datastore: FileDatastore
-    place: tuple[str, str]
-    """Root of the store, and path in it."""
-    uri: str
-    """Without the member of a zip file."""
-    record: str
-    """The path in the record."""
-    size: int | None
-    storage_class: str | None
-    formatter: str | None
-
-    @property
-    def root(self) -> str:
-        """Absolute URI of the store."""
-        return self.place[0]
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is not below the datastore's root: then it is nobody's to remove."""
-        return self.root != self.datastore.root_uri or ".." in self.place[1].split("/")
-
-
 class _Use(NamedTuple):
     """That a dataset has a file."""
 
     row: dict[str, Any]
-    place: tuple[str, str]
+    place: Place
     item: int | None = None
     """Number of the item, where there is no file to find it by."""
 
@@ -113,7 +93,7 @@ class _Frozen:
     """A chunk of a plan, to be written down."""
 
     datasets: list[dict[str, Any]]
-    by_place: dict[tuple[str, str], dict[str, Any]]
+    by_place: dict[Place, dict[str, Any]]
     uses: list[_Use]
     roots: dict[str, Any]
     without: list[dict[str, Any]] = field(default_factory=list)
@@ -246,7 +226,7 @@ class Planning(Kind):
             files = {one.uuid: files_of(rows.get(one.uuid, {}), sources) for one in datasets}
             kinds = {one.uuid: one.dataset_type for one in datasets}
             reasons = await blockers.reasons(snapshot, plan, kinds, sources)
-            users = await self._users(snapshot, job, files)
+            users = await self._users(snapshot, job, [file for some in files.values() for file in some])
             runs = await run_keys(snapshot, datasets)
             chained = await blockers.in_chains(snapshot, runs)
             named = {one.key: one.name for one in await by_keys(snapshot, dict.fromkeys(runs))}
@@ -278,7 +258,7 @@ class Planning(Kind):
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: _Frozen) -> Step:
         """Write the chunk down. A file that another chunk has is the same item."""
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        insert = self._repository.state.dialect.insert
         if result.datasets:
             await connection.execute(sa.insert(DELETION_DATASET), result.datasets)
         if result.items:
@@ -332,70 +312,14 @@ class Planning(Kind):
             )
         return mark
 
-    async def _users(
-        self, snapshot: Snapshot, job: Job, files: Mapping[str, Sequence[File]]
-    ) -> dict[tuple[str, str], set[str]]:
-        """Find who else has the files, by their places."""
-        by_root: dict[str, dict[str, str]] = {}
-        members = set()
-        for some in files.values():
-            for file in some:
-                texts = by_root.setdefault(file.root, {})
-                texts.update(dict.fromkeys(texts_of(file), file.place[1]))
-                if "#" in file.record:
-                    members.add(file.root)
-        found: dict[tuple[str, str], set[str]] = {}
-        sources = await record_sources(snapshot)
-        for root, texts in by_root.items():
-            # What is outside a datastore's root may be anybody's.
-            of_root = [one for one in sources if one.datastore.root_uri == root] or sources
-            if root not in members:
-                if (job.id, root) not in self._zips:
-                    self._zips[job.id, root] = any([await blockers.has_zips(snapshot, one) for one in of_root])
-                if self._zips[job.id, root]:
-                    members.add(root)
-            users = await blockers.users_of(snapshot, of_root, texts, zips=root in members)
-            found |= {(root, path): uuids for path, uuids in users.items()}
-        return found
-
-
-async def sources_of(snapshot: Snapshot, plan: Plan) -> list[RecordSource]:
-    """Say where the records of a plan's datastores are."""
-    root = snapshot.repository.datastore
-    return await record_sources(snapshot, root if plan.datastore is None else root.find(plan.datastore))
-
-
-def leaf_names(repository: Repository, plan: Plan) -> list[str]:
-    """Name the datastores that a plan takes files from, those that hold something themselves."""
-    datastore = repository.datastore if plan.datastore is None else repository.datastore.find(plan.datastore)
-    return [leaf.name for leaf in datastore.leaves if isinstance(leaf, FileDatastore)]
-
-
-def files_of(rows: Rows, sources: Sequence[RecordSource]) -> list[File]:
-    """Say where the files of a dataset are, in order, by its rows."""
-    found = []
-    for source in sources:
-        leaf = source.datastore
-        for row in rows.get(f"records:{leaf.name}", ()):
-            place = leaf.artifacts.place(row["path"])
-            size = None if row["file_size"] == -1 else row["file_size"]
-            found.append(
-                File(
-                    leaf,
-                    place_in_store(leaf, place),
-                    place.uri.partition("#")[0],
-                    row["path"],
-                    size,
-                    row["storage_class"],
-                    row["formatter"],
-                )
-            )
-    return sorted(found, key=lambda file: (file.root, file.place, file.record))
-
-
-def texts_of(file: File) -> set[str]:
-    """List what records may call a file: as this one does, by its path, or by its URI."""
-    return {file.record.partition("#")[0], file.place[1], file.uri, file.uri.removeprefix("file://")}
+    async def _users(self, snapshot: Snapshot, job: Job, files: Sequence[File]) -> dict[Place, set[str]]:
+        """Find who else has the files; whether a store has zip files at all is looked up once."""
+        for root in {file.root for file in files}:
+            if (job.id, root) not in self._zips:
+                sources = await sources_at(snapshot, root)
+                self._zips[job.id, root] = any([await blockers.has_zips(snapshot, one) for one in sources])
+        zipped = {root for (number, root), has_zips in self._zips.items() if number == job.id and has_zips}
+        return await users_of(snapshot, ((file.place, file.record) for file in files), zipped)
 
 
 async def _datasets(snapshot: Snapshot, selection: DatasetSelection, after: Sequence[Any] | None) -> Page[Dataset]:
@@ -429,7 +353,7 @@ def _use_row(plan: Plan, uuid: str) -> dict[str, Any]:
     return {"plan_id": plan.id, "dataset_id": uuid, "record": "", "storage_class": None, "formatter": None}
 
 
-async def _numbers(connection: AsyncConnection, frozen: _Frozen) -> dict[tuple[str, str], int]:
+async def _numbers(connection: AsyncConnection, frozen: _Frozen) -> dict[Place, int]:
     """Tell the numbers of a chunk's files, those that another chunk has written down among them."""
     item = DELETION_ITEM.c
     numbers = {place: row["number"] for place, row in frozen.by_place.items()}
@@ -440,78 +364,3 @@ async def _numbers(connection: AsyncConnection, frozen: _Frozen) -> dict[tuple[s
             its = [item[name] == row[name] for name in ("plan_id", "datastore", "root", "path")]
             numbers[place] = (await connection.execute(sa.select(item.number).where(*its))).scalar_one()
     return numbers
-
-
-async def settle(connection: AsyncConnection, plan: Plan) -> None:
-    """Conclude from what is written down of a plan who goes with whom, and what is left alone."""
-    await _bundle(connection, plan)
-    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
-    of_plan = dataset.plan_id == plan.id
-    stops = dataset.reasons.op("&")(bits(BLOCKING - plan.overridden)) != 0
-    shared = dataset.reasons.op("|")(bits([Reason.SHARED_ARTIFACT]))
-    planned = sa.select(dataset.dataset_id).where(of_plan)
-    # Others have a file of these.
-    foreign = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(planned))
-    has_foreign = sa.select(use.dataset_id).where(use.plan_id == plan.id, use.item.in_(foreign))
-    await connection.execute(
-        sa.update(DELETION_DATASET).where(of_plan, dataset.dataset_id.in_(has_foreign)).values(reasons=shared)
-    )
-    if Reason.SHARED_ARTIFACT not in plan.overridden:
-        # What shares files with one that stays, stays.
-        stopped = sa.select(dataset.bundle).where(of_plan, stops)
-        others = [of_plan, sa.not_(stops), dataset.bundle.in_(stopped)]
-        await connection.execute(sa.update(DELETION_DATASET).where(*others).values(reasons=shared))
-    await connection.execute(sa.update(DELETION_DATASET).where(of_plan, stops).values(outcome=Outcome.BLOCKED))
-    goes = sa.select(dataset.dataset_id).where(of_plan, dataset.outcome == Outcome.PENDING)
-    used = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.in_(goes))
-    await connection.execute(
-        sa.update(DELETION_ITEM)
-        .where(item.plan_id == plan.id, item.number.not_in(used))
-        .values(outcome=Outcome.BLOCKED)
-    )
-    kept = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(goes))
-    await connection.execute(
-        sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.number.in_(kept)).values(stays=True)
-    )
-
-
-async def _bundle(connection: AsyncConnection, plan: Plan) -> None:
-    """Give datasets that share files, through others perhaps, the number of the first of them."""
-    dataset, use = DELETION_DATASET.c, DELETION_USE.c
-    shared = (
-        sa.select(use.item)
-        .where(use.plan_id == plan.id)
-        .group_by(use.item)
-        .having(sa.func.count(use.dataset_id.distinct()) > 1)
-    )
-    pairs = (
-        sa.select(use.item, dataset.number)
-        .join_from(
-            DELETION_USE,
-            DELETION_DATASET,
-            sa.and_(dataset.plan_id == use.plan_id, dataset.dataset_id == use.dataset_id),
-        )
-        .where(use.plan_id == plan.id, use.item.in_(shared))
-        .distinct()
-    )
-    first: dict[int, int] = {}
-
-    def root(number: int) -> int:
-        while first.setdefault(number, number) != number:
-            first[number] = first[first[number]]
-            number = first[number]
-        return number
-
-    by_item: dict[int, int] = {}
-    for item, number in (await connection.execute(pairs.order_by(use.item, dataset.number))).all():
-        one, other = sorted((root(number), root(by_item.setdefault(item, number))))
-        first[other] = one
-    given = sa.bindparam("given", type_=sa.BigInteger)
-    bundle = sa.bindparam("its_bundle", type_=sa.BigInteger)
-    for table, numbers in (
-        (DELETION_DATASET, {number: root(number) for number in first}),
-        (DELETION_ITEM, {item: root(number) for item, number in by_item.items()}),
-    ):
-        change = sa.update(table).where(table.c.plan_id == plan.id, table.c.number == given).values(bundle=bundle)
-        if numbers:
-            await connection.execute(change, [{"given": number, "its_bundle": its} for number, its in numbers.items()])

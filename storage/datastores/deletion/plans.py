@@ -250,7 +250,6 @@ async def _found(connection: AsyncConnection, number: int) -> Plan | None:
 
 
 _IS_FILE = DELETION_ITEM.c.uri.is_not(None)
-_FREED = (Outcome.REMOVED,)
 
 
 async def outcome_counts(state: State, plan: int) -> list[OutcomeCount]:
@@ -269,7 +268,7 @@ async def freed_bytes(state: State, plan: int) -> int:
     """Tell how many bytes a plan has freed as yet."""
     table = DELETION_ITEM.c
     statement = sa.select(sa.func.coalesce(sa.func.sum(table.bytes), 0)).where(
-        table.plan_id == plan, table.outcome.in_(_FREED)
+        table.plan_id == plan, table.outcome == Outcome.REMOVED
     )
     return await _number(state, statement)
 
@@ -375,7 +374,9 @@ async def traces(state: State, items: Sequence[Item]) -> list[list[Trace]]:
     dataset, use = DELETION_DATASET.c, DELETION_USE.c
     found: dict[tuple[int, int], list[Trace]] = {(item.plan, item.number): [] for item in items}
     for plan in {item.plan for item in items}:
-        numbers = [item.number for item in items if item.plan == plan]
+        numbers = state.dialect.rows(
+            "items", {"number": sa.BigInteger()}, [(item.number,) for item in items if item.plan == plan]
+        )
         joined = DELETION_USE.join(
             DELETION_DATASET, sa.and_(use.plan_id == dataset.plan_id, use.dataset_id == dataset.dataset_id)
         )
@@ -383,7 +384,7 @@ async def traces(state: State, items: Sequence[Item]) -> list[list[Trace]]:
             sa.select(use.item, dataset.dataset_id, dataset.dataset_type, dataset.data_id, dataset.run)
             .distinct()
             .select_from(joined)
-            .where(use.plan_id == plan, use.item.in_(numbers))
+            .where(use.plan_id == plan, use.item.in_(sa.select(numbers.c.number)))
             .order_by(dataset.dataset_id)
         )
         for number, uuid, name, data_id, run in await _rows(state, statement):

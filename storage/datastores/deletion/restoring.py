@@ -12,12 +12,10 @@ import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
 from butlerql.storage.datastores.artifacts.store import Kind
-from butlerql.storage.datastores.deletion import blockers
-from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkDataset, names_of
-from butlerql.storage.datastores.deletion.planning import leaf_names, sources_of
+from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkDataset
+from butlerql.storage.datastores.deletion.files import is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
-from butlerql.storage.datastores.records import record_sources
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.dataset_searches import overlaps
@@ -124,31 +122,16 @@ async def _conflicts(
     if plan.scope is DeletionScope.PURGE:
         await _registry_conflicts(change, away, found)
     # With those that shared a file before, and where it stayed, it can be shared again.
-    files = {item.number: item for item in chunk.items if item.path is not None and not item.stays}
-    texts = {
-        text: number
-        for uuid in away
-        for number, record in chunk.records.get(uuid, ())
-        if (item := files.get(number)) is not None
-        for text in names_of(item, record)
-    }
-    for uuid, number in await _taken(change, chunk, texts):
-        if uuid not in away:
-            for one in chunk.users[number]:
-                if one in away:
-                    found.setdefault(one, "another dataset has its file")
+    files = [item for item in chunk.items if item.path is not None and not item.stays]
+    # Sharing a zip file is no harm.
+    plain = [(place, record) for place, record in chunk.records_of(files) if not is_member(record)]
+    users = await users_of(change, plain)
+    for item in files:
+        if any(uuid not in away for uuid in users.get(item.place, ())):
+            for uuid in chunk.users[item.number]:
+                if uuid in away:
+                    found.setdefault(uuid, "another dataset has its file")
     return found
-
-
-async def _taken(change: Change, chunk: Chunk, texts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Find who has a record of some files: datasets, and numbers of items. Sharing a zip file is no harm."""
-    plain = {text: str(number) for text, number in texts.items() if not _is_member(chunk, number)}
-    users = await blockers.users_of(change, await record_sources(change), plain, zips=False)
-    return [(uuid, int(number)) for number, uuids in users.items() for uuid in uuids]
-
-
-def _is_member(chunk: Chunk, number: int) -> bool:
-    return any("#" in record for uuid in chunk.users[number] for its, record in chunk.records[uuid] if its == number)
 
 
 async def _registry_conflicts(change: Change, away: Mapping[str, Rows], found: dict[str, str]) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from butlerql.storage.datastores.artifacts.store import Removal, Removed
-from butlerql.storage.datastores.deletion import blockers
-from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem, names_of
+from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem
+from butlerql.storage.datastores.deletion.files import users_of
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
-from butlerql.storage.datastores.records import record_sources
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
@@ -53,7 +52,9 @@ async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
             else:
                 left.setdefault(item.place[0], []).append(item)
     for root, items in left.items():
-        recorded = await _recorded(repository, root, chunk, items)
+        async with repository.snapshot() as snapshot:
+            users = await users_of(snapshot, chunk.records_of(items))
+        recorded = [item for item in items if users[item.place]]
         for item in recorded:
             done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
         going = [item for item in items if item not in recorded]
@@ -94,18 +95,3 @@ async def require_roots(repository: Repository, plan: Plan) -> None:
                 f"{root} is not the directory that it was when the deletion was planned. Is its file system mounted? "
                 "Plan anew where it is meant to be another."
             )
-
-
-async def _recorded(repository: Repository, root: str, chunk: Chunk, items: list[ChunkItem]) -> list[ChunkItem]:
-    """Tell which files somebody has a record of."""
-    texts: dict[str, str] = {}
-    members = False
-    for item in items:
-        for uuid in chunk.users[item.number]:
-            for record in (record for number, record in chunk.records[uuid] if number == item.number):
-                members = members or "#" in record
-                texts |= dict.fromkeys(names_of(item, record), item.place[1])
-    async with repository.snapshot() as snapshot:
-        sources = [one for one in await record_sources(snapshot) if one.datastore.root_uri == root]
-        users = await blockers.users_of(snapshot, sources, texts, zips=members)
-    return [item for item in items if users[item.place[1]]]

@@ -13,8 +13,22 @@ from butlerql.storage.snapshot import Snapshot
 __all__ = ["users"]
 
 
-async def users(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) -> dict[str, list[str]]:
+async def users(
+    snapshot: Snapshot, source: RecordSource, paths: Sequence[str], *, members: bool = True
+) -> dict[str, list[str]]:
     """Find the datasets that have some artifacts, or members of them, by the paths in the records.
+
+    Parameters
+    ----------
+    snapshot
+        What to read from.
+    source
+        Where the records are.
+    paths
+        Which artifacts.
+    members
+        Whether members of zip files are looked for, which goes through all records; without, it is by the index of
+        paths.
 
     Returns
     -------
@@ -25,7 +39,9 @@ async def users(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) 
     wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in set(paths)])
     names = sa.select(wanted.c.path)
     file = dialect.text_before(path, "#")
-    is_its = sa.or_(path.in_(names), sa.and_(path.like("%#%"), file.in_(names)))
+    is_its: sa.ColumnElement[bool] = path.in_(names)
+    if members:
+        is_its = sa.or_(is_its, sa.and_(path.like("%#%"), file.in_(names)))
     rows = await snapshot.rows(sa.select(path, file, raw(source.table.c.dataset_id)).where(source.own, is_its))
     found: dict[str, set[str]] = {one: set() for one in paths}
     for (text, name, _), uuid in zip(rows, dialect.uuids([row[2] for row in rows]), strict=True):

@@ -1,0 +1,86 @@
+"""Datasets that share files are a bundle: they go together, or none of them goes."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.datastores.deletion.plans import BLOCKING, Outcome, Plan, Reason, bits
+from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
+
+__all__ = ["settle"]
+
+
+async def settle(connection: AsyncConnection, plan: Plan) -> None:
+    """Conclude from what is written down of a plan who goes with whom, and what is left alone."""
+    await _bundle(connection, plan)
+    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
+    of_plan = dataset.plan_id == plan.id
+    stops = dataset.reasons.op("&")(bits(BLOCKING - plan.overridden)) != 0
+    shared = dataset.reasons.op("|")(bits([Reason.SHARED_ARTIFACT]))
+    planned = sa.select(dataset.dataset_id).where(of_plan)
+    # Others have a file of these.
+    foreign = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(planned))
+    has_foreign = sa.select(use.dataset_id).where(use.plan_id == plan.id, use.item.in_(foreign))
+    await connection.execute(
+        sa.update(DELETION_DATASET).where(of_plan, dataset.dataset_id.in_(has_foreign)).values(reasons=shared)
+    )
+    if Reason.SHARED_ARTIFACT not in plan.overridden:
+        # What shares files with one that stays, stays.
+        stopped = sa.select(dataset.bundle).where(of_plan, stops)
+        others = [of_plan, sa.not_(stops), dataset.bundle.in_(stopped)]
+        await connection.execute(sa.update(DELETION_DATASET).where(*others).values(reasons=shared))
+    await connection.execute(sa.update(DELETION_DATASET).where(of_plan, stops).values(outcome=Outcome.BLOCKED))
+    goes = sa.select(dataset.dataset_id).where(of_plan, dataset.outcome == Outcome.PENDING)
+    used = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.in_(goes))
+    await connection.execute(
+        sa.update(DELETION_ITEM)
+        .where(item.plan_id == plan.id, item.number.not_in(used))
+        .values(outcome=Outcome.BLOCKED)
+    )
+    kept = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(goes))
+    await connection.execute(
+        sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.number.in_(kept)).values(stays=True)
+    )
+
+
+async def _bundle(connection: AsyncConnection, plan: Plan) -> None:
+    """Give datasets that share files, through others perhaps, the number of the first of them."""
+    dataset, use = DELETION_DATASET.c, DELETION_USE.c
+    shared = (
+        sa.select(use.item)
+        .where(use.plan_id == plan.id)
+        .group_by(use.item)
+        .having(sa.func.count(use.dataset_id.distinct()) > 1)
+    )
+    pairs = (
+        sa.select(use.item, dataset.number)
+        .join_from(
+            DELETION_USE,
+            DELETION_DATASET,
+            sa.and_(dataset.plan_id == use.plan_id, dataset.dataset_id == use.dataset_id),
+        )
+        .where(use.plan_id == plan.id, use.item.in_(shared))
+        .distinct()
+    )
+    first: dict[int, int] = {}
+
+    def root(number: int) -> int:
+        while first.setdefault(number, number) != number:
+            first[number] = first[first[number]]
+            number = first[number]
+        return number
+
+    by_item: dict[int, int] = {}
+    for item, number in (await connection.execute(pairs.order_by(use.item, dataset.number))).all():
+        one, other = sorted((root(number), root(by_item.setdefault(item, number))))
+        first[other] = one
+    given = sa.bindparam("given", type_=sa.BigInteger)
+    bundle = sa.bindparam("its_bundle", type_=sa.BigInteger)
+    for table, numbers in (
+        (DELETION_DATASET, {number: root(number) for number in first}),
+        (DELETION_ITEM, {item: root(number) for item, number in by_item.items()}),
+    ):
+        change = sa.update(table).where(table.c.plan_id == plan.id, table.c.number == given).values(bundle=bundle)
+        if numbers:
+            await connection.execute(change, [{"given": number, "its_bundle": its} for number, its in numbers.items()])
