@@ -44,9 +44,11 @@ _OUTSIDE = frozenset({Check.MISSING, Check.UNTRACKED, Check.SIZE})
 def stored(cache: Path, datasets: int, size: int | None = None) -> Path:
     """Give a repository whose files are there, without contents: of the recorded size, or all of one size."""
     root = cache / f"stored-{datasets}-{size}"
-    if not (root / "stored").exists():
+    # Not in it, where it would be untracked.
+    complete = root.with_suffix(".complete")
+    if not complete.exists():
         shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(large(cache, datasets=datasets), root)
+        shutil.copytree(large(cache, datasets=datasets), root, ignore=shutil.ignore_patterns("complete"))
         with closing(sqlite3.connect(root / "gen3.sqlite3")) as link, link:
             if size is not None:
                 link.execute("UPDATE file_datastore_records SET file_size = ?, checksum = NULL", (size,))
@@ -55,7 +57,7 @@ def stored(cache: Path, datasets: int, size: int | None = None) -> Path:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
                 os.truncate(file, bytes_)
-        (root / "stored").touch()
+        complete.touch()
     return root
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import BinaryIO
 
-from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, unreadable
+from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, unexpected, unreadable
 
 __all__ = ["Fault", "FaultyStore"]
 
@@ -60,7 +60,10 @@ class FaultyStore:
     def root(self) -> str:
         return self._store.root
 
-    def list(self, after: str = "") -> Iterator[Entry]:
+    def list(self, after: str = "", expected: dict[str, int] | None = None) -> Iterator[Entry]:
+        return unexpected(self._list(after), expected or {})
+
+    def _list(self, after: str) -> Iterator[Entry]:
         for entry in self._store.list(after):
             fault = self._next()
             if fault is Fault.FAIL:

@@ -19,6 +19,7 @@ from butlerql.storage.datastores.artifacts.store import (
     Removed,
     path_bytes,
     path_text,
+    unexpected,
     unreadable,
 )
 
@@ -48,13 +49,15 @@ class LocalStore:
         self._directory = path_bytes(directory.rstrip("/")) + b"/"
         self.root = f"file://{quote(self._directory)}"
 
-    def list(self, after: str = "") -> Iterator[Entry]:
+    def list(self, after: str = "", expected: dict[str, int] | None = None) -> Iterator[Entry]:
         """Go through all files; see `ArtifactStore.list`."""
+        # Not a copy: what is found is taken out of it.
+        expected = {} if expected is None else expected
         try:
-            names = _names(self._directory)
+            names = self._names(b"", expected)
         except OSError as error:
             raise unreadable(path_text(self._directory), _problem(error)) from None
-        return self._walk(b"", names, path_bytes(after))
+        return self._walk(names, path_bytes(after), expected)
 
     def stat(self, paths: Sequence[str]) -> Sequence[Entry]:
         """Look at some paths; see `ArtifactStore.stat`."""
@@ -172,46 +175,68 @@ class LocalStore:
     def _place(self, path: str) -> bytes:
         return self._directory + path_bytes(path)
 
-    def _walk(self, prefix: bytes, names: Sequence[_Name], after: bytes) -> Iterator[Entry]:
-        """Go through a directory, of which the sorted content is given."""
+    def _walk(self, names: Sequence[_Name], after: bytes, expected: dict[str, int]) -> Iterator[Entry]:
+        """Go through the root, of which the sorted content is given."""
         # A stack of our own: the depth of a tree must not meet Python's limit here.
-        pending = [(prefix, iter(names))]
+        pending = [(b"", iter(names))]
         while pending:
             prefix, rest = pending[-1]
-            below = yield from self._files(prefix, rest, after)
+            below = yield from self._files(prefix, rest, after, expected)
             if below is None:
                 pending.pop()
             # What is in it may all be before what was asked for.
             elif below >= after or after.startswith(below):
                 try:
-                    pending.append((below, iter(_names(self._directory + below))))
+                    pending.append((below, iter(self._names(below, expected))))
                 except OSError as error:
                     if error.errno not in _ABSENT and below > after:
                         yield Entry(path_text(below), Kind.UNREADABLE, problem=_problem(error))
 
-    def _files(self, prefix: bytes, names: Iterator[_Name], after: bytes) -> Generator[Entry, None, bytes | None]:
+    def _names(self, prefix: bytes, expected: dict[str, int]) -> Sequence[_Name]:
+        """Read a directory, in the order of paths, without files of the expected sizes.
+
+        A directory counts with the slash that follows it there.
+        """
+        # There may be millions of them: nothing is made, and little of Python called, for what is as expected.
+        names: dict[bytes, os.DirEntry[bytes]] = {}
+        shown, size_of, is_file = path_text(prefix), expected.get, stat.S_ISREG
+        with os.scandir(self._directory + prefix) as found:
+            for name in found:
+                key = name.name
+                try:
+                    if name.is_dir(follow_symlinks=False):
+                        key += b"/"
+                    elif expected:
+                        path = shown + key.decode("utf-8", "surrogateescape")
+                        if (size := size_of(path)) is not None:
+                            own = name.stat(follow_symlinks=False)
+                            if own.st_size == size and is_file(own.st_mode):
+                                del expected[path]
+                                continue
+                except OSError:
+                    pass  # What it is will be asked once more.
+                names[key] = name
+        # Texts are sorted quicker than pairs.
+        return [(key, names[key]) for key in sorted(names)]
+
+    def _files(
+        self, prefix: bytes, names: Iterator[_Name], after: bytes, expected: dict[str, int]
+    ) -> Generator[Entry, None, bytes | None]:
         """Go through the files of a directory up to the next directory in it, and give that; None at the end."""
-        # There are millions of them, so that little of Python is called, or looked up, for each.
-        new, file, is_file, shown = tuple.__new__, Kind.FILE, stat.S_ISREG, path_text(prefix)
-        is_behind = prefix > after
         for key, name in names:
             if key[-1] == _SLASH:
                 return prefix + key
-            if not is_behind and prefix + key <= after:
+            if prefix + key <= after:
                 continue
-            path = shown + key.decode("utf-8", "surrogateescape")
+            path = path_text(prefix + key)
             try:
-                own = name.stat(follow_symlinks=False)
+                entry = self._listed(path, name.stat(follow_symlinks=False))
             except OSError as error:
                 # It may have gone away meanwhile.
                 if error.errno not in _ABSENT:
                     yield Entry(path, Kind.UNREADABLE, problem=_problem(error))
-                continue
-            if is_file(own.st_mode):
-                size, changed = own.st_size, own.st_mtime_ns
-                yield new(Entry, (path, file, size, (own.st_dev, own.st_ino, size, changed), changed, None))
             else:
-                yield self._listed(path, own)
+                yield from unexpected([entry], expected)
         return None
 
     def _listed(self, path: str, own: os.stat_result) -> Entry:
@@ -256,22 +281,6 @@ class LocalStore:
             return None if stat.S_ISDIR(os.stat(self._directory).st_mode) else "the root is no directory"
         except OSError as error:
             return f"the root: {_problem(error)}"
-
-
-def _names(directory: bytes) -> list[_Name]:
-    """Read a directory, in the order of paths: a directory counts with the slash that follows it there."""
-    with os.scandir(directory) as found:
-        names = {name.name + b"/" if _is_directory(name) else name.name: name for name in found}
-    # Texts are sorted quicker than pairs.
-    return [(key, names[key]) for key in sorted(names)]
-
-
-def _is_directory(name: os.DirEntry[bytes]) -> bool:
-    try:
-        return name.is_dir(follow_symlinks=False)
-    except OSError:
-        # What it is will be asked once more.
-        return False
 
 
 def _kind(status: os.stat_result) -> Kind:

@@ -20,6 +20,7 @@ from butlerql.storage.datastores.artifacts.store import (
     Removal,
     Removed,
     path_bytes,
+    unexpected,
     unreadable,
 )
 from butlerql.storage.errors import UnavailableDatastoreError
@@ -96,14 +97,14 @@ class ObjectStore:
                 f"The object store of {root} cannot be used: its endpoint or its bucket makes no sense."
             ) from None
 
-    def list(self, after: str = "") -> Iterator[Entry]:
+    def list(self, after: str = "", expected: dict[str, int] | None = None) -> Iterator[Entry]:
         """Go through all objects; see `ArtifactStore.list`."""
         try:
             chunks = iter(self._obstore.list(self._store, offset=after or None))
             first = next(chunks, [])
         except self._errors as error:
             raise unreadable(self.root, _problem(error)) from None
-        return self._listed(first, chunks, path_bytes(after))
+        return unexpected(self._listed(first, chunks, path_bytes(after)), expected or {})
 
     def stat(self, paths: Sequence[str]) -> Sequence[Entry]:
         """Look at some paths; see `ArtifactStore.stat`."""

@@ -6,7 +6,7 @@ which bytes of a file name that are no UTF-8 are surrogates (see `os.fsdecode`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum, auto
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ __all__ = [
     "Removed",
     "path_bytes",
     "path_text",
+    "unexpected",
     "unreadable",
 ]
 
@@ -111,8 +112,8 @@ class ArtifactStore(Protocol):
     def root(self) -> str:
         """Absolute URI of the root, quoted, with a slash at its end."""
 
-    def list(self, after: str = "") -> Iterator[Entry]:
-        """Go through all that is below the root, in order, each once.
+    def list(self, after: str = "", expected: dict[str, int] | None = None) -> Iterator[Entry]:
+        """Go through all that is below the root, in order, each once; but for what is as expected.
 
         What comes or goes meanwhile may be in it or not. Directories are not in it, unless they were not looked into:
         those that could not be read (`UNREADABLE`), and those that links lead to (`DIRECTORY`). Their paths end with a
@@ -122,6 +123,9 @@ class ArtifactStore(Protocol):
         ----------
         after
             Only paths behind this one.
+        expected
+            Sizes of files by their paths, in bytes. Those that are found so are taken out of this, and left out: to
+            make nothing of them is quicker.
 
         Raises
         ------
@@ -172,6 +176,15 @@ class ArtifactStore(Protocol):
 
     def remove(self, removal: Removal) -> tuple[Removed, str | None]:
         """Remove a file, and say why not if not."""
+
+
+def unexpected(entries: Iterable[Entry], expected: dict[str, int]) -> Iterator[Entry]:
+    """Leave out files of the expected sizes, and take them out of these."""
+    for entry in entries:
+        if entry.kind is Kind.FILE and expected.get(entry.path) == entry.size:
+            del expected[entry.path]
+        else:
+            yield entry
 
 
 def path_bytes(path: str) -> bytes:

@@ -185,19 +185,17 @@ class _Look:
     def _list(self, listing: Listing, waiting: dict[str, int]) -> None:
         """List what is there, and take what is as expected away from what is waited for."""
         until = None if listing.until is None else path_bytes(listing.until)
-        checks, take, looked = self._stretch.checks, waiting.pop, self._looked
+        checks, looked = self._stretch.checks, self._looked
         any_size, looks_into = Check.SIZE not in checks, Check.CHECKSUM in checks
-        number, bytes_ = len(waiting), 0
+        number, bytes_ = len(waiting), sum(waiting.values())
         differing: dict[str, int] = {}
-        # There are many of them, so that nothing is called for what is as it should be.
-        for entry in self._store.list(listing.after):
+        for entry in self._store.list(listing.after, {} if looks_into else waiting):
             path = entry.path
-            recorded = take(path, None)
+            recorded = waiting.pop(path, None)
             if recorded is not None:
-                if recorded == entry.size:
-                    bytes_ += recorded
-                elif entry.kind is Kind.FILE and (recorded == -1 or any_size):
-                    bytes_ += (entry.size or 0) if recorded == -1 else recorded
+                if entry.kind is Kind.FILE and (any_size or recorded in {-1, entry.size}):
+                    # To be counted as it is.
+                    bytes_ += (entry.size or 0) + 1 if recorded == -1 else 0
                 else:
                     differing[path] = recorded
                     continue
@@ -213,7 +211,7 @@ class _Look:
                     looked.untracked.append(entry)
         waiting |= differing
         looked.artifacts += number - len(waiting)
-        looked.bytes += bytes_
+        looked.bytes += bytes_ - sum(waiting.values())
 
     def _fits(self, one: Recorded, entry: Entry) -> bool:
         """Whether something is as it should be, as far as one sees from outside."""

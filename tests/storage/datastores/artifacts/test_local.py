@@ -68,6 +68,28 @@ def test_listing(tree: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
         assert list(store.list(after)) == [entry for entry in entries if path_bytes(entry.path) > path_bytes(after)]
 
 
+@given(tree=TREES, data=st.data())
+def test_what_is_expected_is_left_out(tree: Any, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = os.fsencode(tmp_path_factory.mktemp("tree"))
+    plant(tree, root)
+    os.symlink(b"nowhere", root + b"/dangling")
+    os.makedirs(root + b"/directory/below")
+    os.symlink(b"directory", root + b"/link")
+    entries = list(LocalStore(os.fsdecode(root)).list())
+    paths = [entry.path for entry in entries]
+    after = data.draw(st.sampled_from(["", *paths]))
+    wanted = st.sampled_from([*paths, "directory", "gone", "link"])
+    sizes = data.draw(
+        st.dictionaries(wanted.filter(lambda path: path_bytes(path) > path_bytes(after)), st.integers(-1, 9))
+    )
+    is_expected = {entry.path for entry in entries if entry.size is not None and sizes.get(entry.path) == entry.size}
+    left = sizes.copy()
+    listed = list(LocalStore(os.fsdecode(root)).list(after, left))
+    behind = [entry for entry in entries if path_bytes(entry.path) > path_bytes(after)]
+    assert listed == [entry for entry in behind if entry.path not in is_expected]
+    assert left == {path: size for path, size in sizes.items() if path not in is_expected}
+
+
 def test_a_tree_may_be_deeper_than_calls_of_python(tmp_path: Path) -> None:
     place = str(tmp_path / "deep")
     for _ in range(1_200):

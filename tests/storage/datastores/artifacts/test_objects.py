@@ -74,6 +74,11 @@ def test_listing(server: ObjectServer, bucket: str) -> None:
     assert list(store.stat([entry.path for entry in entries])) == entries
     for after in [*NAMES, "a", "a/", "a/sub/", "zzz"]:
         assert list(store.list(after)) == [one for one in entries if path_bytes(one.path) > path_bytes(after)]
+    [first, second, *others] = entries
+    assert first.size is not None and second.size is not None
+    expected = {first.path: first.size, second.path: second.size + 1, "gone": 1}
+    assert list(store.list("", expected)) == [second, *others]
+    assert expected == {second.path: second.size + 1, "gone": 1}
 
 
 def test_more_than_one_answer_holds(server: ObjectServer) -> None:
