@@ -250,7 +250,7 @@ async def _path(snapshot: Snapshot, selection: DatasetSelection) -> list[Collect
         return await search_path(snapshot, names)
     if selection.find_first:
         raise InvalidArgumentError("Name the collections in which to take the first found, in the order of the search.")
-    return await _runs(snapshot, ["*"])
+    return await _runs(snapshot, ["*"] if selection.runs is None else selection.runs)
 
 
 async def _runs(snapshot: Snapshot, names: Sequence[str]) -> list[Collection]:
@@ -265,7 +265,8 @@ async def _runs(snapshot: Snapshot, names: Sequence[str]) -> list[Collection]:
 async def _filters(snapshot: Snapshot, selection: DatasetSelection, within: Datastore | None) -> list[Filter]:
     """Make the conditions on datasets themselves."""
     filters: list[Filter] = []
-    if selection.runs is not None:
+    # Without collections, those that are searched are the runs.
+    if selection.runs is not None and selection.collections is not None:
         filters.append(run_filter(snapshot, await _runs(snapshot, selection.runs)))
     if selection.ingested_after is not None or selection.ingested_before is not None:
         filters.append(ingest_filter(snapshot, selection.ingested_after, selection.ingested_before))
