@@ -4,8 +4,8 @@ What is said of a task is a median or a share, so that a few extremes do not cou
 
 - Run time, CPU time and memory are those of units of work that were done: of successful attempts, without those that
   found nothing to do or stopped half-way, since failures end early or hang. Memory never falls within a process, and
-  is that of attempts that began with a clean one (`process_index` 0) only. A unit of work has one value on each side:
-  where there are several attempts or earlier runs, their median.
+  is that of attempts that began with a clean one (`process_index` 0) only. A data ID has one value on each side,
+  also where there are several earlier runs: see `compare_sides`.
 - Where enough data IDs are on both sides, they alone are compared, each with itself, by the sign test: what differs
   from one data ID to the next does not matter then. Else all values are compared, by the test of Mann and Whitney.
 - Failures are compared by Fisher's exact test, as shares of all attempts, those of all earlier runs together.
@@ -230,16 +230,16 @@ async def _measures(state: State, pairs: Sequence[_Pair], least_ratio: float, le
     sides = [(one.run_id, one.task_id, one is summary) for summary, before in pairs for one in (summary, *before)]
     summaries = {summary.task_id: summary for summary, _ in pairs}
 
+    async def find(connection: AsyncConnection) -> list[TwoSides]:
+        return await compare_sides(connection, state.dialect, sides)
+
+    both: list[TwoSides] = await state.read(find, absent=[])
+    kinds = {measure: (kind, scale) for kind, (measure, scale) in _MEASURES.items()}
     found: list[Anomaly] = []
-    for kind, (measure, scale) in _MEASURES.items():
-
-        async def find(connection: AsyncConnection, measure: Measure = measure) -> list[TwoSides]:
-            return await compare_sides(connection, state.dialect, measure, sides)
-
-        both: list[TwoSides] = await state.read(find, absent=[])
-        for one in both:
-            if (compared := _values(one, least)) is not None:
-                found += _departure(kind, summaries[one.task_id], compared, scale, least_ratio)
+    for one in both:
+        kind, scale = kinds[one.measure]
+        if (compared := _values(one, least)) is not None:
+            found += _departure(kind, summaries[one.task_id], compared, scale, least_ratio)
     return found
 
 
