@@ -19,9 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from benchmarks.measure import race, report
 from butlerql.storage.provenance import tables
+from butlerql.storage.provenance.anomalies import find_anomalies
 from butlerql.storage.provenance.distributions import Measure
 from butlerql.storage.provenance.filters import QuantumFilter
-from butlerql.storage.provenance.host_summaries import find_host_summaries, measured_hosts
+from butlerql.storage.provenance.host_summaries import find_host_summaries, host_summaries_of_runs
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks
@@ -89,7 +90,7 @@ async def fill(state: State) -> None:
             rows = [(number, f"{table.name}-{number}") for number in range(1, count + 1)]
             await add_rows(connection, state.dialect, table, rows)
         runs = [(number, f"u/ops/nightly/{number:03}", False) for number in range(1, _RUNS + 1)]
-        await add_rows(connection, state.dialect, tables.RUN, runs)
+        await add_rows(connection, state.dialect, tables.RUN, runs, "id", "name", "hosts_summed")
         pairs = [(run, task, None) for run in range(1, _RUNS + 1) for task in range(1, _TASKS + 1)]
         await add_rows(connection, state.dialect, tables.TASK_SUMMARY, pairs)
 
@@ -118,26 +119,28 @@ async def fill(state: State) -> None:
 
 async def ask(state: State) -> None:
     """Time the questions."""
-    one = QuantumFilter(only_runs=["u/ops/nightly/050"])
-    everything = QuantumFilter()
-    window = QuantumFilter(started_after=_START + 90 * _DAY)
-    whole_window = QuantumFilter(started_after=_START)
+    name = "u/ops/nightly/{:03}".format
+    one, everything = QuantumFilter(only_runs=[name(50)]), QuantumFilter()
+    since_ever, since_then = (QuantumFilter(started_after=_START + days * _DAY) for days in (0, 90))
 
-    async def measured(chosen: QuantumFilter) -> None:
-        await measured_tasks(state, await find_task_summaries(state, chosen), Measure.RUN_TIME)
-        await measured_hosts(state, await find_host_summaries(state, chosen), Measure.RUN_TIME)
+    async def measured() -> None:
+        await measured_tasks(state, await find_task_summaries(state, one), Measure.RUN_TIME)
 
     best = await race(
         {
-            "tasks of one run": partial(find_task_summaries, state, one),
+            "tasks of one run, with their run times": measured,
             "hosts of one run": partial(find_host_summaries, state, one),
-            "run times of one run": partial(measured, one),
+            "hosts of ten runs, by run": partial(host_summaries_of_runs, state, list(map(name, range(41, 51)))),
             "tasks of all runs": partial(find_task_summaries, state, everything),
             "hosts of all runs": partial(find_host_summaries, state, everything, 5),
-            "hosts since ten days": partial(find_host_summaries, state, window, 5),
-            "hosts since ever": partial(find_host_summaries, state, whole_window, 5),
+            "hosts since ever, by time": partial(find_host_summaries, state, since_ever, 5),
+            "hosts since ten days, by time": partial(find_host_summaries, state, since_then, 5),
+            "anomalies of a run, compared with one": partial(find_anomalies, state, name(50), [name(49)], 2.0, 3),
+            "anomalies of a run, compared with ten": partial(
+                find_anomalies, state, name(50), list(map(name, range(40, 50))), 2.0, 3
+            ),
         },
-        rounds=3,
+        rounds=5,
     )
     report(f"3,000,000 executions on {state.dialect.name}", best, "hosts of one run")
 
@@ -151,8 +154,9 @@ async def main(cache: Path) -> None:
         print("no PostgreSQL server was found")
         return
     with run_server(binaries) as server:
-        url = server.url(server.create_database()).replace("psycopg2", "asyncpg")
-        await _measure(StatePlace(url, "butlerql", "registry"), is_new=True)
+        database = server.create_database()
+        place = StatePlace(server.url(database).replace("psycopg2", "asyncpg"), "butlerql", "registry")
+        await _measure(place, is_new=True)
 
 
 async def _measure(place: StatePlace, *, is_new: bool) -> None:
@@ -161,6 +165,9 @@ async def _measure(place: StatePlace, *, is_new: bool) -> None:
         await state.upgrade()
         begin = time.perf_counter()
         await fill(state)
+        if place.schema is not None:
+            # As the server would by itself, in time.
+            await state.write(lambda connection: connection.exec_driver_sql("ANALYZE"))
         print(f"filled in {time.perf_counter() - begin:.0f} s")
     await ask(state)
     await state.close()
