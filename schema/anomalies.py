@@ -38,7 +38,7 @@ class Anomaly:
     """A task of a run departs from what it was in the baseline runs, by more than chance.
 
     Times and memory are of attempts that did their work: successful, and without a caveat that they found nothing to do
-    or were cut short. Where most data IDs are in the baseline runs too, each is compared with itself.
+    or were cut short. Where half of the data IDs are on both sides, each is compared with itself, else all together.
     """
 
     kind: AnomalyKind = strawberry.field(description="What departs.")
