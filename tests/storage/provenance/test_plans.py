@@ -28,7 +28,7 @@ from butlerql.storage.provenance.task_summaries import find_task_summaries, meas
 from butlerql.storage.state.database import State
 from tests.support.provenance_state import emptied, in_batches
 
-RUNS = [f"night/{number}" for number in range(6)]
+RUNS = [f"night/{number}" for number in range(3)]
 LARGE = {"execution", "quantum", "plan", "host_summary", "task_summary"}
 SECOND = 1_000_000
 
