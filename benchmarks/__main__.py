@@ -36,6 +36,7 @@ def main() -> None:
     _measure("deletion", str(_CACHE))
     _measure("validation", str(_CACHE))
     _measure("provenance_readers", str(_CACHE))
+    _measure("provenance_summaries", str(_CACHE))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
 from butlerql.resolvers.quanta import execution_connection, filter_of, quantum_connection
 from butlerql.storage.provenance.filters import QuantumFilter
-from butlerql.storage.provenance.host_summaries import HostSummary, find_host_summaries
+from butlerql.storage.provenance.host_summaries import HostSummary, host_summaries_of_runs
 from butlerql.storage.provenance.lineage import Lineage, LineageEdge, lineages
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, pipeline_executions_of_runs
 from butlerql.storage.provenance.quanta import Quantum
@@ -146,8 +146,7 @@ async def _summaries(context: RequestContext, parents: Sequence[_RunProvenance])
 
 @loaders.field("RunProvenance.hosts", database=False)
 async def _hosts(context: RequestContext, parents: Sequence[_RunProvenance]) -> list[list[HostSummary]]:
-    state = context.repository.state
-    return [await find_host_summaries(state, QuantumFilter(only_runs=[one.run])) for one in parents]
+    return await host_summaries_of_runs(context.repository.state, [one.run for one in parents])
 
 
 @loaders.field("RunProvenance.tasks", database=False)

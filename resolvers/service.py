@@ -18,6 +18,7 @@ from graphql import (
 )
 
 from butlerql.resolvers import (
+    anomalies,
     audit,
     certifications,
     collection_changes,
@@ -63,6 +64,7 @@ from butlerql.storage.state.workers import Workers, processes
 __all__ = ["Service", "build_service", "every_loader"]
 
 _SUBJECTS = (
+    anomalies,
     audit,
     certifications,
     collection_changes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from butlerql.schema.anomalies import Anomaly
 from butlerql.schema.audit import AuditEntryConnection
 from butlerql.schema.collections import Collection, CollectionConnection, CollectionType, Run, RunConnection
 from butlerql.schema.conditions import Bind, Filter, OrderBy, Where
@@ -420,6 +421,28 @@ class Query:
             Which attempts to sum up.
         min_executions
             Only machines with so many attempts.
+        """
+
+    @loaded
+    def anomalies(
+        self, run: str, baseline: list[str], ratio: float | None = 2.0, min_executions: int | None = 3
+    ) -> list[Anomaly] | None:
+        """Tasks of a run whose run time, memory, CPU time or failure rate is dramatically worse than in other runs.
+
+        And those that ran dramatically more or less often. What departs by the most times comes first. Null if
+        provenance knows nothing of the run, or of no baseline run: then nobody can tell.
+
+        Parameters
+        ----------
+        run
+            Name of the run.
+        baseline
+            Names or globs of runs to compare it with, all together; the run itself is left out.
+        ratio
+            From how many times the baseline something is told, 1 or more. Less is told of how often tasks ran alone,
+            from as many times less.
+        min_executions
+            From how many attempts on each side something is told.
         """
 
     @loaded

@@ -15,7 +15,7 @@ from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, columns_of, cut, ordered
 from butlerql.storage.state.database import State
 
-__all__ = ["Execution", "count_executions", "executions_of", "find_executions"]
+__all__ = ["Execution", "count_executions", "executions_by_id", "executions_of", "find_executions"]
 
 
 class Execution(NamedTuple):
@@ -154,3 +154,14 @@ async def executions_of(state: State, quanta: Sequence[int]) -> list[list[Execut
 
     by_quantum: dict[int, list[Execution]] = await state.read(find, absent={})
     return [by_quantum.get(number, []) for number in quanta]
+
+
+async def executions_by_id(state: State, numbers: Sequence[int]) -> dict[int, Execution]:
+    """Find attempts by their numbers; those that are not there are left out."""
+    given = state.dialect.rows("given", {"id": sa.BigInteger()}, [(number,) for number in set(numbers)])
+    statement = _SELECT.select_from(_TABLES).where(_C.id.in_(sa.select(given.c.id)))
+
+    async def find(connection: AsyncConnection) -> dict[int, Execution]:
+        return {row.id: _execution_of(row) for row in await connection.execute(statement)}
+
+    return await state.read(find, absent={})

@@ -70,9 +70,9 @@ class QuantumFilter:
         return any(one is not None for one in (*conditions, self.exception))
 
     @property
-    def is_of_whole_runs(self) -> bool:
-        """Whether it selects all that is known of some runs."""
-        return self.is_of_whole_tasks and self.tasks is None
+    def is_of_runs_and_times(self) -> bool:
+        """Whether it selects, of some runs, all attempts, or all that began in some time."""
+        return replace(self, runs=None, only_runs=None, started_after=None, started_before=None) == QuantumFilter()
 
     @property
     def is_of_whole_tasks(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from butlerql.storage.provenance.task_summaries import FAILURES
 from butlerql.storage.provenance.writing import add_rows
 from butlerql.storage.state.database import State
 
-__all__ = ["HostSummary", "find_host_summaries", "measured_hosts", "sum_up_hosts"]
+__all__ = ["HostSummary", "find_host_summaries", "host_summaries_of_runs", "measured_hosts", "sum_up_hosts"]
 
 UNKNOWN = 0
 """In place of the number of a host: it is not known."""
@@ -30,6 +30,9 @@ class HostSummary:
     """Counts of attempts on a host."""
 
     host_id: int
+    run_id: int | None
+    """Only those in this run; None for all that were chosen."""
+
     host: str | None
     """None for all whose host is not known."""
 
@@ -63,6 +66,12 @@ _HOST = sa.func.coalesce(_C.host_id, UNKNOWN)
 _SEEN = sa.func.coalesce(_C.ended_at, _C.started_at)
 _SUCCEEDED = _C.status == int(QuantumStatus.SUCCESSFUL)
 _FAILED = _C.status.in_(FAILURES)
+_ADDED = ("executions", "successful", "failed", "recovered_elsewhere", "quanta")
+_ENDS = {"first_seen": min, "last_seen": max, "last_success": max}
+_COUNTED = (*_ADDED, *_ENDS)
+
+_Key = tuple[int, ...]
+"""A host, or a host and a run."""
 
 
 def _counts() -> list[sa.ColumnElement[Any]]:
@@ -88,97 +97,180 @@ def _counts() -> list[sa.ColumnElement[Any]]:
 async def find_host_summaries(state: State, chosen: QuantumFilter, least: int = 1) -> list[HostSummary]:
     """Sum up, one row a host, the highest share of failures first, and of the same the most attempts.
 
-    Where whole runs are asked for, what is summed up already is read.
+    Where runs are asked for, all of them or those of a time, what is summed up already is read.
 
     Parameters
     ----------
     least
         Only hosts with so many attempts.
     """
-    dialect = state.dialect
 
     async def find(connection: AsyncConnection) -> list[HostSummary]:
-        if chosen.is_of_whole_runs and not await _is_left(connection, dialect, chosen):
-            return _in_order(await _read(connection, dialect, chosen), least)
-        tasks = sa.func.count(_C.task_id.distinct()).label("tasks")
-        counted = (
-            sa.select(_HOST.label("host_id"), *_counts(), tasks)
-            .where(*execution_conditions(dialect, chosen))
-            .group_by(_HOST)
-            .having(sa.func.count() >= least)
-            .subquery()
-        )
-        statement = sa.select(counted, HOST.c.name.label("host")).outerjoin_from(
-            counted, HOST, HOST.c.id == counted.c.host_id
-        )
-        rows = await connection.execute(statement)
-        return _in_order([HostSummary(**row._mapping, chosen=chosen) for row in rows], least)  # noqa: SLF001 - as named
+        return await _find(connection, state.dialect, chosen, by_run=False)
 
-    return await state.read(find, absent=[])
+    summaries: list[HostSummary] = await state.read(find, absent=[])
+    return _in_order([summary for summary in summaries if summary.executions >= least])
+
+
+async def host_summaries_of_runs(state: State, runs: Sequence[str]) -> list[list[HostSummary]]:
+    """Sum up the hosts of each run by itself, in the order of `find_host_summaries`."""
+    named = state.dialect.rows("named", {"name": sa.Text()}, [(run,) for run in set(runs)])
+    numbers = sa.select(RUN.c.name, RUN.c.id).where(RUN.c.name.in_(sa.select(named.c.name)))
+
+    async def find(connection: AsyncConnection) -> dict[str, list[HostSummary]]:
+        found: dict[int | None, list[HostSummary]] = {}
+        for summary in await _find(connection, state.dialect, QuantumFilter(only_runs=runs), by_run=True):
+            found.setdefault(summary.run_id, []).append(summary)
+        return {name: _in_order(found.get(number, ())) for name, number in await connection.execute(numbers)}
+
+    by_run: dict[str, list[HostSummary]] = await state.read(find, absent={})
+    return [by_run.get(run, []) for run in runs]
 
 
 async def measured_hosts(state: State, summaries: Sequence[HostSummary], measure: Measure) -> list[Distribution | None]:
     """Give the distribution of what is measured of the attempts of each summary; None where nothing is."""
-    together: dict[int, QuantumFilter] = {id(summary.chosen): summary.chosen for summary in summaries}
+    together = {id(summary.chosen): summary for summary in summaries}
 
     async def find(connection: AsyncConnection) -> dict[int, dict[Any, Distribution]]:
-        return {
-            key: await distributions(connection, measure, [_HOST], execution_conditions(state.dialect, chosen))
-            for key, chosen in together.items()
-        }
+        found: dict[int, dict[Any, Distribution]] = {}
+        for number, one in together.items():
+            conditions = execution_conditions(state.dialect, one.chosen)
+            found[number] = await distributions(connection, measure, _by(by_run=one.run_id is not None), conditions)
+        return found
 
     found: dict[int, dict[Any, Distribution]] = await state.read(find, absent={})
-    return [found.get(id(summary.chosen), {}).get((summary.host_id,)) for summary in summaries]
+    keys = ((one.host_id,) if one.run_id is None else (one.host_id, one.run_id) for one in summaries)
+    return [found.get(id(one.chosen), {}).get(key) for one, key in zip(summaries, keys, strict=True)]
 
 
 async def sum_up_hosts(connection: AsyncConnection, dialect: Dialect, run: int) -> None:
     """Sum up the hosts of a run; nobody takes anything in meanwhile."""
     await connection.execute(sa.delete(HOST_SUMMARY).where(HOST_SUMMARY.c.run_id == run))
     conditions = [_C.run_id == run]
-    counted = await connection.execute(sa.select(_HOST.label("host_id"), *_counts()).where(*conditions).group_by(_HOST))
-    tasks: dict[int, list[int]] = {}
-    for host, task in await connection.execute(sa.select(_HOST, _C.task_id).where(*conditions).distinct()):
-        tasks.setdefault(host, []).append(task)
-    rows = [{"run_id": run, "tasks": sorted(tasks[row.host_id]), **row._mapping} for row in counted]  # noqa: SLF001
-    columns = HOST_SUMMARY.c.keys()
-    values = [[row[name] if name != "tasks" else orjson.dumps(row[name]).decode() for name in columns] for row in rows]
-    await add_rows(connection, dialect, HOST_SUMMARY, values)
-    await connection.execute(sa.update(RUN).where(RUN.c.id == run).values(hosts_summed=True))
+    rows: list[list[Any]] = []
+    for (host,), counts in (await _count(connection, _by(), conditions)).items():
+        tasks = orjson.dumps(sorted(counts["tasks"])).decode()
+        row = {"run_id": run, "host_id": host, **counts, "tasks": tasks}
+        rows.append([row[name] for name in HOST_SUMMARY.c.keys()])  # noqa: SIM118 - the collection's names
+    await add_rows(connection, dialect, HOST_SUMMARY, rows)
+    all_known = sa.func.count() == sa.func.count(_C.started_at)
+    starts = (sa.case((all_known, end(_C.started_at))) for end in (sa.func.min, sa.func.max))
+    first, last = (await connection.execute(sa.select(*starts).where(*conditions))).one()
+    done = sa.update(RUN).where(RUN.c.id == run).values(hosts_summed=True, first_start=first, last_start=last)
+    await connection.execute(done)
 
 
-async def _is_left(connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter) -> bool:
-    """Tell whether there is more of the runs than was summed up."""
-    left = sa.select(RUN.c.id).where(sa.not_(RUN.c.hosts_summed), *run_conditions(dialect, chosen, RUN.c.id))
-    return await connection.scalar(left.limit(1)) is not None
+def _by(*, by_run: bool = False) -> list[sa.ColumnElement[int]]:
+    return [_HOST, _C.run_id] if by_run else [_HOST]
 
 
-async def _read(connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter) -> list[HostSummary]:
-    """Add up what is summed up of the runs. A unit of work is of one run alone, and so is counted once."""
+async def _find(
+    connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter, *, by_run: bool
+) -> list[HostSummary]:
+    """Read what is summed up, go through the attempts that are not, and put both together."""
+    conditions = execution_conditions(dialect, chosen)
+    found: dict[_Key, dict[str, Any]] = {}
+    if chosen.is_of_runs_and_times:
+        of_runs = run_conditions(dialect, chosen, RUN.c.id)
+        left = list(await connection.scalars(sa.select(RUN.c.id).where(*of_runs, _is_left(chosen))))
+        found = await _read(connection, sa.select(RUN.c.id).where(*of_runs, _is_inside(chosen)), by_run=by_run)
+        given = dialect.rows("left_over", {"id": sa.BigInteger()}, [(number,) for number in left])
+        conditions.append(_C.run_id.in_(sa.select(given.c.id)))
+        if not left:
+            return await _named(connection, dialect, chosen, found)
+    for key, counts in (await _count(connection, _by(by_run=by_run), conditions)).items():
+        found[key] = _together(found[key], counts) if key in found else counts
+    return await _named(connection, dialect, chosen, found)
+
+
+def _is_inside(chosen: QuantumFilter) -> sa.ColumnElement[bool]:
+    """Condition that a run is summed up, and all of it is of the time that was chosen."""
+    c = RUN.c
+    conditions: list[sa.ColumnElement[bool]] = [c.hosts_summed]
+    if chosen.started_after is not None:
+        conditions.append(c.first_start >= chosen.started_after)
+    if chosen.started_before is not None:
+        conditions.append(c.last_start < chosen.started_before)
+    return sa.and_(*conditions)
+
+
+def _is_left(chosen: QuantumFilter) -> sa.ColumnElement[bool]:
+    """Condition that the attempts of a run have to be gone through: it is not inside, and may not be outside."""
+    c = RUN.c
+    outside: list[sa.ColumnElement[bool]] = [sa.false()]
+    if chosen.started_after is not None:
+        outside.append(c.last_start < chosen.started_after)
+    if chosen.started_before is not None:
+        outside.append(c.first_start >= chosen.started_before)
+    either = sa.or_(_is_inside(chosen), sa.and_(c.hosts_summed, sa.or_(*outside)))
+    # Where not all starts are known, nothing is certain.
+    return sa.not_(sa.func.coalesce(either, sa.false()))
+
+
+async def _read(
+    connection: AsyncConnection, runs: sa.Select[tuple[int]], *, by_run: bool
+) -> dict[_Key, dict[str, Any]]:
+    """Add up what is summed up of runs. A unit of work is of one run alone, and so is counted once."""
     c = HOST_SUMMARY.c
-    conditions = run_conditions(dialect, chosen, c.run_id)
-    summed = ("executions", "successful", "failed", "recovered_elsewhere", "quanta")
-    added = (
+    by = [c.host_id, c.run_id] if by_run else [c.host_id]
+    statement = (
         sa.select(
-            c.host_id,
-            *(sa.cast(sa.func.sum(c[name]), sa.BigInteger).label(name) for name in summed),
-            sa.func.min(c.first_seen).label("first_seen"),
-            sa.func.max(c.last_seen).label("last_seen"),
-            sa.func.max(c.last_success).label("last_success"),
+            *by,
+            *(sa.cast(sa.func.sum(c[name]), sa.BigInteger) for name in _ADDED),
+            sa.func.min(c.first_seen),
+            sa.func.max(c.last_seen),
+            sa.func.max(c.last_success),
+            sa.func.aggregate_strings(c.tasks, ","),
         )
-        .where(*conditions)
-        .group_by(c.host_id)
-        .subquery()
+        .where(c.run_id.in_(runs))
+        .group_by(*by)
     )
-    tasks: dict[int, set[int]] = {}
-    for host, text in await connection.execute(sa.select(c.host_id, c.tasks).where(*conditions).distinct()):
-        tasks.setdefault(host, set()).update(orjson.loads(text))
-    statement = sa.select(added, HOST.c.name.label("host")).outerjoin_from(added, HOST, HOST.c.id == added.c.host_id)
-    return [
-        HostSummary(**row._mapping, tasks=len(tasks[row.host_id]), chosen=chosen)  # noqa: SLF001 - as named
+    return {
+        tuple(row[: len(by)]): {
+            **dict(zip(_COUNTED, row[len(by) :], strict=False)),
+            "tasks": set().union(*orjson.loads(f"[{row[-1]}]")),
+        }
         for row in await connection.execute(statement)
+    }
+
+
+async def _count(
+    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> dict[_Key, dict[str, Any]]:
+    """Go through attempts."""
+    found: dict[_Key, dict[str, Any]] = {}
+    for row in await connection.execute(sa.select(*by, *_counts()).where(*conditions).group_by(*by)):
+        found[tuple(row[: len(by)])] = {"tasks": set(), **dict(zip(_COUNTED, row[len(by) :], strict=True))}
+    for *key, task in await connection.execute(sa.select(*by, _C.task_id).where(*conditions).distinct()):
+        found[tuple(key)]["tasks"].add(task)
+    return found
+
+
+def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Add up what is counted of a host in different runs."""
+    result: dict[str, Any] = {name: one[name] + other[name] for name in _ADDED}
+    for name, end in _ENDS.items():
+        result[name] = end((moment for moment in (one[name], other[name]) if moment is not None), default=None)
+    return result | {"tasks": one["tasks"] | other["tasks"]}
+
+
+async def _named(
+    connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter, found: Mapping[_Key, Mapping[str, Any]]
+) -> list[HostSummary]:
+    given = dialect.rows("given", {"id": sa.BigInteger()}, [(number,) for number in {key[0] for key in found}])
+    hosts = sa.select(HOST.c.id, HOST.c.name).where(HOST.c.id.in_(sa.select(given.c.id)))
+    names = {row.id: row.name for row in await connection.execute(hosts)}
+    return [
+        HostSummary(
+            host_id=host,
+            run_id=run[0] if run else None,
+            host=names.get(host),
+            **{**counts, "tasks": len(counts["tasks"])},
+            chosen=chosen,
+        )
+        for (host, *run), counts in found.items()
     ]
 
 
-def _in_order(summaries: Sequence[HostSummary], least: int) -> list[HostSummary]:
-    kept = [summary for summary in summaries if summary.executions >= least]
-    return sorted(kept, key=lambda one: (-one.failure_rate, -one.executions, one.host_id))
+def _in_order(summaries: Sequence[HostSummary]) -> list[HostSummary]:
+    return sorted(summaries, key=lambda one: (-one.failure_rate, -one.executions, one.host_id))

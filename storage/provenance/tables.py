@@ -72,7 +72,9 @@ RUN = sa.Table(
     METADATA,
     _number(),
     sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("hosts_summed", sa.Boolean, nullable=False),  # whether its rows of `host_summary` hold
+    sa.Column("hosts_summed", sa.Boolean, nullable=False),  # whether its rows of `host_summary`, and what follows, hold
+    sa.Column("first_start", sa.BigInteger),  # of its attempts; NULL where it is not known of all of them
+    sa.Column("last_start", sa.BigInteger),
 )
 
 TASK = _named("task")

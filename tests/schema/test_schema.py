@@ -29,6 +29,8 @@ PAGING = ["first", "after", "last", "before"]
 # Lists that the contract gives whole, because they are short.
 WHOLE = {
     "Query.nodes",
+    "Query.anomalies",
+    "Anomaly.examples",
     "Query.dimensions",
     "Query.datastores",
     "DimensionUniverse.dimensions",
@@ -192,7 +194,7 @@ def test_long_lists_are_paged(core: GraphQLSchema) -> None:
                 types = [str(field.args[argument].type) for argument in known]
                 assert types == ["Int", "String", "Int", "String"][: len(known)]
             else:
-                assert not paging, path
+                assert paging == (["first"] if path == "Anomaly.examples" else []), path
                 leaf = str(field.type).strip("[]!")
                 if str(field.type).startswith("[") and leaf not in ("String", "Float") and "Edge" not in leaf:
                     whole.add(path)

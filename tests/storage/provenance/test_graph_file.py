@@ -179,7 +179,7 @@ def test_knows_of_retries_and_not_of_what_was_killed(pipelines: Recorded) -> Non
             # Preparation comes before, and the task writes its journal when most of its work is done.
             assert execution.started_at < entry.begin * 1e6 < entry.end * 1e6 < execution.ended_at
         assert quantum.is_blocked == (quantum.task == "gather")
-    assert {"wreck", "beta"} == {
+    assert {"wreck", "alpha", "beta"} == {
         execution.host for quantum in quanta.values() if len(quantum.executions) > 1 for execution in quantum.executions
     }
 

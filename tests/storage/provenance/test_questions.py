@@ -258,6 +258,16 @@ async def test_summaries(state: State, data: st.DataObject, world: World) -> Non
     for telling in world.tellings:
         await take_in(state, telling)
     whole = [QuantumFilter(), QuantumFilter(runs=["u/o*"]), QuantumFilter(tasks=["isr"], only_runs=["u/two"])]
+    starts = sorted({one.record.started_at for one in attempts_of(world) if one.record.started_at is not None} or {0})
+    times = [
+        QuantumFilter(started_after=starts[0]),
+        QuantumFilter(started_before=starts[-1] + 1, runs=["u/o*"]),
+        QuantumFilter(
+            started_after=data.draw(st.sampled_from(starts)), started_before=data.draw(st.sampled_from(starts))
+        ),
+    ]
+    for chosen in times:
+        await check_hosts(state, world, chosen, 1)
     for chosen in [*whole, *(data.draw(filters(world)) for _ in range(4))]:
         await check_summaries(state, world, chosen)
         await check_hosts(state, world, chosen, data.draw(st.integers(0, 3)))
@@ -265,6 +275,7 @@ async def test_summaries(state: State, data: st.DataObject, world: World) -> Non
     await unsum(state)
     for chosen in whole:
         await check_summaries(state, world, chosen)
+    for chosen in [*whole, *times]:
         await check_hosts(state, world, chosen, 1)
 
 

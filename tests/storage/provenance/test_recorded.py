@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from butlerql.storage.provenance.anomalies import AnomalyKind, examples_of, find_anomalies
 from butlerql.storage.provenance.executions import executions_of
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.graph_file import GraphFile
@@ -117,6 +118,29 @@ async def test_summaries_are_those_of_the_journal(told: State, pipelines: Record
         assert one.retried == one.recovered == len(retried)
     gathered = summaries["gather"]
     assert (gathered.expected, gathered.quanta, gathered.blocked, gathered.executions) == (2, 2, 2, 0)
+
+
+async def test_what_takes_more_is_found(told: State) -> None:
+    found = await find_anomalies(told, "batch/heavy", ["batch/retried"], 1.3, 3) or []
+    departs = {one.kind: one for one in found if one.task_label == "isr"}
+    time, memory = departs[AnomalyKind.RUN_TIME], departs[AnomalyKind.MEMORY]
+    assert time.observed > 0.15 > time.baseline + 0.1 and memory.observed > memory.baseline + 100e6
+    assert (time.executions, time.p_value) == (memory.executions, memory.p_value) == (6, pytest.approx(2**-6))
+    shown = await examples_of(told, [time, memory], 6)
+    assert all({one.host for one in some} == {"alpha"} and len(some) == 6 for some in shown)
+    assert all(one.max_rss is not None and one.max_rss > 160e6 for one in shown[1])
+
+
+async def test_what_fails_more_often_is_found(told: State, pipelines: Recorded) -> None:
+    found = await find_anomalies(told, "batch/retried", ["batch/heavy", "batch/steps"], 2.0, 3) or []
+    [one] = [one for one in found if (one.task_label, one.kind) == ("isr", AnomalyKind.FAILURE_RATE)]
+    entries = [entry for entry in pipelines.journal if (entry.run, entry.task) == ("batch/retried", "isr")]
+    assert (one.executions, one.observed, one.baseline) == (len(entries), 0.5, 0.0)
+    assert one.p_value is not None and one.p_value < 0.05
+    [shown] = await examples_of(told, [one], 20)
+    assert [(example.host, example.status) for example in shown] == [("wreck", QuantumStatus.FAILED)] * 6
+    # What ran in vain does not count as what took less.
+    assert {other.kind for other in found if other.task_label == "gather"} <= {AnomalyKind.EXECUTION_COUNT}
 
 
 async def test_sub_pipelines_share_a_run(told: State) -> None:
