@@ -37,6 +37,7 @@ def main() -> None:
     _measure("validation", str(_CACHE))
     _measure("provenance_readers", str(_CACHE))
     _measure("provenance_summaries", str(_CACHE))
+    _measure("provenance_ingest", str(_CACHE))
 
 
 if __name__ == "__main__":

@@ -25,13 +25,14 @@ from butlerql import __version__
 from butlerql.answers import encode, mask
 from butlerql.explorer import Assets, explorer_page, explorer_settings
 from butlerql.graphql_http import GraphQLEndpoint, Service, error_response
+from butlerql.openlineage_http import OpenLineageEndpoint
 from butlerql.request_errors import Code, RequestError
 from butlerql.settings import Settings
 from butlerql.storage.errors import ButlerQLError, TimedOutError
 
 __all__ = ["RESERVED_LABELS", "create_app"]
 
-RESERVED_LABELS = frozenset(("assets", "graphql", "health"))
+RESERVED_LABELS = frozenset(("assets", "graphql", "health", "openlineage"))
 """A repository of such a name would hide, or be hidden by, an address of ours."""
 
 READY_SECONDS = 5.0
@@ -59,7 +60,8 @@ def create_app(services: Mapping[str, Service], settings: Settings, *, lifespan:
     """Make the web application.
 
     Each repository is at ``/{label}/graphql``, the first also at ``/graphql``; the explorer is at ``/``, and
-    ``/health/live`` and ``/health/ready`` say how the service fares.
+    ``/health/live`` and ``/health/ready`` say how the service fares. Events of OpenLineage go to
+    ``/{label}/openlineage``, those of the first also to ``/openlineage``.
 
     Parameters
     ----------
@@ -72,6 +74,7 @@ def create_app(services: Mapping[str, Service], settings: Settings, *, lifespan:
         What opens the repositories before the first request and closes them after the last.
     """
     endpoint = GraphQLEndpoint(services, settings)
+    events = OpenLineageEndpoint(services, settings)
     page = explorer_page()
 
     async def live(request: Request) -> Response:
@@ -99,6 +102,8 @@ def create_app(services: Mapping[str, Service], settings: Settings, *, lifespan:
             Mount("/assets", Assets()),
             Route("/graphql", endpoint),
             Route("/{label}/graphql", endpoint),
+            Route("/openlineage", events, methods=["POST"]),
+            Route("/{label}/openlineage", events, methods=["POST"]),
         ],
         middleware=[
             Middleware(Front),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote
@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from butlerql.answers import codes_of, encode, mask, present
+from butlerql.bodies import ClientGone, read_json
 from butlerql.documents import Documents
 from butlerql.event_stream import stream_response
-from butlerql.negotiation import EVENTS, JSON, answer_type, check_body_type, wants_events, wants_page
+from butlerql.negotiation import EVENTS, JSON, answer_type, wants_events, wants_page
 from butlerql.origins import refuse_foreign_page
 from butlerql.request_errors import Code, RequestError
 from butlerql.settings import Settings
@@ -27,10 +28,12 @@ from butlerql.storage.errors import (
     ButlerQLError,
     ConnectionFailedError,
     NeedsRecoveryError,
+    StateUnavailableError,
+    StateVersionError,
     TimedOutError,
 )
 
-__all__ = ["GraphQLEndpoint", "Service", "error_response"]
+__all__ = ["GraphQLEndpoint", "Service", "choose", "error_response", "status_of"]
 
 RETRY_SECONDS = 2
 """What ``Retry-After`` says where a request failed for want of time."""
@@ -38,12 +41,10 @@ RETRY_SECONDS = 2
 RETRY = frozenset((BusyError.code, TimedOutError.code))
 """What trying again may help against."""
 
-UNAVAILABLE = RETRY | {ConnectionFailedError.code, NeedsRecoveryError.code}
+UNAVAILABLE = RETRY | {
+    error.code for error in (ConnectionFailedError, NeedsRecoveryError, StateUnavailableError, StateVersionError)
+}
 """What is not the client's fault."""
-
-DRAINED = 8
-"""Of a body that is too large, this many times the limit is read and dropped, so that clients that write all before
-they read see the answer and not a broken connection."""
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled operation may take to let go of what it holds before the answer goes out all the same."""
@@ -68,6 +69,9 @@ class Service(Protocol):
     ) -> AsyncIterator[ExecutionResult] | ExecutionResult:
         """Run a subscription of a valid document."""
 
+    async def take_in(self, events: Sequence[Any]) -> dict[str, Any]:
+        """Take in events of OpenLineage, and say what became of them."""
+
     async def ready(self) -> None:
         """Raise a ButlerQLError if the repository cannot be read just now."""
 
@@ -85,10 +89,6 @@ class Asked:
     query: str
     variables: dict[str, Any] | None
     operation_name: str | None
-
-
-class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
 
 
 class GraphQLEndpoint:
@@ -131,9 +131,9 @@ class GraphQLEndpoint:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, media_type: str, request_id: str, *, events: bool) -> Response:
-        label, service = self._choose(request.path_params.get("label"))
+        label, service = choose(self._services, request.path_params.get("label"))
         if request.method == "POST":
-            asked = await self._read_body(request)
+            asked = _read_request(await read_json(request, self._settings))
         elif request.method == "GET":
             asked = _read_query(request.scope["query_string"])
         else:
@@ -165,68 +165,35 @@ class GraphQLEndpoint:
         result = await _run(service, document, asked, request.receive, self._settings.request_seconds)
         return _response(present(result, request_id), media_type)
 
-    def _choose(self, label: str | None) -> tuple[str, Service]:
-        if label is None and self._services:
-            return next(iter(self._services.items()))
-        if label is None or label not in self._services:
-            there = ", ".join(self._services)
-            raise RequestError(Code.NOT_FOUND, f"No repository is served under this name; there are: {there}.", 404)
-        return label, self._services[label]
-
     def _documents_of(self, label: str, service: Service) -> Documents:
         kept = self._documents.get(label)
         if kept is None or kept[0] is not service:
             kept = self._documents[label] = (service, Documents(service.schema, self._settings))
         return kept[1]
 
-    async def _read_body(self, request: Request) -> Asked:
-        headers = request.headers
-        check_body_type(headers.get("content-type"), headers.get("content-encoding"))
-        body = await _read(request.receive, self._settings)
-        try:
-            content = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise RequestError(Code.BAD_REQUEST, f"The body is not valid JSON in UTF-8: {error}.") from None
-        if isinstance(content, list):
-            raise RequestError(Code.BAD_REQUEST, "The body must be one request; lists of requests are not taken.")
-        if not isinstance(content, dict):
-            raise RequestError(Code.BAD_REQUEST, 'The body must be a JSON object, {"query": "..."}.')
-        return _asked(content)
+
+def choose(services: Mapping[str, Service], label: str | None) -> tuple[str, Service]:
+    """Find the repository that a path names; without a label it is the first.
+
+    Raises
+    ------
+    RequestError
+        Raised if there is none.
+    """
+    if label is None and services:
+        return next(iter(services.items()))
+    if label is None or label not in services:
+        there = ", ".join(services)
+        raise RequestError(Code.NOT_FOUND, f"No repository is served under this name; there are: {there}.", 404)
+    return label, services[label]
 
 
-async def _read(receive: Receive, settings: Settings) -> bytes:
-    """Read a body, up to the limit and not for ever."""
-    maximum = settings.maximum_body_bytes
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(settings.receive_seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size <= maximum:
-                    chunks.append(chunk)
-                if not message.get("more_body", False) or size > DRAINED * maximum:
-                    break
-    except TimeoutError:
-        if size <= maximum:
-            raise RequestError(
-                Code.REQUEST_TIMEOUT,
-                f"The body did not arrive within {settings.receive_seconds:g} seconds.",
-                408,
-                headers={"Connection": "close"},
-            ) from None
-    if size > maximum:
-        raise RequestError(
-            Code.PAYLOAD_TOO_LARGE,
-            f"The body is larger than {maximum} bytes (maximum_body_bytes). Split the request into several.",
-            413,
-            headers={"Connection": "close"},
-        )
-    return b"".join(chunks)
+def _read_request(content: Any) -> Asked:
+    if isinstance(content, list):
+        raise RequestError(Code.BAD_REQUEST, "The body must be one request; lists of requests are not taken.")
+    if not isinstance(content, dict):
+        raise RequestError(Code.BAD_REQUEST, 'The body must be a JSON object, {"query": "..."}.')
+    return _asked(content)
 
 
 def _read_query(query_string: bytes) -> Asked:
@@ -347,11 +314,12 @@ def _response(
     if "data" not in body and not RETRY.isdisjoint(codes):
         sent["Retry-After"] = str(RETRY_SECONDS)
     if status is None:
-        status = 200 if "data" in body or media_type == JSON else _failed_status(codes)
+        status = 200 if "data" in body or media_type == JSON else status_of(codes)
     return Response(encode(body), status, {**sent, **(headers or {})})
 
 
-def _failed_status(codes: list[str]) -> int:
+def status_of(codes: Sequence[str]) -> int:
+    """Choose the HTTP status of a request that failed as a whole."""
     if Code.INTERNAL in codes:
         return 500
     return 400 if UNAVAILABLE.isdisjoint(codes) else 503

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from inspect import isawaitable
 from typing import Any
 
@@ -51,6 +51,7 @@ from butlerql.resolvers import (
 from butlerql.resolvers.context import Limits, RequestContext
 from butlerql.resolvers.engine import BatchExecutionContext, install
 from butlerql.resolvers.loaders import Loaders
+from butlerql.resolvers.openlineage import take_in_events
 from butlerql.schema.build import build_schema
 from butlerql.scopes import Scope, granted_scopes
 from butlerql.storage.datastores.validation.job import Validation
@@ -164,6 +165,11 @@ class Service:
             executor.context_value = context
             result = execute_subscription_event(executor)
             return await result if isawaitable(result) else result
+
+    async def take_in(self, events: Sequence[Any]) -> dict[str, Any]:
+        """Take in events of OpenLineage; see `take_in_events`."""
+        async with self._context() as context:
+            return await take_in_events(context, events)
 
     def _context(self) -> RequestContext:
         return RequestContext(self.repository, self._limits, self.jobs.wake, self._scopes)

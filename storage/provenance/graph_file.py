@@ -98,7 +98,7 @@ class GraphFile:
         self.source = Source(_KINDS[kind], name, digest.hexdigest())
 
     def records(self) -> Iterator[Record]:
-        """Go through all that it tells, the work before the datasets."""
+        """Go through all that it tells, the datasets before the work that names them."""
         packages = yield from self._added("packages.json.zst", _versions)
         yield replace(self._execution, packages=packages)
         configs = yield from self._added("init_quanta.json.zst", _configs)
@@ -122,8 +122,8 @@ class GraphFile:
             quanta.find_in(table, opened.get("metadata.mb"), opened.get("logs.mb"))
         except InvalidSourceError as error:
             yield Skipped("nodes.addr", str(error))
-        yield from self._each("quanta.mb", quanta.told_by)
         yield from self._each("datasets.mb", quanta.told_by_dataset)
+        yield from self._each("quanta.mb", quanta.told_by)
 
     def _each(self, name: str, told_by: Callable[[Any], Iterable[Record]]) -> Iterator[Record]:
         """Go through what blocks tell; those that cannot be understood are skipped."""

@@ -7,7 +7,7 @@ last batch. Nothing is counted twice if a batch, or a source, or another source 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,7 +22,7 @@ from butlerql.storage.provenance.writing import alone, next_number
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import NOW
 
-__all__ = ["Ingested", "ingest"]
+__all__ = ["Ingested", "ingest", "ingest_at_once"]
 
 _BATCH = 20_000
 """How much is one transaction: quanta, executions and other records, edges by the twentieth."""
@@ -81,6 +81,36 @@ async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[R
         await sum_up(state)
         await state.write(lambda connection: _end(connection, number))
     return await state.read(lambda connection: _result(connection, number), absent=Ingested(0, 0, 0, 0))
+
+
+async def ingest_at_once(state: State, source: Source, records: Sequence[Record]) -> Ingested:
+    """Take in a few records, in one transaction, of a source that never ends.
+
+    Nothing is summed up: whoever takes in a whole source next does it.
+
+    Returns
+    -------
+    Ingested
+        Of these records.
+
+    Raises
+    ------
+    StateError
+        Raised if the state cannot be written to.
+    """
+    batch = Batch()
+    for record in records:
+        batch.add(record)
+
+    async def take_in(connection: AsyncConnection) -> Ingested:
+        await alone(connection)
+        number, *_ = await _begin(connection, state.dialect, source)
+        before = await _result(connection, number)
+        await absorb(connection, state.dialect, source.kind, number, batch)
+        after = await _result(connection, number)
+        return Ingested(*(now - was for now, was in zip(astuple(after), astuple(before), strict=True)))
+
+    return await state.write(take_in)
 
 
 async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> AsyncIterator[Batch]:

@@ -45,8 +45,9 @@ _FILLED = [place for place, name in enumerate(Attempt._fields) if name not in _N
 def merged(known: Sequence[Attempt], new: Iterable[Attempt]) -> list[Attempt]:
     """Put attempts together with those that are known; what each is about is told by `ExecutionRecord`.
 
-    Where two tell different things of one attempt, the one that is believed more wins, and the later one of two that
-    are believed as much. What the one leaves open is filled from the other.
+    Where two tell different things of one attempt, the one that is believed more wins. Of two that are believed as much
+    it is the one with the later end, or the later start, or else the one that came last, so that what comes late or
+    again takes nothing back. What the one leaves open is filled from the other.
     """
     result = list(known)
     for attempt in new:
@@ -110,7 +111,7 @@ def _may_be_same(one: Attempt, other: Attempt) -> bool:
 
 
 def _together(known: Attempt, new: Attempt) -> Attempt:
-    first, second = (new, known) if new.believed <= known.believed else (known, new)
+    first, second = (new, known) if _precedence(new) >= _precedence(known) else (known, new)
     filled: dict[str, Any] = {
         Attempt._fields[place]: second[place] for place in _FILLED if first[place] is None and second[place] is not None
     }
@@ -125,6 +126,11 @@ def _together(known: Attempt, new: Attempt) -> Attempt:
         # A later graph repeats what an earlier one left in the log.
         pipeline_execution_id=_earlier(known.pipeline_execution_id, new.pipeline_execution_id),
     )
+
+
+def _precedence(attempt: Attempt) -> tuple[int, float, float]:
+    ended, started = (-inf if moment is None else moment for moment in (attempt.ended_at, attempt.started_at))
+    return -attempt.believed, ended, started
 
 
 def _earlier(one: int | None, other: int | None) -> int | None:

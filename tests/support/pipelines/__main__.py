@@ -11,7 +11,7 @@ run                     what happens in it
 ``full/many``           a full Butler, a process for each quantum: a failure, a kill, what depends on them
 ``batch/retried``       jobs with a quantum-backed Butler: a host on which everything fails, retries elsewhere,
                         a kill, a failure that stays; the graph with provenance is put into the repository
-``batch/steps``         two sub-pipelines, a graph each; the graphs with provenance stay files
+``batch/steps``         two sub-pipelines, a graph each, with caveats; the graphs with provenance stay files
 ``batch/heavy``         the same tasks with more memory and time
 ======================  ====================================================================================
 
@@ -102,7 +102,7 @@ class Bench:
         os.environ[ORDERS] = json.dumps({"journal": str(self.journal), "run": run, "acts": acts, **more})
         return run_on(host, work)
 
-    def run_full(self, run: str, where: str, *, processes: int = 1, extend: bool = False) -> None:
+    def run_full(self, run: str, where: str, name: str, *, processes: int = 1, extend: bool = False) -> None:
         """Plan and execute a pipeline with a full Butler; here and now."""
         butler = Butler.from_config(self.repository, collections="raw/all", run=run)
         executor = SeparablePipelineExecutor(
@@ -111,7 +111,9 @@ class Bench:
             skip_existing_in=[run] if extend else None,
             raise_on_partial_outputs=False,
         )
-        graph = executor.build_quantum_graph(_pipeline(), where)
+        planned = executor.make_quantum_graph_builder(_pipeline(), where).finish(attach_datastore_records=False)
+        planned.write(self.graphs / f"{name}.qg")
+        graph = planned.assemble()
         executor.pre_execute_qgraph(graph, register_dataset_types=True)
         quantum_executor = SingleQuantumExecutor(
             butler=executor._butler,
@@ -200,16 +202,17 @@ def _run_all(bench: Bench) -> None:
     }
     everything, first = "instrument = 'Cam'", "instrument = 'Cam' AND exposure = 1"
     work = partial(bench.run_full, "full/one", everything)
-    assert bench.job("full/one", "alpha", work, acts) == 1
-    assert bench.job("full/one", "beta", partial(work, extend=True)) == 0
+    assert bench.job("full/one", "alpha", partial(work, "one"), acts) == 1
+    assert bench.job("full/one", "beta", partial(work, "extended", extend=True)) == 0
     acts = {"isr 1 1": "kill", "calibrate 1 2": "raise"}
-    assert bench.job("full/many", "alpha", partial(bench.run_full, "full/many", first, processes=2), acts) == 1
+    assert bench.job("full/many", "alpha", partial(bench.run_full, "full/many", first, "many", processes=2), acts) == 1
     _run_batch(bench, everything)
     run = "batch/steps"
+    acts = {"isr 1 2": "omit", "isr 1 3": "no work"}
     for name, inputs, labels in (("step1", "raw/all", "isr calibrate"), ("step2", run, "gather")):
         path = bench.plan(name, run, first, inputs, labels=labels)
         for label in labels.split():
-            assert bench.job(run, "alpha", partial(bench.execute, path, label)) == 0
+            assert bench.job(run, "alpha", partial(bench.execute, path, label), acts) == 0
         bench.aggregate(path)
     run = "batch/heavy"
     path = bench.plan("heavy", run, everything, seconds=0.15, megabytes=160)
