@@ -69,6 +69,16 @@ class Snapshot:
         """
         return await self._done(self._run(statement, parameters, _all))
 
+    async def put_aside(self, statement: sa.Executable) -> None:
+        """Run a statement on a temporary table, which SQLite lets those make that only read; it goes with the snapshot.
+
+        Raises
+        ------
+        ButlerQLError
+            Raised as by `rows`.
+        """
+        await self._done(self._run(statement, None, _nothing))
+
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Let one reader at a time work; if it fails, the next finds the snapshot as usable as before."""
@@ -151,6 +161,10 @@ class Snapshot:
 
 def _all(result: sa.CursorResult[Any]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
     return result.all()
+
+
+def _nothing(result: sa.CursorResult[Any]) -> None:
+    """Take nothing."""
 
 
 @asynccontextmanager

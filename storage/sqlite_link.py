@@ -81,12 +81,13 @@ class ReadingLink(SqliteLink):
 
 
 class _Cursor:
-    """What SQLAlchemy asks of an asynchronous cursor, for statements that read."""
+    """What SQLAlchemy asks of an asynchronous cursor, for statements that read, or write to temporary tables."""
 
     def __init__(self, link: ReadingLink) -> None:
         self._link = link
         self.description: Any = None
         self.rowcount = -1
+        self.lastrowid: int | None = None
         self.rows: Sequence[Any] = ()
 
     async def __aenter__(self) -> Self:

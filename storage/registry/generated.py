@@ -1,0 +1,164 @@
+"""Datasets by the work that wrote them: provenance tells which, and it is in another schema or another database."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.visitors import replacement_traverse
+
+from butlerql.storage.dialect import UuidText
+from butlerql.storage.errors import LimitExceededError
+from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.outputs import outputs_of, runs_of
+from butlerql.storage.registry.data_id_values import constraint
+from butlerql.storage.repository import Repository
+from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.tables import METADATA
+
+__all__ = ["Generated", "generated_by"]
+
+T = TypeVar("T", bound=sa.ClauseElement)
+
+_FEW = 2_000
+"""So many are looked for one by one, by where their data IDs are in the index."""
+
+_MOST = 1_000_000
+"""So many travel as a parameter, where there is no other way."""
+
+_CHUNK = 20_000
+
+
+class Generated:
+    """What units of work wrote.
+
+    Where there is much of it, it is not looked at before a statement needs it: on PostgreSQL the database joins it if
+    own state is in the registry's; on SQLite it is brought into a temporary table, some at a time, since a registry to
+    which own state is attached would be locked together with it. Elsewhere it is a parameter.
+
+    Attributes
+    ----------
+    runs
+        Names of the runs that it is in.
+    few
+        UUIDs, if there are few.
+    """
+
+    def __init__(
+        self, repository: Repository, chosen: QuantumFilter, runs: Sequence[str], uuids: Sequence[str]
+    ) -> None:
+        self._state = repository.state
+        self._wanted = outputs_of(repository.state.dialect, chosen)
+        self._temporary: sa.Table | None = None
+        self.runs = frozenset(runs)
+        self.few = uuids if len(uuids) <= _FEW else None
+        if self.few is not None:
+            return
+        if repository.state.place.with_registry:
+            self._listed: sa.FromClause = _in_schema(self._wanted, repository.state.place.schema).subquery()
+        elif repository.dialect.name == "sqlite":
+            digest = hashlib.blake2b(_text_of(chosen), digest_size=8).hexdigest()
+            column = sa.Column("uuid", UuidText(), primary_key=True)
+            self._temporary = sa.Table(f"butlerql_generated_{digest}", sa.MetaData(schema="temp"), column)
+            self._listed = self._temporary
+        else:
+            self._listed = repository.dialect.rows("generated", {"uuid": UuidText()}, [(uuid,) for uuid in uuids])
+
+    def condition(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Condition that a row of a tags or calibs table is of a dataset that was written by the work."""
+        listed = self._listed
+        return sa.select(listed.c.uuid).where(listed.c.uuid == table.c.dataset_id).correlate(table).exists()
+
+    async def bring(self, snapshot: Snapshot) -> None:
+        """Have everything ready for the condition, if it is not yet."""
+        table = self._temporary
+        if table is None or table in snapshot.cache:
+            return
+        dialect = snapshot.repository.dialect
+        await snapshot.put_aside(sa.schema.DropTable(table, if_exists=True))
+        await snapshot.put_aside(sa.schema.CreateTable(table))
+
+        async def copy(connection: AsyncConnection) -> None:
+            found = await connection.stream(self._wanted.execution_options(yield_per=_CHUNK))
+            async for rows in found.partitions():
+                given = dialect.rows("given", {"uuid": UuidText()}, rows)
+                new = sa.select(given.c.uuid).where(sa.true())
+                await snapshot.put_aside(dialect.insert(table).from_select(["uuid"], new).on_conflict_do_nothing())
+
+        await self._state.read(copy, absent=None)
+        snapshot.cache[table] = True
+
+    async def drop(self, snapshot: Snapshot) -> None:
+        """Let go of what was made ready; a change that is committed leaves it on the connection."""
+        if snapshot.cache.pop(self._temporary, False):
+            await snapshot.put_aside(sa.schema.DropTable(self._temporary))
+
+
+async def generated_by(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
+    """Find what units of work wrote, the same for all who ask in one snapshot; None if that is certainly nothing.
+
+    Raises
+    ------
+    InvalidDataIdError
+        Raised if a data ID cannot be understood.
+    InvalidArgumentError
+        Raised if a name cannot be one, or globs are too long.
+    LimitExceededError
+        Raised if it is more than there is a way for.
+    StateError
+        Raised if own state cannot be used.
+    """
+    key = ("generated by", _text_of(chosen))
+    if key not in snapshot.cache:
+        snapshot.cache[key] = await _find(snapshot, chosen)
+    found: Generated | None = snapshot.cache[key]
+    return found
+
+
+async def _find(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
+    if chosen.data_id is not None:
+        values = await constraint(snapshot, chosen.data_id)
+        if values is None:
+            return None
+        chosen = replace(chosen, data_id=values)
+    repository = snapshot.repository
+    state = repository.state
+    can_join = state.place.with_registry or repository.dialect.name == "sqlite"
+    limit = _FEW if can_join else _MOST
+    uuids = outputs_of(state.dialect, chosen).distinct().limit(limit + 1)
+    runs = runs_of(state.dialect, chosen)
+
+    async def find(connection: AsyncConnection) -> tuple[list[str], list[str]]:
+        return list(await connection.scalars(runs)), list(await connection.scalars(uuids))
+
+    names, found = await state.read(find, absent=([], []))
+    if len(found) > limit and not can_join:
+        raise LimitExceededError(
+            f"These units of work have written more than {_MOST} datasets, which cannot be selected at once where own "
+            "state is in another database than the registry. Select fewer of them."
+        )
+    return Generated(repository, chosen, names, found)
+
+
+def _text_of(chosen: QuantumFilter) -> bytes:
+    return orjson.dumps(asdict(chosen))
+
+
+def _in_schema(statement: sa.Select[Any], schema: str | None) -> sa.Select[Any]:
+    """Have a statement on own state name the schema of it."""
+    moved = sa.MetaData()
+    tables = {table: table.to_metadata(moved, schema=schema) for table in METADATA.sorted_tables}
+
+    def replaced(element: Any, **_: Any) -> Any:
+        if isinstance(element, sa.Table):
+            return tables.get(element)
+        if isinstance(element, sa.Column) and element.table in tables:
+            return tables[element.table].c[element.key]
+        return None
+
+    return replacement_traverse(statement, {}, replaced)
