@@ -81,7 +81,7 @@ class ReadingLink(SqliteLink):
 
 
 class _Cursor:
-    """What SQLAlchemy asks of an asynchronous cursor, for statements that read, or write to temporary tables."""
+    """What SQLAlchemy asks of an asynchronous cursor, for statements that read."""
 
     def __init__(self, link: ReadingLink) -> None:
         self._link = link

@@ -90,8 +90,6 @@ async def chosen_datasets(change: Change, selection: DatasetSelection) -> AsyncI
             await _put_down(change, f"butlerql_chosen_{number}", parts, sets)
             for number, (_, parts) in enumerate(sorted(by_table.items()))
         ]
-        if sets.generated is not None:
-            await sets.generated.drop(change)
     if change.repository.dialect.name == "postgresql":
         # With statistics that are not of today it would look for one row, by the index of a foreign key, and go through
         # the whole collection for each dataset. Hashing takes as long as there are rows, whatever it believes.

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.visitors import replacement_traverse
 
+from butlerql.storage.changes import Change
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import LimitExceededError
 from butlerql.storage.provenance.filters import QuantumFilter
-from butlerql.storage.provenance.outputs import outputs_of, runs_of
+from butlerql.storage.provenance.outputs import looked_up, outputs_of, runs_of
 from butlerql.storage.registry.data_id_values import constraint
-from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.tables import METADATA
 
 __all__ = ["Generated", "generated_by"]
-
-T = TypeVar("T", bound=sa.ClauseElement)
 
 _FEW = 2_000
 """So many are looked for one by one, by where their data IDs are in the index."""
@@ -31,15 +28,16 @@ _FEW = 2_000
 _MOST = 1_000_000
 """So many travel as a parameter, where there is no other way."""
 
-_CHUNK = 20_000
+_ATTACHED = "butlerql"
+"""Schema of own state where its file is attached to the registry's."""
 
 
 class Generated:
     """What units of work wrote.
 
-    Where there is much of it, it is not looked at before a statement needs it: on PostgreSQL the database joins it if
-    own state is in the registry's; on SQLite it is brought into a temporary table, some at a time, since a registry to
-    which own state is attached would be locked together with it. Elsewhere it is a parameter.
+    Where it is much, the database joins it if it can: on PostgreSQL if own state is in the registry's database, on
+    SQLite if both are files, of which the one of own state is attached while a snapshot lasts. Elsewhere its UUIDs are
+    a parameter; and in changes on SQLite, which last long: nobody could write to what is attached meanwhile.
 
     Attributes
     ----------
@@ -49,54 +47,36 @@ class Generated:
         UUIDs, if there are few.
     """
 
-    def __init__(
-        self, repository: Repository, chosen: QuantumFilter, runs: Sequence[str], uuids: Sequence[str]
-    ) -> None:
-        self._state = repository.state
-        self._wanted = outputs_of(repository.state.dialect, chosen)
-        self._temporary: sa.Table | None = None
+    def __init__(self, snapshot: Snapshot, chosen: QuantumFilter, runs: Sequence[str], uuids: Sequence[str]) -> None:
+        state = snapshot.repository.state
+        self._attached: str | None = None
+        self._joined: sa.Select[tuple[str]] | None = None
+        self._listed: sa.FromClause | None = None
         self.runs = frozenset(runs)
         self.few = uuids if len(uuids) <= _FEW else None
         if self.few is not None:
             return
-        if repository.state.place.with_registry:
-            self._listed: sa.FromClause = _in_schema(self._wanted, repository.state.place.schema).subquery()
-        elif repository.dialect.name == "sqlite":
-            digest = hashlib.blake2b(_text_of(chosen), digest_size=8).hexdigest()
-            column = sa.Column("uuid", UuidText(), primary_key=True)
-            self._temporary = sa.Table(f"butlerql_generated_{digest}", sa.MetaData(schema="temp"), column)
-            self._listed = self._temporary
+        if not _can_join(snapshot):
+            self._listed = snapshot.repository.dialect.rows("listed", {"uuid": UuidText()}, [(one,) for one in uuids])
+            return
+        if state.place.schema is None:
+            self._attached = sa.make_url(state.place.url).database
+            self._joined = _in_schema(looked_up(state.dialect, chosen), _ATTACHED)
         else:
-            self._listed = repository.dialect.rows("generated", {"uuid": UuidText()}, [(uuid,) for uuid in uuids])
+            self._joined = _in_schema(outputs_of(state.dialect, chosen), state.place.schema)
 
     def condition(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         """Condition that a row of a tags or calibs table is of a dataset that was written by the work."""
-        listed = self._listed
-        return sa.select(listed.c.uuid).where(listed.c.uuid == table.c.dataset_id).correlate(table).exists()
+        if self._joined is None:
+            assert self._listed is not None
+            return table.c.dataset_id.in_(sa.select(self._listed.c.uuid))
+        is_same = self._joined.selected_columns.uuid == table.c.dataset_id
+        return self._joined.where(is_same).correlate(table).exists()
 
     async def bring(self, snapshot: Snapshot) -> None:
-        """Have everything ready for the condition, if it is not yet."""
-        table = self._temporary
-        if table is None or table in snapshot.cache:
-            return
-        dialect = snapshot.repository.dialect
-        await snapshot.put_aside(sa.schema.DropTable(table, if_exists=True))
-        await snapshot.put_aside(sa.schema.CreateTable(table))
-
-        async def copy(connection: AsyncConnection) -> None:
-            found = await connection.stream(self._wanted.execution_options(yield_per=_CHUNK))
-            async for rows in found.partitions():
-                given = dialect.rows("given", {"uuid": UuidText()}, rows)
-                new = sa.select(given.c.uuid).where(sa.true())
-                await snapshot.put_aside(dialect.insert(table).from_select(["uuid"], new).on_conflict_do_nothing())
-
-        await self._state.read(copy, absent=None)
-        snapshot.cache[table] = True
-
-    async def drop(self, snapshot: Snapshot) -> None:
-        """Let go of what was made ready; a change that is committed leaves it on the connection."""
-        if snapshot.cache.pop(self._temporary, False):
-            await snapshot.put_aside(sa.schema.DropTable(self._temporary))
+        """Have a snapshot see what the condition speaks of."""
+        if self._attached is not None:
+            await snapshot.attach(self._attached, _ATTACHED)
 
 
 async def generated_by(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
@@ -113,7 +93,7 @@ async def generated_by(snapshot: Snapshot, chosen: QuantumFilter) -> Generated |
     StateError
         Raised if own state cannot be used.
     """
-    key = ("generated by", _text_of(chosen))
+    key = ("generated by", orjson.dumps(asdict(chosen)))
     if key not in snapshot.cache:
         snapshot.cache[key] = await _find(snapshot, chosen)
     found: Generated | None = snapshot.cache[key]
@@ -126,10 +106,8 @@ async def _find(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
         if values is None:
             return None
         chosen = replace(chosen, data_id=values)
-    repository = snapshot.repository
-    state = repository.state
-    can_join = state.place.with_registry or repository.dialect.name == "sqlite"
-    limit = _FEW if can_join else _MOST
+    state = snapshot.repository.state
+    limit = _FEW if _can_join(snapshot) else _MOST
     uuids = outputs_of(state.dialect, chosen).distinct().limit(limit + 1)
     runs = runs_of(state.dialect, chosen)
 
@@ -137,19 +115,23 @@ async def _find(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
         return list(await connection.scalars(runs)), list(await connection.scalars(uuids))
 
     names, found = await state.read(find, absent=([], []))
-    if len(found) > limit and not can_join:
+    if len(found) > _MOST:
         raise LimitExceededError(
-            f"These units of work have written more than {_MOST} datasets, which cannot be selected at once where own "
-            "state is in another database than the registry. Select fewer of them."
+            f"These units of work wrote more than {_MOST} datasets. As own state is in another database than the "
+            "registry, so many cannot be selected at once: choose fewer of them."
         )
-    return Generated(repository, chosen, names, found)
+    return Generated(snapshot, chosen, names, found)
 
 
-def _text_of(chosen: QuantumFilter) -> bytes:
-    return orjson.dumps(asdict(chosen))
+def _can_join(snapshot: Snapshot) -> bool:
+    """Whether one statement can read the registry and own state."""
+    place = snapshot.repository.state.place
+    if snapshot.repository.dialect.name == "sqlite":
+        return place.schema is None and not isinstance(snapshot, Change)
+    return place.with_registry
 
 
-def _in_schema(statement: sa.Select[Any], schema: str | None) -> sa.Select[Any]:
+def _in_schema(statement: sa.Select[Any], schema: str) -> sa.Select[Any]:
     """Have a statement on own state name the schema of it."""
     moved = sa.MetaData()
     tables = {table: table.to_metadata(moved, schema=schema) for table in METADATA.sorted_tables}
