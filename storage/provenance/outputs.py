@@ -23,9 +23,9 @@ def outputs_of(dialect: Dialect, chosen: QuantumFilter) -> sa.Select[tuple[str]]
 
 
 def looked_up(dialect: Dialect, chosen: QuantumFilter) -> sa.Select[tuple[str]]:
-    """Select the same on SQLite, so that it can be asked of one UUID after another whether it is among them."""
+    """Select the same, so that it can be asked of one UUID after another whether it is among them."""
     tables = dialect.each(dialect.each(DATASET, EDGE), QUANTUM)
-    # The sum keeps it from seeking all units of work of the conditions among those that wrote a dataset.
+    # The sum keeps SQLite from seeking all units of work of the conditions among those that wrote a dataset.
     return _selected(dialect, chosen).select_from(tables).where(QUANTUM.c.id == EDGE.c.quantum_id + 0)
 
 

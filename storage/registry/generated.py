@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import sqlalchemy as sa
@@ -61,17 +61,16 @@ class Generated:
             return
         if state.place.schema is None:
             self._attached = sa.make_url(state.place.url).database
-            self._joined = _in_schema(looked_up(state.dialect, chosen), _ATTACHED)
-        else:
-            self._joined = _in_schema(outputs_of(state.dialect, chosen), state.place.schema)
+        self._joined = _in_schema(looked_up(state.dialect, chosen), state.place.schema or _ATTACHED)
 
     def condition(self, table: sa.FromClause) -> sa.ColumnElement[bool]:
         """Condition that a row of a tags or calibs table is of a dataset that was written by the work."""
         if self._joined is None:
             assert self._listed is not None
             return table.c.dataset_id.in_(sa.select(self._listed.c.uuid))
-        is_same = self._joined.selected_columns.uuid == table.c.dataset_id
-        return self._joined.where(is_same).correlate(table).exists()
+        # A scalar subquery is not made into a join, so that a page looks at no more rows than it goes through.
+        its = self._joined.where(self._joined.selected_columns.uuid == table.c.dataset_id).limit(1)
+        return its.correlate(table).scalar_subquery().is_not(None)
 
     async def bring(self, snapshot: Snapshot) -> None:
         """Have a snapshot see what the condition speaks of."""
@@ -108,13 +107,14 @@ async def _find(snapshot: Snapshot, chosen: QuantumFilter) -> Generated | None:
         chosen = replace(chosen, data_id=values)
     state = snapshot.repository.state
     limit = _FEW if _can_join(snapshot) else _MOST
-    uuids = outputs_of(state.dialect, chosen).distinct().limit(limit + 1)
+    uuids = outputs_of(state.dialect, chosen).limit(limit + 1)
     runs = runs_of(state.dialect, chosen)
 
     async def find(connection: AsyncConnection) -> tuple[list[str], list[str]]:
         return list(await connection.scalars(runs)), list(await connection.scalars(uuids))
 
-    names, found = await state.read(find, absent=([], []))
+    nothing: tuple[list[str], list[str]] = ([], [])
+    names, found = await state.read(find, absent=nothing)
     if len(found) > _MOST:
         raise LimitExceededError(
             f"These units of work wrote more than {_MOST} datasets. As own state is in another database than the "
@@ -143,4 +143,4 @@ def _in_schema(statement: sa.Select[Any], schema: str) -> sa.Select[Any]:
             return tables[element.table].c[element.key]
         return None
 
-    return replacement_traverse(statement, {}, replaced)
+    return cast("sa.Select[Any]", replacement_traverse(statement, {}, replaced))
