@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ import pytest
 from graphql import ExecutionResult, parse, validate
 from lsst.daf.butler import Butler
 
+from butlerql import validation_report
 from butlerql.resolvers.context import Limits
+from butlerql.resolvers.identifiers import decode
 from butlerql.resolvers.service import Service, build_service
 from butlerql.storage.datastores.deletion.deleting import Deletion
 from butlerql.storage.datastores.deletion.planning import Planning
@@ -22,6 +25,7 @@ from butlerql.storage.provenance.job import Ingestion
 from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
+from butlerql.storage.state.jobs import find_job
 from tests.support.asking import codes_of, data_of
 from tests.support.pipelines.recorded import Recorded
 
@@ -115,6 +119,8 @@ async def test_it_is_tagged_validated_and_deleted(service: Service, pipelines: R
     expected = wrote(pipelines, directory, "beta", names)
     assert 0 < len(expected) < len(everything)
     selected = on("beta", datasetTypes=names)
+    more = {"statuses": ["SUCCESSFUL"], "startedAfter": "2020-01-01T00:00:00+00:00", "tasks": ["calibrate"]}
+    selected["generatedBy"] |= more
     result = await ask(service, TAG, input={"collection": "bad", "select": selected})
     assert codes_of(result) == [(["tagDatasets"], "INVALID_ARGUMENT")]
     tagged = await do(service, TAG, collection="bad", select={**selected, "collections": ["*"]})
@@ -127,6 +133,10 @@ async def test_it_is_tagged_validated_and_deleted(service: Service, pipelines: R
     report = data_of(await ask(service, REPORT, id=begun["job"]["id"]))["job"]
     assert (report["state"], report["verdict"]) == ("SUCCEEDED", "VALID")
     assert report["coverage"]["artifacts"] == len(expected)
+    job = await find_job(service.repository.state, int(decode(begun["job"]["id"])[1]))
+    assert job is not None
+    told = [text async for text in validation_report.as_json(service.repository, str(directory), job, None)]
+    assert json.loads("".join(told))["select"] == selected
     before = data_of(await ask(service, OUTPUTS_OF, filter=selected["generatedBy"]))
     planned = await do(service, PLAN, scope="PURGE", select={**selected, "collections": [RUN, "bad"]})
     plan = data_of(await ask(service, LOOK, id=planned["plan"]["id"]))["node"]

@@ -1,4 +1,4 @@
-"""What connections say of themselves is nowhere stored; should it be one day, it can describe dataset types."""
+"""What connections say of themselves is not stored, but in messages of failures; if it were, it could describe types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DOCS = [connections.exposure.doc.encode() for connections in (IsrConnections, C
 def test_no_file_holds_them(pipelines: Recorded) -> None:
     seen = set()
     for file in pipelines.directory.rglob("*"):
-        if not file.is_file():
+        if not file.is_file() or "_log" in file.name:
             continue
         contents = [file.read_bytes()]
         if zipfile.is_zipfile(file):

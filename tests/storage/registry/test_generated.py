@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +18,7 @@ import sqlalchemy as sa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from butlerql.storage.datastores.deletion import planning
 from butlerql.storage.errors import LimitExceededError, StateUnavailableError
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.registry import generated
@@ -25,6 +30,10 @@ from butlerql.storage.registry.selection_text import selection_of, written
 from butlerql.storage.registry.where import Where
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.jobs import JobState, find_jobs
+from butlerql.storage.state.tables import DELETION_DATASET
+from tests.support.deleted import Deleter
+from tests.support.killed_plans import CHUNK
 from tests.support.provenance_filters import quanta_chosen
 from tests.support.provenance_state import take_in
 from tests.support.provenance_worlds import RUNS, TASKS, World
@@ -139,6 +148,31 @@ async def test_it_is_selected_by_whoever_asks_later(
     for _ in range(2):
         async with repository.change() as change, chosen_datasets(change, selection) as [chosen]:
             assert len(await change.rows(sa.select(chosen.table))) == count
+
+
+async def test_a_plan_that_was_killed_goes_on(
+    repository: Repository,
+    real: RealRepository,
+    place: tuple[Dialect, str | None],
+    there: Written,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "_DATASETS", CHUNK)
+    file = "" if place[1] is None else str(repository.state.place)
+    program = [sys.executable, "-m", "tests.support.killed_plans", real.uri, file, TASKS[1], "34"]
+    done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    ours = Deleter(repository)
+    await ours.expire()
+    [job] = (await find_jobs(repository.state, PageRequest(1))).rows
+    assert job.state is JobState.INTERRUPTED and job.progress.done < len(there) / 2
+    assert (await ours.run(job)).state is JobState.SUCCEEDED
+
+    async def planned(connection: Any) -> list[str]:
+        return list(await connection.scalars(sa.select(DELETION_DATASET.c.dataset_id)))
+
+    found = await repository.state.read(planned, absent=[])
+    assert sorted(found) == sorted(str(uuid) for (_, name, _), uuid in there.items() if name.startswith(TASKS[1]))
 
 
 async def test_more_than_there_is_a_way_for(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
