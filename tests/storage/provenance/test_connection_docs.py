@@ -1,4 +1,4 @@
-"""What connections say of themselves is not stored, but in messages of failures; if it were, it could describe types."""
+"""What connections say of themselves is not stored, but in messages of failures; it would describe dataset types."""
 
 from __future__ import annotations
 
