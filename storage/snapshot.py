@@ -92,15 +92,14 @@ class Snapshot:
         ButlerQLError
             Raised as by `rows`.
         """
-        if ("attached", name) in self.cache:
-            return
-        if name not in {row[1] for row in await self.rows(sa.text("PRAGMA database_list"))}:
-            uri = f"file:{quote(os.fsencode(path))}?mode=ro"
-            attach = sa.text("ATTACH DATABASE :uri AS :name").bindparams(uri=uri, name=name)
-            await self._done(self._run(attach, None, _nothing))
+        uri = f"file:{quote(os.fsencode(path))}?mode=ro"
+        attach = sa.text("ATTACH DATABASE :uri AS :name").bindparams(uri=uri, name=name)
         first_read = sa.select(sa.literal(1)).select_from(sa.table("sqlite_master", schema=name)).limit(1)
         while ("attached", name) not in self.cache:
             try:
+                # It stays with the connection.
+                if name not in {row[1] for row in await self.rows(sa.text("PRAGMA database_list"))}:
+                    await self._done(self._run(attach, None, _nothing))
                 await self.rows(first_read)
             except BusyError:
                 await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - chance, not a secret
