@@ -11,6 +11,7 @@ import click
 from butlerql import __version__
 from butlerql.command_line import config_option, fail, opened_repository, read_settings, run
 from butlerql.delete_command import delete, restore
+from butlerql.ingest_command import ingest_provenance
 from butlerql.jobs_command import jobs
 from butlerql.settings import Settings
 from butlerql.storage.errors import InvalidConfigError
@@ -130,6 +131,7 @@ main.add_command(validate)
 main.add_command(jobs)
 main.add_command(delete)
 main.add_command(restore)
+main.add_command(ingest_provenance)
 
 
 @main.group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,11 +11,13 @@ import orjson
 from rich.filesize import decimal
 
 from butlerql.repository_report import in_columns
+from butlerql.resolvers.identifiers import encode
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation import results
 from butlerql.storage.datastores.validation.findings import Check, FindingKind, Verdict
 from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.datastores.validation.results import FoundRow
+from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
@@ -172,7 +175,22 @@ def _selection(selection: DatasetSelection) -> dict[str, Any]:
     """Write what was selected as the API takes it."""
     text, bind, typed = selection.where.parts
     given = {**vars(selection), "where": text, "bind": bind, "filter": typed}
+    if selection.generated_by is not None:
+        given["generated_by"] = _quanta(selection.generated_by)
     return {_camel(name): value for name, value in given.items() if value not in (None, False, {})}
+
+
+def _quanta(chosen: QuantumFilter) -> dict[str, Any]:
+    """Write which work was chosen as the API takes it."""
+    graphs, statuses = chosen.pipeline_executions, chosen.statuses
+    given = {
+        **asdict(chosen),
+        "statuses": None if statuses is None else [status.name for status in statuses],
+        "pipeline_executions": None if graphs is None else [encode("PipelineExecution", uuid) for uuid in graphs],
+        "started_after": _moment(chosen.started_after),
+        "started_before": _moment(chosen.started_before),
+    }
+    return {_camel(name): value for name, value in given.items() if value is not None}
 
 
 def _camel(name: str) -> str:

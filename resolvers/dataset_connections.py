@@ -10,6 +10,7 @@ from butlerql.resolvers.conditions import WHERE, where_of
 from butlerql.resolvers.connections import Connection, Paging, of_whole_sets, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.loaders import Loaders
+from butlerql.resolvers.quantum_filters import quantum_filter
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.data_id_values import DataId, expand
@@ -36,6 +37,8 @@ loaders = Loaders()
 def selection_of(given: Mapping[str, Any]) -> DatasetSelection:
     """Make a selection of raw input; what is null is not asked for."""
     plain = {name: value for name, value in given.items() if value is not None and name not in WHERE}
+    if "generated_by" in plain:
+        plain["generated_by"] = quantum_filter(plain["generated_by"])
     return DatasetSelection(**plain, where=where_of(given))
 
 

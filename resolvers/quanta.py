@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import Any
 
 from butlerql.resolvers.connections import Connection, paging, paging_of
 from butlerql.resolvers.context import RequestContext
-from butlerql.resolvers.identifiers import decode, encode
+from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.jobs import instant
 from butlerql.resolvers.loaders import Loaders
-from butlerql.storage.errors import InvalidArgumentError, UnknownNameError
+from butlerql.resolvers.quantum_filters import quantum_filter
+from butlerql.storage.errors import UnknownNameError
 from butlerql.storage.provenance.executions import Execution, count_executions, executions_of, find_executions
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, pipeline_executions_by_uuid
 from butlerql.storage.provenance.quanta import Quantum, count_quanta, find_quanta, quanta_by_id
-from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tasks import Task, tasks_by_label
 from butlerql.storage.provenance.traces import count_edges, traces_of_quanta
 from butlerql.storage.registry import collections as collection_rows
@@ -25,13 +25,11 @@ from butlerql.storage.registry.data_id_values import DataId, constraint, existin
 from butlerql.storage.registry.datasets import Dataset, by_uuids
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Universe
-from butlerql.time_scales import tai_ns_to_utc_datetime
 
 __all__ = ["execution_connection", "filter_of", "loaders", "quanta_by_key", "quantum_connection", "runs_by_name"]
 
 loaders = Loaders()
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - as the moments come
 _NOTHING = QuantumFilter(runs=[])
 
 
@@ -45,39 +43,14 @@ async def filter_of(context: RequestContext, given: Mapping[str, Any] | None, ru
     InvalidDataIdError
         Raised if a data ID cannot be understood.
     """
-    given = given or {}
-    values = given.get("data_id")
-    if values is not None:
+    chosen = quantum_filter(given or {})
+    if chosen.data_id is not None:
         async with context.savepoint() as snapshot:
-            values = await constraint(snapshot, values)
+            values = await constraint(snapshot, chosen.data_id)
         if values is None:
             return _NOTHING
-    statuses, graphs = given.get("statuses"), given.get("pipeline_executions")
-    return QuantumFilter(
-        runs=given.get("runs"),
-        tasks=given.get("tasks"),
-        statuses=None if statuses is None else [QuantumStatus[name] for name in statuses],
-        pipeline_executions=None if graphs is None else [_graph(identifier) for identifier in graphs],
-        data_id=values,
-        hosts=given.get("hosts"),
-        started_after=_micros(given.get("started_after")),
-        started_before=_micros(given.get("started_before")),
-        min_run_time=given.get("min_run_time"),
-        min_max_rss=given.get("min_max_rss"),
-        exception=given.get("exception"),
-        only_runs=None if run is None else [run],
-    )
-
-
-def _graph(identifier: str) -> str:
-    kind, key = decode(identifier)
-    if kind != "PipelineExecution":
-        raise InvalidArgumentError("This is not the id of a pipeline execution. Use one that a field id gave.")
-    return key
-
-
-def _micros(ns: int | None) -> int | None:
-    return None if ns is None else (tai_ns_to_utc_datetime(ns) - _EPOCH) // timedelta(microseconds=1)
+        chosen = replace(chosen, data_id=values)
+    return chosen if run is None else replace(chosen, only_runs=[run])
 
 
 async def runs_by_name(context: RequestContext, names: Sequence[str]) -> list[Collection | None]:

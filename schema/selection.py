@@ -6,6 +6,7 @@ import strawberry
 
 from butlerql.schema.conditions import BIND, FILTER, WHERE
 from butlerql.schema.filters import DataIdFilter
+from butlerql.schema.quanta import QuantumFilter
 from butlerql.schema.scalars import JSON, UUID, DataIdValues, DateTime
 
 __all__ = ["DatasetSelection"]
@@ -65,4 +66,13 @@ class DatasetSelection:
     )
     ingested_before: DateTime | None = strawberry.field(
         default=None, description="Only datasets that were put into the repository before this instant; null for all."
+    )
+    generated_by: QuantumFilter | None = strawberry.field(
+        default=None,
+        description=(
+            "Only what these units of work wrote into their runs, metadata and logs with it: the outputs of a bad "
+            "machine, say. What there is was written by the last attempt, so conditions on attempts (`hosts`, "
+            "`startedAfter` and so on) are on that one alone. What the registry has forgotten is not selected. Null "
+            "for all."
+        ),
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from butlerql.storage.connections import Connections, Lease
 from butlerql.storage.drivers import Fault
-from butlerql.storage.errors import ButlerQLError, TimedOutError
+from butlerql.storage.errors import BusyError, ButlerQLError, TimedOutError
 
 if TYPE_CHECKING:
     from butlerql.storage.repository import Repository
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot", "open_snapshot"]
 
 T = TypeVar("T")
+
+_PAUSE_SECONDS = (0.005, 0.05)
+"""Between two looks whether another database that is written to can be read."""
 
 
 class Snapshot:
@@ -68,6 +74,37 @@ class Snapshot:
             Raised if the database does not answer any more.
         """
         return await self._done(self._run(statement, parameters, _all))
+
+    async def attach(self, path: str, name: str) -> None:
+        """Have the tables of another database of SQLite, too, to read them in the same statements.
+
+        From now on nobody can write to it before the snapshot ends.
+
+        Parameters
+        ----------
+        path
+            Of its file.
+        name
+            Of the schema that its tables are in, the same for the same path.
+
+        Raises
+        ------
+        ButlerQLError
+            Raised as by `rows`.
+        """
+        uri = f"file:{quote(os.fsencode(path))}?mode=ro"
+        attach = sa.text("ATTACH DATABASE :uri AS :name").bindparams(uri=uri, name=name)
+        first_read = sa.select(sa.literal(1)).select_from(sa.table("sqlite_master", schema=name)).limit(1)
+        while ("attached", name) not in self.cache:
+            try:
+                # It stays with the connection.
+                if name not in {row[1] for row in await self.rows(sa.text("PRAGMA database_list"))}:
+                    await self._done(self._run(attach, None, _nothing))
+                await self.rows(first_read)
+            except BusyError:
+                await asyncio.sleep(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 - chance, not a secret
+            else:
+                self.cache["attached", name] = True
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -151,6 +188,10 @@ class Snapshot:
 
 def _all(result: sa.CursorResult[Any]) -> Sequence[sa.Row[*tuple[Any, ...]]]:
     return result.all()
+
+
+def _nothing(result: sa.CursorResult[Any]) -> None:
+    """Take nothing."""
 
 
 @asynccontextmanager

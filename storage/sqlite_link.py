@@ -87,6 +87,7 @@ class _Cursor:
         self._link = link
         self.description: Any = None
         self.rowcount = -1
+        self.lastrowid: int | None = None
         self.rows: Sequence[Any] = ()
 
     async def __aenter__(self) -> Self:

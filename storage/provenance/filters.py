@@ -81,15 +81,22 @@ class QuantumFilter:
         return not self.is_of_attempts and all(one is None for one in others)
 
 
-def quantum_conditions(dialect: Dialect, chosen: QuantumFilter) -> list[sa.ColumnElement[bool]]:
-    """Give the conditions on `QUANTUM`."""
+def quantum_conditions(
+    dialect: Dialect, chosen: QuantumFilter, *, only_last: bool = False
+) -> list[sa.ColumnElement[bool]]:
+    """Give the conditions on `QUANTUM`; those on attempts are on any of them, or only on the last."""
     c = QUANTUM.c
     conditions = common_conditions(dialect, chosen, QUANTUM)
     if chosen.data_id is not None:
         conditions.append(dialect.has_members(c.data_id, chosen.data_id))
     if chosen.is_of_attempts:
         attempts = replace(chosen, runs=None, tasks=None, only_runs=None, statuses=None, data_id=None)
-        conditions.append(c.id.in_(sa.select(EXECUTION.c.quantum_id).where(*execution_conditions(dialect, attempts))))
+        found = sa.select(EXECUTION.c.quantum_id).where(*execution_conditions(dialect, attempts))
+        if only_last:
+            own = QUANTUM.alias()
+            is_last = sa.and_(own.c.id == EXECUTION.c.quantum_id, own.c.attempts == EXECUTION.c.attempt + 1)
+            found = found.join(own, is_last)
+        conditions.append(c.id.in_(found))
     elif chosen.pipeline_executions is not None:
         graphs = _pipeline_executions(dialect, chosen.pipeline_executions)
         conditions.append(c.id.in_(sa.select(PLAN.c.quantum_id).where(PLAN.c.pipeline_execution_id.in_(graphs))))

@@ -15,14 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
 from butlerql.storage.provenance.batches import Batch
-from butlerql.storage.provenance.records import QuantumRecord, Record, Source
+from butlerql.storage.provenance.records import QuantumRecord, Record, Skipped, Source
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import NOW
 
-__all__ = ["Ingested", "ingest", "ingest_at_once"]
+__all__ = ["Ingested", "ingest", "ingest_at_once", "known_of"]
 
 _BATCH = 20_000
 """How much is one transaction: quanta, executions and other records, edges by the twentieth."""
@@ -113,6 +113,21 @@ async def ingest_at_once(state: State, source: Source, records: Sequence[Record]
     return await state.write(take_in)
 
 
+async def known_of(state: State, source: Source) -> tuple[Ingested, list[Skipped]]:
+    """Tell what is taken in of a source as yet, and name what of it was skipped."""
+    nothing: tuple[Ingested, list[Skipped]] = (Ingested(0, 0, 0, 0), [])
+
+    async def find(connection: AsyncConnection) -> tuple[Ingested, list[Skipped]]:
+        number = await connection.scalar(sa.select(SOURCE.c.id).where(*_is(source)))
+        if number is None:
+            return nothing
+        c = SKIPPED.c
+        names = sa.select(c.name, c.reason).where(c.source_id == number).order_by(c.number)
+        return await _result(connection, number), [Skipped(*row) for row in await connection.execute(names)]
+
+    return await state.read(find, absent=nothing)
+
+
 async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> AsyncIterator[Batch]:
     """Put records together to what is one transaction, but for the first ones, which have been taken in."""
     batch, weight = Batch(), 0.0
@@ -131,10 +146,7 @@ async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> Asy
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:
-    known = sa.select(SOURCE).where(
-        SOURCE.c.kind == source.kind.value, SOURCE.c.name == source.name, SOURCE.c.digest == source.digest
-    )
-    row = (await connection.execute(known)).one_or_none()
+    row = (await connection.execute(sa.select(SOURCE).where(*_is(source)))).one_or_none()
     if row is not None:
         return row.id, row.records, row.ended_at is not None
     number = await next_number(connection, SOURCE)
@@ -143,6 +155,11 @@ async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) 
     )
     await connection.execute(new)
     return number, 0, False
+
+
+def _is(source: Source) -> list[sa.ColumnElement[bool]]:
+    c = SOURCE.c
+    return [c.kind == source.kind.value, c.name == source.name, c.digest == source.digest]
 
 
 async def _end(connection: AsyncConnection, number: int) -> None:

@@ -28,7 +28,7 @@ from butlerql.storage.state.jobs import Job, JobKind
 from butlerql.storage.state.kinds import Kind, Planned, Step
 from butlerql.storage.state.tables import COVERAGE
 
-__all__ = ["Ingestion", "ProvenanceSource", "Request", "taken_in"]
+__all__ = ["Ingestion", "ProvenanceSource", "Request", "readings", "runs_to_read", "taken_in"]
 
 
 class ProvenanceSource(StrEnum):
@@ -97,12 +97,7 @@ class Ingestion(Kind):
             if after is None:
                 yield Planned({"uri": request.uri}, 1)
             return
-        async with self._repository.snapshot() as snapshot:
-            found = await collections.find(snapshot, ["*"] if request.runs is None else request.runs)
-            runs = await collections.in_name_order(
-                snapshot, {one.key for one in found if one.type is CollectionType.RUN}
-            )
-        names = [run.name for run in runs]
+        names = await runs_to_read(self._repository, request.runs)
         # Where the last one is gone, all are planned once more; nothing is taken in twice.
         done = names.index(after["run"]) + 1 if after is not None and after["run"] in names else 0
         for name in names[done:]:
@@ -111,24 +106,13 @@ class Ingestion(Kind):
     async def review(self, job: Job, work: Any, result: Any) -> Counter[str]:
         """Read and take in, source by source; who does it again goes on where the last one was stopped."""
         taken: Counter[str] = Counter()
-        async with aclosing(self._readings(Request(**job.request), work)) as readings:
-            async for reading in readings:
+        async with aclosing(readings(self._repository, Request(**job.request), work.get("run"))) as found:
+            async for reading in found:
                 if isinstance(reading, Skipped):
                     taken["skipped"] += 1
                     continue
                 taken.update(asdict(await ingest(self._repository.state, reading.source, reading.batches)))
         return taken
-
-    async def _readings(self, request: Request, work: Any) -> AsyncGenerator[Reading | Skipped]:
-        if request.source == ProvenanceSource.REPOSITORY:
-            async for found in sources_of_run(self._repository, work["run"]):
-                yield found
-            return
-        local = local_path(work["uri"])
-        root, _, path = work["uri"].rpartition("/")
-        read = read_graph if request.source == ProvenanceSource.QUANTUM_GRAPH else read_lines
-        async with read(open_store(root), path if local is None else Path(local).name) as reading:
-            yield reading
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Counter[str]) -> Step:
         """Add up what was taken in."""
@@ -144,6 +128,40 @@ class Ingestion(Kind):
     async def finish(self, connection: AsyncConnection, job: Job) -> Any:
         """Say no more than what `taken_in` says."""
         return {}
+
+
+async def runs_to_read(repository: Repository, names: Sequence[str] | None) -> list[str]:
+    """Name the runs that fit names or globs, in order; None is all.
+
+    Raises
+    ------
+    UnknownCollectionError
+        Raised if one that is named in full is not there.
+    """
+    async with repository.snapshot() as snapshot:
+        found = await collections.find(snapshot, ["*"] if names is None else names)
+        runs = await collections.in_name_order(snapshot, {one.key for one in found if one.type is CollectionType.RUN})
+    return [run.name for run in runs]
+
+
+async def readings(repository: Repository, request: Request, run: str | None) -> AsyncGenerator[Reading | Skipped]:
+    """Read what a run holds, or the file that was asked for, source by source.
+
+    Raises
+    ------
+    ButlerQLError
+        Raised as by `sources_of_run`, `read_graph` and `read_lines`.
+    """
+    if run is not None:
+        async for found in sources_of_run(repository, run):
+            yield found
+        return
+    assert request.uri is not None
+    local = local_path(request.uri)
+    root, _, path = request.uri.rpartition("/")
+    read = read_graph if request.source == ProvenanceSource.QUANTUM_GRAPH else read_lines
+    async with read(open_store(root), path if local is None else Path(local).name) as reading:
+        yield reading
 
 
 async def taken_in(state: State, jobs: Sequence[int]) -> list[dict[str, int]]:

@@ -10,6 +10,7 @@ from butlerql.plain import plain
 from butlerql.storage.datastores.tree import Datastore
 from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
 from butlerql.storage.globs import is_glob
+from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.registry import collections as collection_rows
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.chains import flatten, search_path
@@ -20,6 +21,7 @@ from butlerql.storage.registry.dataset_groups import DatasetGroup, GroupKey, dat
 from butlerql.storage.registry.dataset_pages import dataset_pages
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset, by_uuids
+from butlerql.storage.registry.generated import Generated, generated_by
 from butlerql.storage.registry.orders import DatasetOrder
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.registry.ranges import Filter, Part, Wanted
@@ -38,6 +40,9 @@ __all__ = [
     "governors_of",
     "select",
 ]
+
+_FEW_PLACES = 20_000
+"""So many data IDs in collections are found faster one by one than among all that the collections hold."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ class DatasetSelection:
         When they were put, in nanoseconds TAI: after the first, and before the second.
     in_datastore, not_in_datastore
         Only datasets that this datastore, or any of its children, has records of, or has none of.
+    generated_by
+        Only what these units of work wrote into their runs, see `butlerql.storage.provenance.outputs`; its data ID is
+        what a user wrote, see `constraint`.
     """
 
     uuids: Sequence[str] | None = None
@@ -81,6 +89,7 @@ class DatasetSelection:
     ingested_before: int | None = None
     in_datastore: str | None = None
     not_in_datastore: str | None = None
+    generated_by: QuantumFilter | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -99,6 +108,8 @@ class DatasetSets:
     filters: Sequence[Filter] = ()
     unrelated: Sequence[str] = ()
     """Names of dataset types that are left out, since nothing relates them to the conditions."""
+    generated: Generated | None = None
+    """What one of the filters is about, which has to be brought into each snapshot."""
 
     async def pages(
         self, snapshot: Snapshot, request: PageRequest, order_by: Sequence[str] | None = None
@@ -110,6 +121,7 @@ class DatasetSets:
         InvalidExpressionError
             Raised if there is nothing of which the datasets could be ordered by a name.
         """
+        await self._bring(snapshot)
         if not order_by:
             return await dataset_pages(
                 snapshot, self.parts, self.parents, request, wanted=self.wanted, filters=self.filters
@@ -121,6 +133,7 @@ class DatasetSets:
 
     async def counts(self, snapshot: Snapshot, parents: Sequence[int]) -> list[int]:
         """Count those of some parents."""
+        await self._bring(snapshot)
         found = await counts(snapshot, self._of(parents), self.parents, self.wanted, self.filters)
         return [found[parent] for parent in parents]
 
@@ -134,6 +147,7 @@ class DatasetSets:
         AmbiguousCalibrationError
             Raised if several certifications of one data ID are found first.
         """
+        await self._bring(snapshot)
         found = await dataset_groups(
             snapshot,
             self._of(parents),
@@ -144,6 +158,10 @@ class DatasetSets:
             datastore=datastore,
         )
         return [found[parent] for parent in parents]
+
+    async def _bring(self, snapshot: Snapshot) -> None:
+        if self.generated is not None:
+            await self.generated.bring(snapshot)
 
     def _of(self, parents: Sequence[int]) -> list[Part]:
         chosen = frozenset(parents)
@@ -161,6 +179,8 @@ async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Dat
         Raised if the first found is asked for without an order of search.
     InvalidDataIdError, InvalidExpressionError, UnsupportedJoinError
         Raised if a condition makes no sense, or none for a dataset type that is named in full.
+    LimitExceededError, StateError
+        Raised if it cannot be told what units of work wrote; see `generated_by`.
     """
     names = ["*"] if selection.dataset_types is None else selection.dataset_types
     kinds = await dataset_types.match(snapshot, names)
@@ -170,13 +190,22 @@ async def select(snapshot: Snapshot, selection: DatasetSelection, *, within: Dat
     if values is None:
         return DatasetSets()
     found = taking_part(snapshot.repository, kinds, names, values, selection.where, selection.related)
+    generated = None
+    if selection.generated_by is not None:
+        generated = await generated_by(snapshot, selection.generated_by)
+        if generated is None:
+            return DatasetSets()
+        path = [entry for entry in path if entry.type is not CollectionType.RUN or entry.name in generated.runs]
+        filters += await _generated_filters(snapshot, generated, path)
     if selection.uuids is not None:
         found = await _of_uuids(snapshot, selection.uuids, found)
         filters.append(uuid_filter(snapshot, selection.uuids))
+    elif generated is not None and generated.few is not None and len(generated.few) * len(path) <= _FEW_PLACES:
+        found = await _of_uuids(snapshot, generated.few, found)
     where = await candidates(snapshot, path, found.types, governors_of(snapshot, values))
     parts = await found.parts(snapshot, 0, where)
     wanted = Wanted.FIRST if selection.find_first else Wanted.DATASETS
-    return DatasetSets(found.types, parts, 1, wanted, filters, found.unrelated)
+    return DatasetSets(found.types, parts, 1, wanted, filters, found.unrelated, generated)
 
 
 async def datasets_of_types(
@@ -277,6 +306,19 @@ async def _filters(snapshot: Snapshot, selection: DatasetSelection, within: Data
         filters.append(await datastore_filter(snapshot, root.find(selection.in_datastore), absent=False))
     if selection.not_in_datastore is not None:
         filters.append(await datastore_filter(snapshot, root.find(selection.not_in_datastore), absent=True))
+    return filters
+
+
+async def _generated_filters(snapshot: Snapshot, generated: Generated, path: Sequence[Collection]) -> list[Filter]:
+    """Only what was written by units of work, and is in the runs of some of them."""
+    if generated.few is not None:
+        filters = [uuid_filter(snapshot, generated.few)]
+    else:
+        await generated.bring(snapshot)
+        filters = [generated.condition]
+    if any(entry.type is not CollectionType.RUN for entry in path):
+        runs = await collection_rows.by_names(snapshot, generated.runs)
+        filters.append(run_filter(snapshot, list(runs.values())))
     return filters
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.registry.where import Where
 
@@ -12,9 +15,26 @@ __all__ = ["selection_of", "written"]
 
 def written(selection: DatasetSelection) -> dict[str, Any]:
     """Write a selection as JSON."""
-    return {**vars(selection), "where": selection.where.parts}
+    chosen = selection.generated_by
+    return {
+        **vars(selection),
+        "where": selection.where.parts,
+        "generated_by": None if chosen is None else asdict(chosen),
+    }
 
 
 def selection_of(values: dict[str, Any]) -> DatasetSelection:
     """Read a selection that was written."""
-    return DatasetSelection(**{**values, "where": Where(*values["where"])})
+    chosen = values.get("generated_by")
+    return DatasetSelection(
+        **{
+            **values,
+            "where": Where(*values["where"]),
+            "generated_by": None if chosen is None else _quanta_of(chosen),
+        }
+    )
+
+
+def _quanta_of(values: dict[str, Any]) -> QuantumFilter:
+    statuses = values["statuses"]
+    return QuantumFilter(**{**values, "statuses": None if statuses is None else list(map(QuantumStatus, statuses))})

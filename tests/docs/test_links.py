@@ -57,7 +57,7 @@ def test_targets_of_make_are_there(page: Path) -> None:
 @each_page
 def test_commands_have_the_options_that_are_shown(page: Path) -> None:
     for line in code(page).replace("\\\n", " ").splitlines():
-        for name, rest in re.findall(r"(?:^|\s|/)butlerql ([a-z]+)\b([^|;&]*)", line):
+        for name, rest in re.findall(r"(?:^|\s|/)butlerql ([a-z][a-z-]*)([^|;&]*)", line):
             assert name in main.commands, line
             known = {
                 option

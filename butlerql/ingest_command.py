@@ -1,0 +1,193 @@
+"""``butlerql ingest-provenance``: what runs and files tell of work is taken in, once or as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+from butlerql.command_line import config_option, fail, opened_repository, read_settings, run, state_option
+from butlerql.job_running import until_stopped
+from butlerql.settings import Settings
+from butlerql.storage.errors import BusyError, InvalidSourceError
+
+if TYPE_CHECKING:
+    from butlerql.storage.provenance.job import Request
+    from butlerql.storage.provenance.reading import Reading
+    from butlerql.storage.provenance.records import Record, Skipped
+    from butlerql.storage.repository import Repository
+
+__all__ = ["ingest_provenance"]
+
+_SKIPPED = 1
+"""Exit status where something could not be read."""
+
+_PAUSE_SECONDS = 5.0
+"""Between two looks at what may have grown; longer where a look takes longer."""
+
+_NAMED = 20
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("ingest-provenance")
+@click.argument("repository", metavar="REPO")
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option(
+    "--graph", "graphs", multiple=True, type=_file, metavar="FILE", help="A quantum graph, planned or with provenance."
+)
+@click.option("--jsonl", "lines", multiple=True, type=_file, metavar="FILE", help="JSON Lines, an attempt a line.")
+@click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all that was skipped.")
+@state_option
+@config_option
+def ingest_provenance(
+    repository: str,
+    runs: tuple[str, ...],
+    graphs: tuple[Path, ...],
+    lines: tuple[Path, ...],
+    follow: bool,
+    as_json: bool,
+    state: str | None,
+    file: Path | None,
+) -> None:
+    """Take in what runs, and files, tell of work that was done.
+
+    RUN is a name or a glob; '*' is all runs. What was taken in is not taken in twice: say the same again when there is
+    more, or to go on after Ctrl-C. The exit status is 0 if everything could be read, 1 if something was skipped, 2 if
+    it cannot be done, 130 after Ctrl-C without --follow.
+    """
+    if not (runs or graphs or lines):
+        fail("Name runs ('*' for all of them), or give files by --graph or --jsonl.")
+    command = _Command(repository, read_settings(file, state=state), runs, graphs, lines, as_json=as_json)
+    sys.exit(run(until_stopped(command.run(follow=follow))))
+
+
+class _Command:
+    """Takes in the same things, once or again and again."""
+
+    def __init__(
+        self,
+        uri: str,
+        settings: Settings,
+        runs: Sequence[str],
+        graphs: Sequence[Path],
+        lines: Sequence[Path],
+        *,
+        as_json: bool,
+    ) -> None:
+        self._uri = uri
+        self._settings = settings
+        self._runs = list(runs)
+        self._files = [("QUANTUM_GRAPH", path) for path in graphs] + [("JSON_LINES", path) for path in lines]
+        self._as_json = as_json
+        self._new: Counter[str] = Counter()
+        self._skipped: dict[str, list[Skipped]] = {}
+        """By run or file, as it was read last: a line that was half written is whole later."""
+        self._now = ""
+
+    async def run(self, *, follow: bool) -> int:
+        """Give the exit status."""
+        async with opened_repository(self._uri, self._settings) as repository:
+            try:
+                with self._shown():
+                    await self._look(repository)
+                    while follow:
+                        begun = monotonic()
+                        with suppress(BusyError):
+                            await self._look(repository)
+                        await asyncio.sleep(max(_PAUSE_SECONDS, monotonic() - begun))
+            except asyncio.CancelledError:
+                if not follow:
+                    click.echo("Stopped. To go on, say the same again.", err=True)
+                    raise
+        click.echo(self._report())
+        return _SKIPPED if any(self._skipped.values()) else 0
+
+    async def _look(self, repository: Repository) -> None:
+        """Take in whatever is there now."""
+        from butlerql.storage.provenance.job import ProvenanceSource, Request, runs_to_read
+
+        whole = Request()
+        for name in await runs_to_read(repository, self._runs):
+            await self._take_in(repository, name, whole, name)
+        for kind, path in self._files:
+            request = Request(ProvenanceSource(kind), uri=str(path.absolute())).validated()
+            try:
+                await self._take_in(repository, str(path), request, None)
+            except InvalidSourceError as error:
+                raise InvalidSourceError(f"{path}: {error}") from error
+
+    async def _take_in(self, repository: Repository, name: str, request: Request, run: str | None) -> None:
+        from butlerql.storage.provenance.ingest import ingest, known_of
+        from butlerql.storage.provenance.job import readings
+        from butlerql.storage.provenance.records import Skipped
+
+        self._now = name
+        skipped: list[Skipped] = []
+        async with aclosing(readings(repository, request, run)) as found:
+            async for reading in found:
+                if isinstance(reading, Skipped):
+                    skipped.append(reading)
+                    continue
+                before, _ = await known_of(repository.state, reading.source)
+                await ingest(repository.state, reading.source, self._counted(reading))
+                after, more = await known_of(repository.state, reading.source)
+                self._new["quanta"] += after.quanta - before.quanta
+                self._new["executions"] += after.executions - before.executions
+                skipped += more
+        self._skipped[name] = skipped
+
+    async def _counted(self, reading: Reading) -> AsyncIterator[Sequence[Record]]:
+        async for batch in reading.batches:
+            self._new["records"] += len(batch)
+            yield batch
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show what is read, if somebody sees it."""
+        from rich.console import Console
+        from rich.status import Status
+        from rich.text import Text
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield
+            return
+        with Status("", console=console) as status:
+
+            async def watch() -> None:
+                while True:
+                    new = self._new
+                    text = f"{self._now}: {new['records']} records read, {new['quanta']} quanta and "
+                    status.update(Text(f"{text}{new['executions']} executions new"))
+                    await asyncio.sleep(0.5)
+
+            watching = asyncio.get_running_loop().create_task(watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    def _report(self) -> str:
+        skipped = [(name, one.name, one.reason) for name, some in self._skipped.items() for one in some]
+        if self._as_json:
+            told = [dict(zip(("source", "name", "reason"), one, strict=True)) for one in skipped]
+            new = {name: self._new[name] for name in ("quanta", "executions")}
+            return json.dumps({**new, "skipped": len(skipped), "skippedNames": told}, indent=2)
+        lines = [
+            f"units of work  {self._new['quanta']} new",
+            f"attempts       {self._new['executions']} new",
+            f"skipped        {len(skipped)}",
+            *(f"    {name}: {what}: {reason}" for name, what, reason in skipped[:_NAMED]),
+        ]
+        if len(skipped) > _NAMED:
+            lines.append(f"    and {len(skipped) - _NAMED} more; --json names all of them")
+        return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""Provenance that is taken in from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from butlerql import ingest_command
+from butlerql.cli import main
+from tests.support.pipelines.recorded import Recorded
+
+BUTLERQL = (sys.executable, "-c", "from butlerql.cli import main; main(prog_name='butlerql')")
+LINE = '{"run": "r", "task": "t", "dataId": {"exposure": %d}, "status": "FAILED", "host": "h"}\n'
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["ingest-provenance", *arguments])
+
+
+@pytest.fixture
+def place(pipelines: Recorded, tmp_path: Path) -> tuple[str, ...]:
+    """Give the repository of the bench, and a state for it."""
+    return str(pipelines.repository), "--state", str(tmp_path / "state.sqlite3")
+
+
+def test_runs_and_files_are_taken_in_once(place: tuple[str, ...], pipelines: Recorded) -> None:
+    result = run(*place, "batch/s*", "batch/heavy", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    started = [entry for entry in pipelines.journal if entry.run in {"batch/steps", "batch/heavy"}]
+    assert told == {"quanta": len(started), "executions": len(started), "skipped": 0, "skippedNames": []}
+    for again in (("batch/s*", "batch/heavy"), ("--graph", str(pipelines.graph("step1.provenance")))):
+        told = json.loads(run(*place, *again, "--json").stdout)
+        assert (told["quanta"], told["executions"]) == (0, 0)
+
+
+def test_what_is_skipped_is_named(place: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(LINE % 1 + "nonsense\n" + LINE % 2 + "[]\n")
+    monkeypatch.setattr(ingest_command, "_NAMED", 1)
+    for new in (2, 0):
+        result = run(*place, "--jsonl", str(lines))
+        assert result.exit_code == 1
+        shown = re.fullmatch(
+            rf"units of work +{new} new\nattempts +{new} new\nskipped +2\n +{lines}: line 2: .+\n +and 1 more; .*\n",
+            result.stdout,
+        )
+        assert shown, result.stdout
+    told = json.loads(run(*place, "--jsonl", str(lines), "--json").stdout)
+    assert [(one["source"], one["name"]) for one in told["skippedNames"]] == [
+        (str(lines), "line 2"),
+        (str(lines), "line 4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "Name runs"),
+        (("no/such/run",), "no/such/run"),
+        (("--jsonl", "/no/such/file"), "There is no file"),
+        (("--graph", __file__), "test_ingest_command.py"),
+    ],
+)
+def test_what_cannot_be_done(place: tuple[str, ...], arguments: tuple[str, ...], says: str) -> None:
+    result = run(*place, *arguments)
+    assert result.exit_code == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_what_arrives_is_taken_in_until_interrupted(place: tuple[str, ...], tmp_path: Path) -> None:
+    """A line that is half written is taken in when it is whole."""
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(LINE % 1)
+    code = "from butlerql import cli, ingest_command as c; c._PAUSE_SECONDS = 0.05; cli.main(prog_name='butlerql')"
+    following = [sys.executable, "-c", code, "ingest-provenance", *place, "--jsonl", str(lines), "--follow", "--json"]
+    process = subprocess.Popen(following, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        await_known(place, 1)
+        with lines.open("a") as file:
+            file.write((LINE % 2)[:20])
+        time.sleep(0.5)
+        with lines.open("a") as file:
+            file.write((LINE % 2)[20:] + LINE % 3)
+        await_known(place, 3)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out) == {"quanta": 3, "executions": 3, "skipped": 0, "skippedNames": []}
+
+
+def await_known(place: tuple[str, ...], number: int) -> None:
+    """Wait until so many attempts are known."""
+    import sqlite3
+    from contextlib import closing, suppress
+
+    for _ in range(600):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{place[2]}?mode=ro", uri=True)) as link:
+            if link.execute("SELECT count(*) FROM execution").fetchone() == (number,):
+                return
+        time.sleep(0.1)
+    raise AssertionError(number)
