@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.datastores.deletion.files import Place
 from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.dialect import Dialect
+from butlerql.storage.dialect import Dialect, raw
+from butlerql.storage.provenance.writing import change_rows
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
@@ -32,7 +33,7 @@ __all__ = [
     "write_journal",
 ]
 
-_DATASETS = 2_000
+_DATASETS = 5_000
 """Datasets of a chunk, or more where more share a file."""
 
 
@@ -128,25 +129,29 @@ async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[
 
 async def read_chunk(repository: Repository, plan: int, after: int, until: int) -> Chunk:
     """Read a chunk: the bundles behind one, up to another. Files are where the datastores' roots are now."""
-    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
-    columns = [dataset[name] for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome")]
+    dataset, item, use, dialect = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c, repository.state.dialect
+    columns = [dataset.number, dataset.bundle, raw(dataset.dataset_id), dataset.dataset_type, dataset.outcome]
     within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
     joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
-    uses = sa.select(use.item, use.dataset_id, use.record).select_from(joined).where(*within)
+    uses = sa.select(use.item, raw(use.dataset_id), use.record).select_from(joined).where(*within)
     items = sa.select(*(item[name] for name in ChunkItem._fields)).where(*within).order_by(item.number)
     datasets = sa.select(*columns).where(*_within(plan, after, until)).order_by(dataset.number)
     roots = {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
 
     async def read(connection: AsyncConnection) -> Chunk:
-        found = [ChunkDataset(*row) for row in await connection.execute(datasets)]
-        planned = {one.uuid for one in found}
+        rows = (await connection.execute(datasets)).all()
+        uuids = dialect.uuids([row[2] for row in rows])
+        found = [ChunkDataset(*row[:2], uuid, *row[3:]) for row, uuid in zip(rows, uuids, strict=True)]
+        planned = set(uuids)
+        used = (await connection.execute(uses)).all()
         users: dict[int, list[str]] = {}
         records: dict[str, list[tuple[int, str]]] = {}
-        for number, uuid, record in await connection.execute(uses):
+        for (number, _, record), uuid in zip(used, dialect.uuids([row[1] for row in used]), strict=True):
             if uuid in planned:
                 users.setdefault(number, []).append(uuid)
                 records.setdefault(uuid, []).append((number, record))
-        return Chunk(found, [_placed(roots, *row) for row in await connection.execute(items)], users, records)
+        placed = [_placed(roots, *row) for row in (await connection.execute(items)).all()]
+        return Chunk(found, placed, users, records)
 
     return await repository.state.read(read, absent=Chunk([], [], {}, {}))
 
@@ -182,13 +187,8 @@ def _placed(
 
 async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[tuple[int, str]]) -> None:
     """Write down what is about to be taken out, by the numbers of datasets; who finds it there looks whether it was."""
-    dataset = DELETION_DATASET.c
-    change = (
-        sa.update(DELETION_DATASET)
-        .where(dataset.plan_id == plan, dataset.number == sa.bindparam("its_number", type_=sa.BigInteger))
-        .values(outcome=DETACHING, rows=sa.bindparam("its_rows", type_=sa.Text))
-    )
-    await connection.execute(change, [{"its_number": number, "its_rows": text} for number, text in rows])
+    changes = [(DETACHING, text, plan, number) for number, text in rows]
+    await change_rows(connection, DELETION_DATASET, changes, "outcome", "rows")
 
 
 async def note(

@@ -181,19 +181,11 @@ async def _keep_shared(
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
     number = {item.place: item.number for item in chunk.items if item.path is not None}
     while True:
-        has_others = {
-            uuid
-            for uuid in found.going
-            if any(user not in found.going for file in files[uuid] for user in users[file.place])
-        }
+        others = {place for place, some in users.items() if not some <= found.going.keys()}
         if not is_blocked:
-            found.kept = {
-                number[file.place]
-                for uuid in has_others
-                for file in files[uuid]
-                if any(user not in found.going for user in users[file.place])
-            }
+            found.kept = {number[file.place] for file in going if file.place in others}
             return
+        has_others = {uuid for uuid in found.going if any(file.place in others for file in files[uuid])}
         left = {bundles[uuid] for uuid in found.left}
         stopped = has_others.union(uuid for uuid in found.going if bundles[uuid] in left)
         if not stopped:

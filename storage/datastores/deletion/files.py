@@ -69,7 +69,7 @@ def files_of(rows: Rows, sources: Sequence[RecordSource]) -> list[File]:
             uri = place.uri.partition("#")[0]
             where = place_in_store(leaf, place)
             found.append(File(leaf, where, uri, row["path"], size, row["storage_class"], row["formatter"]))
-    return sorted(found, key=lambda file: (file.place, file.record))
+    return found if len(found) < 2 else sorted(found, key=lambda file: (file.place, file.record))
 
 
 def is_member(record: str) -> bool:
@@ -97,23 +97,27 @@ async def users_of(
     with_members
         Roots of stores where members of zip files may be recorded of any file. Of a store that one of the files is a
         zip file of they are looked for in any case; that goes through all records.
+
+    Returns
+    -------
+    dict
+        Where a file is to the UUIDs of those who have it; without the files that nobody has.
     """
     by_root: dict[str, dict[str, str]] = {}
     zipped = set(with_members)
-    found: dict[Place, set[str]] = {}
     for (root, path), record in files:
-        found[root, path] = set()
-        by_root.setdefault(root, {}).update(dict.fromkeys(_names(root, path, record), path))
+        names = by_root.setdefault(root, {})
+        # What records may call it: as this one does, by its path, or by its URI.
+        uri = root + quote(path_bytes(path))
+        names[path] = names[uri] = names[uri.removeprefix("file://")] = path
         if is_member(record):
             zipped.add(root)
+            names[record.partition("#")[0]] = path
+        else:
+            names[record] = path
+    found: dict[Place, set[str]] = {}
     for root, names in by_root.items():
         for source in await sources_at(snapshot, root):
             for name, uuids in (await users(snapshot, source, list(names), members=root in zipped)).items():
-                found[root, names[name]].update(uuids)
+                found.setdefault((root, names[name]), set()).update(uuids)
     return found
-
-
-def _names(root: str, path: str, record: str) -> set[str]:
-    """List what records may call a file: as this one does, by its path, or by its URI."""
-    uri = root + quote(path_bytes(path))
-    return {record.partition("#")[0], path, uri, uri.removeprefix("file://")}

@@ -54,10 +54,10 @@ async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
     for root, items in left.items():
         async with repository.snapshot() as snapshot:
             users = await users_of(snapshot, chunk.records_of(items))
-        recorded = [item for item in items if users[item.place]]
-        for item in recorded:
-            done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
-        going = [item for item in items if item not in recorded]
+        for item in items:
+            if item.place in users:
+                done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
+        going = [item for item in items if item.place not in users]
         claims = [Removal(item.place[1], item.identity, f"{CLAIM}{plan.id}-{item.number}") for item in going]
         for item, (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
             done.note(item, _OUTCOMES[removed], problem)
