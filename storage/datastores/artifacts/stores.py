@@ -126,7 +126,7 @@ class ArtifactStores:
 
     async def _in_batches(
         self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]
-    ) -> Sequence[T]:
+    ) -> list[T]:
         """Have something done with many: on one thread as long as it is quick, and then on many."""
         done: list[T] = []
         if isinstance(store, LocalStore):

@@ -29,6 +29,7 @@ __all__ = [
     "files_left",
     "note",
     "read_chunk",
+    "read_files",
     "read_journal",
     "write_journal",
 ]
@@ -136,12 +137,12 @@ async def read_chunk(repository: Repository, plan: int, after: int, until: int) 
     uses = sa.select(use.item, raw(use.dataset_id), use.record).select_from(joined).where(*within)
     items = sa.select(*(item[name] for name in ChunkItem._fields)).where(*within).order_by(item.number)
     datasets = sa.select(*columns).where(*_within(plan, after, until)).order_by(dataset.number)
-    roots = {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
+    roots = _roots(repository)
 
     async def read(connection: AsyncConnection) -> Chunk:
         rows = (await connection.execute(datasets)).all()
         uuids = dialect.uuids([row[2] for row in rows])
-        found = [ChunkDataset(*row[:2], uuid, *row[3:]) for row, uuid in zip(rows, uuids, strict=True)]
+        found = [ChunkDataset(*row)._replace(uuid=uuid) for row, uuid in zip(rows, uuids, strict=True)]
         planned = set(uuids)
         used = (await connection.execute(uses)).all()
         users: dict[int, list[str]] = {}
@@ -154,6 +155,27 @@ async def read_chunk(repository: Repository, plan: int, after: int, until: int) 
         return Chunk(found, placed, users, records)
 
     return await repository.state.read(read, absent=Chunk([], [], {}, {}))
+
+
+async def read_files(repository: Repository, plan: int, after: int, until: int) -> dict[ChunkItem, list[str]]:
+    """Read of a chunk the files alone, and by what paths the records of its datasets call each; see `read_chunk`."""
+    item, use = DELETION_ITEM.c, DELETION_USE.c
+    joined = DELETION_ITEM.outerjoin(DELETION_USE, sa.and_(use.plan_id == item.plan_id, use.item == item.number))
+    columns = [item[name] for name in ChunkItem._fields]
+    within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
+    statement = sa.select(use.record, *columns).select_from(joined).where(*within).order_by(item.number)
+    roots = _roots(repository)
+
+    async def read(connection: AsyncConnection) -> dict[ChunkItem, list[str]]:
+        found: dict[ChunkItem, list[str]] = {}
+        for record, *row in (await connection.execute(statement)).all():
+            records = found.setdefault(_placed(roots, *row), [])
+            if record:  # Those of others are not written down.
+                records.append(record)
+        return found
+
+    nothing: dict[ChunkItem, list[str]] = {}
+    return await repository.state.read(read, absent=nothing)
 
 
 async def read_journal(state: State, plan: int, after: int, until: int) -> dict[str, str]:
@@ -173,6 +195,10 @@ async def read_journal(state: State, plan: int, after: int, until: int) -> dict[
 def _within(plan: int, after: int, until: int) -> list[sa.ColumnElement[bool]]:
     dataset = DELETION_DATASET.c
     return [dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until]
+
+
+def _roots(repository: Repository) -> dict[str, str]:
+    return {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
 
 
 def _placed(
