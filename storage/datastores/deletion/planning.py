@@ -60,7 +60,7 @@ _AHEAD = 50_000
 """Datasets that are read at once to cut them into chunks; fewer, where that takes too long."""
 
 _FEWEST = 2_000
-"""So many are not read in parts."""
+"""Where even fewer than these take too long, it is given up."""
 
 _PENDING = str(Outcome.PENDING)
 _FILE = [(DELETION_ITEM.c.keys().index(name), name) for name in ("plan_id", "datastore", "root", "path")]
