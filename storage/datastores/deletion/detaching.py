@@ -119,10 +119,8 @@ async def _examine(
     elsewhere: dict[str, str] = {}
     if plan.scope is DeletionScope.PURGE:
         elsewhere = await located_elsewhere(change, [one.uuid for one in datasets], names)
-    files, blocking = (
-        files_of({one.uuid: rows.get(one.uuid, {}) for one in datasets}, sources),
-        BLOCKING - plan.overridden,
-    )
+    files = files_of({one.uuid: rows.get(one.uuid, {}) for one in datasets}, sources)
+    blocking = BLOCKING - plan.overridden
     for one in datasets:
         its = rows.get(one.uuid, {})
         if one.outcome == DETACHING and _is_gone(plan, its):
