@@ -101,6 +101,8 @@ async def run(root: Path, best: Best) -> None:
     coordinator = Coordinator(
         repository.state, [Planning(repository), Deletion(repository)], lambda: ThreadPoolExecutor(1), width=4
     )
+    # It is made once, by whoever first writes.
+    await repository.state.upgrade()
     with best.timed(_LOOK):
         bare_look(paths)
         await query(repository)

@@ -48,10 +48,11 @@ async def settle(connection: AsyncConnection, plan: Plan) -> None:
 async def _forget_strangers(connection: AsyncConnection, plan: Plan) -> None:
     """Take out what chunks have noted of each other's datasets as if they were none of the plan's."""
     dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
-    planned = sa.select(dataset.dataset_id).where(dataset.plan_id == plan.id)
-    files = sa.select(item.number).where(item.plan_id == plan.id, item.path.is_not(None))
-    noted = [use.plan_id == plan.id, use.record == "", use.dataset_id.in_(planned), use.item.in_(files)]
-    await connection.execute(sa.delete(DELETION_USE).where(*noted))
+    # Not by IN: SQLite would combine every file with every dataset.
+    is_planned = sa.exists().where(dataset.plan_id == plan.id, dataset.dataset_id == use.dataset_id)
+    is_file = sa.exists().where(item.plan_id == plan.id, item.number == use.item, item.path.is_not(None))
+    noted = [use.plan_id == plan.id, use.record == ""]
+    await connection.execute(sa.delete(DELETION_USE).where(*noted, is_planned, is_file))
 
 
 async def _bundle(connection: AsyncConnection, plan: Plan) -> None:
