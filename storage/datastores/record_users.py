@@ -33,19 +33,19 @@ async def users(
     Returns
     -------
     dict
-        Path to UUIDs, in order, each once.
+        Path to UUIDs, in order, each once; without the paths that nobody has.
     """
     dialect, path = snapshot.repository.dialect, source.table.c.path
-    wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in set(paths)])
+    asked = set(paths)
+    wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in asked])
     names = sa.select(wanted.c.path)
-    file = dialect.text_before(path, "#")
     is_its: sa.ColumnElement[bool] = path.in_(names)
     if members:
-        is_its = sa.or_(is_its, sa.and_(path.like("%#%"), file.in_(names)))
-    rows = await snapshot.rows(sa.select(path, file, raw(source.table.c.dataset_id)).where(source.own, is_its))
-    found: dict[str, set[str]] = {one: set() for one in paths}
-    for (text, name, _), uuid in zip(rows, dialect.uuids([row[2] for row in rows]), strict=True):
-        for one in (text, name):
-            if one in found:
-                found[one].add(uuid)
+        is_its = sa.or_(is_its, sa.and_(path.like("%#%"), dialect.text_before(path, "#").in_(names)))
+    rows = await snapshot.rows(sa.select(path, raw(source.table.c.dataset_id)).where(source.own, is_its))
+    found: dict[str, set[str]] = {}
+    for (text, _), uuid in zip(rows, dialect.uuids([row[1] for row in rows]), strict=True):
+        for one in {text, text.partition("#")[0]} if "#" in text else (text,):
+            if one in asked:
+                found.setdefault(one, set()).add(uuid)
     return {one: sorted(uuids) for one, uuids in found.items()}

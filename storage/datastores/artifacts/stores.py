@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArtifactStores", "open_store", "place_in_store"]
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 _THREADS = 32
@@ -28,6 +30,9 @@ _THREADS = 32
 
 _BATCH = 64
 """Paths that one thread looks at before it takes others."""
+
+_NEAR_SECONDS = 200e-6
+"""A file that takes less is on a disk of this machine, or remembered: threads would only wait for each other."""
 
 
 def open_store(root: str) -> ArtifactStore:
@@ -90,26 +95,22 @@ class ArtifactStores:
         wanted: dict[str, dict[str, None]] = {}
         for root, path in places:
             wanted.setdefault(root, {})[path] = None
-        batches: list[tuple[str, Sequence[str]]] = []
         seen: dict[tuple[str, str], Entry] = {}
         for root, some in wanted.items():
             paths = list(some)
             try:
-                self.store(root)
+                store = self.store(root)
             except UnavailableDatastoreError as error:
-                seen |= {(root, path): Entry(path, Kind.UNREADABLE, problem=str(error)) for path in paths}
+                entries: Sequence[Entry] = [Entry(path, Kind.UNREADABLE, problem=str(error)) for path in paths]
             else:
-                batches += [(root, paths[begin : begin + _BATCH]) for begin in range(0, len(paths), _BATCH)]
-        for (root, looked_at), entries in zip(batches, await asyncio.gather(*map(self._stat, batches)), strict=True):
-            seen.update(zip(((root, path) for path in looked_at), entries, strict=True))
+                entries = await self._in_batches(store, store.stat, paths)
+            seen.update(zip(((root, path) for path in paths), entries, strict=True))
         return [seen[place] for place in places]
 
     async def remove(self, root: str, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
         """Remove files of a store, some at a time on each of many threads; see `ArtifactStore.remove`."""
         store = self.store(root)
-        batches = [removals[begin : begin + _BATCH] for begin in range(0, len(removals), _BATCH)]
-        done = await asyncio.gather(*(self.on_thread(_remove, store, batch) for batch in batches))
-        return [one for some in done for one in some]
+        return await self._in_batches(store, lambda batch: list(map(store.remove, batch)), removals)
 
     async def on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Have something done that waits for a store."""
@@ -123,13 +124,29 @@ class ArtifactStores:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
 
-    async def _stat(self, batch: tuple[str, Sequence[str]]) -> Sequence[Entry]:
-        root, paths = batch
-        return await self.on_thread(self.store(root).stat, paths)
+    async def _in_batches(
+        self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]
+    ) -> list[T]:
+        """Have something done with many: on one thread as long as it is quick, and then on many."""
+        done: list[T] = []
+        if isinstance(store, LocalStore):
+            done = await self.on_thread(_while_near, work, them)
+        batches = [them[begin : begin + _BATCH] for begin in range(len(done), len(them), _BATCH)]
+        for some in await asyncio.gather(*(self.on_thread(work, batch) for batch in batches)):
+            done += some
+        return done
 
 
-def _remove(store: ArtifactStore, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
-    return [store.remove(removal) for removal in removals]
+def _while_near(work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]) -> list[T]:
+    """Do something with one batch after another, until one of them had to be waited for."""
+    done: list[T] = []
+    while len(done) < len(them):
+        batch = them[len(done) : len(done) + _BATCH]
+        begin = time.perf_counter()
+        done += work(batch)
+        if time.perf_counter() - begin > _NEAR_SECONDS * len(batch):
+            break
+    return done
 
 
 def place_in_store(datastore: FileDatastore, place: Place) -> tuple[str, str]:

@@ -13,9 +13,10 @@ __all__ = ["settle"]
 
 async def settle(connection: AsyncConnection, plan: Plan) -> None:
     """Conclude from what is written down of a plan who goes with whom, and what is left alone."""
-    await _bundle(connection, plan)
     dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
     of_plan = dataset.plan_id == plan.id
+    await _forget_strangers(connection, plan)
+    await _bundle(connection, plan)
     stops = dataset.reasons.op("&")(bits(BLOCKING - plan.overridden)) != 0
     shared = dataset.reasons.op("|")(bits([Reason.SHARED_ARTIFACT]))
     planned = sa.select(dataset.dataset_id).where(of_plan)
@@ -42,6 +43,16 @@ async def settle(connection: AsyncConnection, plan: Plan) -> None:
     await connection.execute(
         sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.number.in_(kept)).values(stays=True)
     )
+
+
+async def _forget_strangers(connection: AsyncConnection, plan: Plan) -> None:
+    """Take out what chunks have noted of each other's datasets as if they were none of the plan's."""
+    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
+    # Not by IN: SQLite would combine every file with every dataset.
+    is_planned = sa.exists().where(dataset.plan_id == plan.id, dataset.dataset_id == use.dataset_id)
+    is_file = sa.exists().where(item.plan_id == plan.id, item.number == use.item, item.path.is_not(None))
+    noted = [use.plan_id == plan.id, use.record == ""]
+    await connection.execute(sa.delete(DELETION_USE).where(*noted, is_planned, is_file))
 
 
 async def _bundle(connection: AsyncConnection, plan: Plan) -> None:

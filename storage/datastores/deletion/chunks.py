@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.datastores.deletion.files import Place
 from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.dialect import Dialect
+from butlerql.storage.dialect import Dialect, raw
+from butlerql.storage.provenance.writing import change_rows
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
@@ -28,11 +29,12 @@ __all__ = [
     "files_left",
     "note",
     "read_chunk",
+    "read_files",
     "read_journal",
     "write_journal",
 ]
 
-_DATASETS = 2_000
+_DATASETS = 5_000
 """Datasets of a chunk, or more where more share a file."""
 
 
@@ -128,27 +130,52 @@ async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[
 
 async def read_chunk(repository: Repository, plan: int, after: int, until: int) -> Chunk:
     """Read a chunk: the bundles behind one, up to another. Files are where the datastores' roots are now."""
-    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
-    columns = [dataset[name] for name in ("number", "bundle", "dataset_id", "dataset_type", "outcome")]
+    dataset, item, use, dialect = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c, repository.state.dialect
+    columns = [dataset.number, dataset.bundle, raw(dataset.dataset_id), dataset.dataset_type, dataset.outcome]
     within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
     joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
-    uses = sa.select(use.item, use.dataset_id, use.record).select_from(joined).where(*within)
+    uses = sa.select(use.item, raw(use.dataset_id), use.record).select_from(joined).where(*within)
     items = sa.select(*(item[name] for name in ChunkItem._fields)).where(*within).order_by(item.number)
     datasets = sa.select(*columns).where(*_within(plan, after, until)).order_by(dataset.number)
-    roots = {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
+    roots = _roots(repository)
 
     async def read(connection: AsyncConnection) -> Chunk:
-        found = [ChunkDataset(*row) for row in await connection.execute(datasets)]
-        planned = {one.uuid for one in found}
+        rows = (await connection.execute(datasets)).all()
+        uuids = dialect.uuids([row[2] for row in rows])
+        found = [ChunkDataset(*row)._replace(uuid=uuid) for row, uuid in zip(rows, uuids, strict=True)]
+        planned = set(uuids)
+        used = (await connection.execute(uses)).all()
         users: dict[int, list[str]] = {}
         records: dict[str, list[tuple[int, str]]] = {}
-        for number, uuid, record in await connection.execute(uses):
+        for (number, _, record), uuid in zip(used, dialect.uuids([row[1] for row in used]), strict=True):
             if uuid in planned:
                 users.setdefault(number, []).append(uuid)
                 records.setdefault(uuid, []).append((number, record))
-        return Chunk(found, [_placed(roots, *row) for row in await connection.execute(items)], users, records)
+        placed = [_placed(roots, *row) for row in (await connection.execute(items)).all()]
+        return Chunk(found, placed, users, records)
 
     return await repository.state.read(read, absent=Chunk([], [], {}, {}))
+
+
+async def read_files(repository: Repository, plan: int, after: int, until: int) -> dict[ChunkItem, list[str]]:
+    """Read of a chunk the files alone, and by what paths the records of its datasets call each; see `read_chunk`."""
+    item, use = DELETION_ITEM.c, DELETION_USE.c
+    joined = DELETION_ITEM.outerjoin(DELETION_USE, sa.and_(use.plan_id == item.plan_id, use.item == item.number))
+    columns = [item[name] for name in ChunkItem._fields]
+    within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
+    statement = sa.select(use.record, *columns).select_from(joined).where(*within).order_by(item.number)
+    roots = _roots(repository)
+
+    async def read(connection: AsyncConnection) -> dict[ChunkItem, list[str]]:
+        found: dict[ChunkItem, list[str]] = {}
+        for record, *row in (await connection.execute(statement)).all():
+            records = found.setdefault(_placed(roots, *row), [])
+            if record:  # Those of others are not written down.
+                records.append(record)
+        return found
+
+    nothing: dict[ChunkItem, list[str]] = {}
+    return await repository.state.read(read, absent=nothing)
 
 
 async def read_journal(state: State, plan: int, after: int, until: int) -> dict[str, str]:
@@ -170,6 +197,10 @@ def _within(plan: int, after: int, until: int) -> list[sa.ColumnElement[bool]]:
     return [dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until]
 
 
+def _roots(repository: Repository) -> dict[str, str]:
+    return {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
+
+
 def _placed(
     roots: Mapping[str, str], number: int, bundle: int, datastore: str | None, root: str | None, *rest: Any
 ) -> ChunkItem:
@@ -182,13 +213,8 @@ def _placed(
 
 async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[tuple[int, str]]) -> None:
     """Write down what is about to be taken out, by the numbers of datasets; who finds it there looks whether it was."""
-    dataset = DELETION_DATASET.c
-    change = (
-        sa.update(DELETION_DATASET)
-        .where(dataset.plan_id == plan, dataset.number == sa.bindparam("its_number", type_=sa.BigInteger))
-        .values(outcome=DETACHING, rows=sa.bindparam("its_rows", type_=sa.Text))
-    )
-    await connection.execute(change, [{"its_number": number, "its_rows": text} for number, text in rows])
+    changes = [(DETACHING, text, plan, number) for number, text in rows]
+    await change_rows(connection, DELETION_DATASET, changes, "outcome", "rows")
 
 
 async def note(

@@ -16,6 +16,7 @@ from butlerql.storage.datastores.deletion.chunks import (
     files_left,
     note,
     read_chunk,
+    read_files,
     read_journal,
 )
 from butlerql.storage.datastores.deletion.detaching import Detached, detach
@@ -248,9 +249,10 @@ class Deletion(Kind):
     async def review(self, job: Job, work: Any, result: Any) -> Detached | Unlinked | Restored:
         """Do a step of a chunk."""
         plan = await find_plan(self._state, job.request["plan"])
-        chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
         if work["step"] == _UNLINK:
-            return await unlink(self._repository, plan, chunk)
+            files = await read_files(self._repository, plan.id, work["after"], work["until"])
+            return await unlink(self._repository, plan, files)
+        chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
         if work["step"] == _RESTORE:
             journal = await read_journal(self._state, plan.id, work["after"], work["until"])
             return await restore(self._repository, plan, chunk, journal)

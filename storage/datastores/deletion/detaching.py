@@ -33,6 +33,9 @@ from butlerql.storage.repository import Repository
 
 __all__ = ["Detached", "detach"]
 
+_PENDING = str(Outcome.PENDING)
+_TO_DO = frozenset({_PENDING, DETACHING})
+
 
 @dataclass
 class Detached:
@@ -80,18 +83,15 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
 
 
 def _outcomes(chunk: Chunk, found: _Found) -> Detached:
-    detached = Detached()
-    for dataset in chunk.datasets:
-        if dataset.outcome in {Outcome.PENDING, DETACHING}:
-            detached.datasets[dataset.number] = found.left.get(dataset.uuid, (Outcome.DETACHED, None))
-    by_uuid = {one.uuid: detached.datasets.get(one.number) for one in chunk.datasets}
+    gone: tuple[Outcome, str | None] = (Outcome.DETACHED, None)
+    ended = {one.uuid: found.left.get(one.uuid, gone) for one in chunk.datasets if one.outcome in _TO_DO}
+    detached = Detached({one.number: ended[one.uuid] for one in chunk.datasets if one.uuid in ended})
     for item in chunk.items:
-        those = [one for one in map(by_uuid.get, chunk.users.get(item.number, ())) if one is not None]
-        if not those or item.outcome != Outcome.PENDING:
-            continue
-        outcome, reason = next((one for one in those if one[0] is Outcome.DETACHED), those[0])
-        stays = item.stays or item.number in found.kept
-        detached.items[item.number] = {"outcome": outcome, "reason": reason, "stays": stays}
+        those = [ended[uuid] for uuid in chunk.users.get(item.number, ()) if uuid in ended]
+        if those and item.outcome == _PENDING:
+            outcome, reason = gone if gone in those else those[0]
+            stays = item.stays or item.number in found.kept
+            detached.items[item.number] = {"outcome": outcome, "reason": reason, "stays": stays}
     return detached
 
 
@@ -109,26 +109,26 @@ async def _examine(
     sources: Sequence[RecordSource],
     names: Sequence[str],
 ) -> _Found:
-    datasets = [one for one in chunk.datasets if one.outcome in {Outcome.PENDING, DETACHING}]
+    datasets = [one for one in chunk.datasets if one.outcome in _TO_DO]
     rows = await read_rows(change, plan.scope, [one.uuid for one in datasets], sources, names)
     found = _Found()
-    items = {item.number: item for item in chunk.items}
+    planned = {item.number: item for item in chunk.items}
     kinds = {kind.name: kind for kind in await dataset_types.all_types(change)}
     wanted = {one.uuid: kinds[one.dataset_type] for one in datasets if one.dataset_type in kinds and one.uuid in rows}
     reasons = await blockers.reasons(change, plan, wanted, sources) if wanted else {}
     elsewhere: dict[str, str] = {}
     if plan.scope is DeletionScope.PURGE:
         elsewhere = await located_elsewhere(change, [one.uuid for one in datasets], names)
-    files: dict[str, list[File]] = {}
+    files = files_of({one.uuid: rows.get(one.uuid, {}) for one in datasets}, sources)
+    blocking = BLOCKING - plan.overridden
     for one in datasets:
         its = rows.get(one.uuid, {})
         if one.outcome == DETACHING and _is_gone(plan, its):
             found.gone.add(one.uuid)
             continue
-        files[one.uuid] = files_of(its, sources)
-        records = chunk.records.get(one.uuid, ())
-        changed = _changed(plan, its, files[one.uuid], records, items, entries)
-        stopped = sorted(reasons.get(one.uuid, set()) & BLOCKING - plan.overridden)
+        items = [(planned[number], record) for number, record in chunk.records.get(one.uuid, ())]
+        changed = _changed(plan, its, files[one.uuid], items, entries)
+        stopped = sorted(reasons.get(one.uuid, set()) & blocking)
         if one.uuid in elsewhere:
             why = f"the registry says that '{elsewhere[one.uuid]}' has it, which is no datastore of this repository"
             found.left[one.uuid] = (Outcome.FAILED, why)
@@ -150,18 +150,17 @@ def _changed(
     plan: Plan,
     rows: Rows,
     files: Sequence[File],
-    records: Sequence[tuple[int, str]],
-    items: Mapping[int, ChunkItem],
+    items: Sequence[tuple[ChunkItem, str]],
     entries: Mapping[int, Entry],
 ) -> tuple[Outcome, str] | None:
     """Say in what a dataset is not what was planned."""
     if not rows or (plan.scope is DeletionScope.PURGE and DATASET not in rows):
         return Outcome.SKIPPED_CHANGED, "it has been deleted meanwhile"
-    planned = {(items[number].place, record) for number, record in records if items[number].path is not None}
+    planned = {(item.place, record) for item, record in items if item.path is not None}
     if {(file.place, file.record) for file in files} != planned:
         return Outcome.SKIPPED_CHANGED, "its records have changed"
-    for number, _ in records:
-        item, entry = items[number], entries.get(number)
+    for item, _ in items:
+        entry = entries.get(item.number)
         if entry is None or item.stays:
             continue
         if entry.kind is Kind.UNREADABLE:
@@ -181,19 +180,11 @@ async def _keep_shared(
     bundles = {one.uuid: one.bundle for one in chunk.datasets}
     number = {item.place: item.number for item in chunk.items if item.path is not None}
     while True:
-        has_others = {
-            uuid
-            for uuid in found.going
-            if any(user not in found.going for file in files[uuid] for user in users[file.place])
-        }
+        others = {place for place, some in users.items() if not some <= found.going.keys()}
         if not is_blocked:
-            found.kept = {
-                number[file.place]
-                for uuid in has_others
-                for file in files[uuid]
-                if any(user not in found.going for user in users[file.place])
-            }
+            found.kept = {number[file.place] for file in going if file.place in others}
             return
+        has_others = {uuid for uuid in found.going if any(file.place in others for file in files[uuid])}
         left = {bundles[uuid] for uuid in found.left}
         stopped = has_others.union(uuid for uuid in found.going if bundles[uuid] in left)
         if not stopped:

@@ -9,10 +9,11 @@ from urllib.parse import quote
 from butlerql.storage.datastores.artifacts.store import path_bytes
 from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.deletion.plans import Plan
-from butlerql.storage.datastores.deletion.rows import Rows
+from butlerql.storage.datastores.deletion.rows import RowsOf
 from butlerql.storage.datastores.record_users import users
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.locations import Place as LocatedAt
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 
@@ -58,18 +59,22 @@ def leaf_names(repository: Repository, plan: Plan) -> list[str]:
     return [leaf.name for leaf in datastore.leaves if isinstance(leaf, FileDatastore)]
 
 
-def files_of(rows: Rows, sources: Sequence[RecordSource]) -> list[File]:
-    """Say where the files of a dataset are, in order, by its rows."""
-    found = []
+def files_of(rows: RowsOf, sources: Sequence[RecordSource]) -> dict[str, list[File]]:
+    """Say where the files of datasets are, those of each in order, by their rows."""
+    found: dict[str, list[File]] = {uuid: [] for uuid in rows}
     for source in sources:
         leaf = source.datastore
-        for row in rows.get(f"records:{leaf.name}", ()):
-            place = leaf.artifacts.place(row["path"])
+        name = f"records:{leaf.name}"
+        records = [(uuid, row) for uuid, its in rows.items() for row in its.get(name, ())]
+        uris, paths = leaf.artifacts.places([row["path"] for _, row in records])
+        for (uuid, row), uri, path in zip(records, uris, paths, strict=True):
             size = None if row["file_size"] == -1 else row["file_size"]
-            uri = place.uri.partition("#")[0]
-            where = place_in_store(leaf, place)
-            found.append(File(leaf, where, uri, row["path"], size, row["storage_class"], row["formatter"]))
-    return sorted(found, key=lambda file: (file.place, file.record))
+            where, file = place_in_store(leaf, LocatedAt(uri, path)), uri.partition("#")[0]
+            found[uuid].append(File(leaf, where, file, row["path"], size, row["storage_class"], row["formatter"]))
+    for files in found.values():
+        if len(files) > 1:
+            files.sort(key=lambda file: (file.place, file.record))
+    return found
 
 
 def is_member(record: str) -> bool:
@@ -97,23 +102,32 @@ async def users_of(
     with_members
         Roots of stores where members of zip files may be recorded of any file. Of a store that one of the files is a
         zip file of they are looked for in any case; that goes through all records.
+
+    Returns
+    -------
+    dict
+        Where a file is to the UUIDs of those who have it; without the files that nobody has.
     """
-    by_root: dict[str, dict[str, str]] = {}
-    zipped = set(with_members)
-    found: dict[Place, set[str]] = {}
+    by_root: dict[str, list[tuple[str, str]]] = {}
     for (root, path), record in files:
-        found[root, path] = set()
-        by_root.setdefault(root, {}).update(dict.fromkeys(_names(root, path, record), path))
-        if is_member(record):
-            zipped.add(root)
-    for root, names in by_root.items():
+        by_root.setdefault(root, []).append((path, record))
+    found: dict[Place, set[str]] = {}
+    for root, some in by_root.items():
+        is_zipped = root in with_members or any(is_member(record) for _, record in some)
+        names = _names(root, some)
         for source in await sources_at(snapshot, root):
-            for name, uuids in (await users(snapshot, source, list(names), members=root in zipped)).items():
-                found[root, names[name]].update(uuids)
+            for name, uuids in (await users(snapshot, source, list(names), members=is_zipped)).items():
+                found.setdefault((root, names[name]), set()).update(uuids)
     return found
 
 
-def _names(root: str, path: str, record: str) -> set[str]:
-    """List what records may call a file: as this one does, by its path, or by its URI."""
-    uri = root + quote(path_bytes(path))
-    return {record.partition("#")[0], path, uri, uri.removeprefix("file://")}
+def _names(root: str, files: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """List what records may call files: as these do, by the path, or by the URI; and which path each is."""
+    paths = [path for path, _ in files]
+    text = "".join(paths)
+    is_plain = quote(path_bytes(text)) == text
+    uris = [root + path if is_plain else root + quote(path_bytes(path)) for path in paths]
+    names = {record.partition("#")[0]: path for path, record in files}
+    for more in (paths, uris, [uri.removeprefix("file://") for uri in uris]):
+        names.update(zip(more, paths, strict=True))
+    return names

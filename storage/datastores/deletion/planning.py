@@ -34,8 +34,9 @@ from butlerql.storage.datastores.deletion.plans import (
     read_plan,
 )
 from butlerql.storage.datastores.deletion.rows import read_rows
-from butlerql.storage.errors import LimitExceededError, UnavailableDatastoreError
+from butlerql.storage.errors import LimitExceededError, TimedOutError, UnavailableDatastoreError
 from butlerql.storage.provenance.traces import used_as_input
+from butlerql.storage.provenance.writing import add_rows
 from butlerql.storage.registry.chosen_datasets import select_to_change
 from butlerql.storage.registry.collections import by_keys
 from butlerql.storage.registry.datasets import Dataset, ingest_dates, run_keys
@@ -47,12 +48,23 @@ from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.state.jobs import Job, JobKind, insert_job
 from butlerql.storage.state.kinds import Kind, Planned, Step
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_PLAN, DELETION_USE, NOW
+from butlerql.storage.uuids import digits_of, digits_of_each
 from butlerql.time_scales import tai_ns_to_utc_datetime
 
 __all__ = ["Bounds", "Planning", "insert_plan"]
 
-_DATASETS = 2_000
+_DATASETS = 5_000
 """Datasets of a chunk."""
+
+_AHEAD = 50_000
+"""Datasets that are read at once to cut them into chunks; fewer, where that takes too long."""
+
+_FEWEST = 2_000
+"""Where even fewer than these take too long, it is given up."""
+
+_PENDING = str(Outcome.PENDING)
+_FILE = [(DELETION_ITEM.c.keys().index(name), name) for name in ("plan_id", "datastore", "root", "path")]
+"""Columns by which a file is known, and their places."""
 
 _FILES_OF_ONE = 1 << 12
 """Numbers of items that each dataset has for its own files."""
@@ -82,58 +94,43 @@ class Bounds:
 class _Use(NamedTuple):
     """That a dataset has a file."""
 
-    row: dict[str, Any]
     place: Place
-    item: int | None = None
-    """Number of the item, where there is no file to find it by."""
+    uuid: str
+    record: str = ""
+    storage_class: str | None = None
+    formatter: str | None = None
 
 
 @dataclass
 class _Frozen:
-    """A chunk of a plan, to be written down."""
+    """A chunk of a plan, to be written down: rows of the tables, with their columns in the tables' order."""
 
-    datasets: list[dict[str, Any]]
-    by_place: dict[Place, dict[str, Any]]
-    uses: list[_Use]
-    roots: dict[str, Any]
-    without: list[dict[str, Any]] = field(default_factory=list)
+    plan: int
+    datasets: list[tuple[Any, ...]] = field(default_factory=list)
+    items: list[tuple[Any, ...]] = field(default_factory=list)
+    numbers: dict[Place, int] = field(default_factory=dict)
+    """Of the items, by where the file is."""
+    uses: list[_Use] = field(default_factory=list)
+    roots: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def items(self) -> list[dict[str, Any]]:
-        return [*self.by_place.values(), *self.without]
-
-    def add(self, plan: Plan, number: int, index: int, file: File, entry: Entry, uuid: str) -> None:
+    def add(self, number: int, index: int, file: File, entry: Entry, uuid: str) -> None:
         """Note a file of a dataset."""
-        if file.place not in self.by_place:
-            self.by_place[file.place] = {
-                "plan_id": plan.id,
-                "number": number * _FILES_OF_ONE + index,
-                "bundle": number,
-                "datastore": file.datastore.name,
-                "root": file.root if file.is_outside else "",
-                "path": file.place[1],
-                "uri": file.uri,
-                "bytes": file.size if entry.size is None else entry.size,
-                "identity": None if entry.identity is None else orjson.dumps(entry.identity).decode(),
-                "stays": file.is_outside,
-                "outcome": Outcome.PENDING,
-                "reason": entry.problem,
-                "tries": 0,
-            }
-        row = _use_row(plan, uuid) | {
-            "record": file.record,
-            "storage_class": file.storage_class,
-            "formatter": file.formatter,
-        }
-        self.uses.append(_Use(row, file.place))
+        place, is_outside = file.place, file.is_outside
+        if place not in self.numbers:
+            item = self.numbers[place] = number * _FILES_OF_ONE + index
+            identity = None if entry.identity is None else orjson.dumps(entry.identity).decode()
+            size = file.size if entry.size is None else entry.size
+            root = file.root if is_outside else ""
+            row = (self.plan, item, number, file.datastore.name, root, place[1], file.uri, size, identity, is_outside)
+            self.items.append((*row, _PENDING, entry.problem, 0))
+        self.uses.append(_Use(place, uuid, file.record, file.storage_class, file.formatter))
 
-    def add_nothing(self, plan: Plan, number: int, uuid: str) -> None:
+    def add_nothing(self, number: int, uuid: str) -> None:
         """Note a dataset that has no file."""
-        item = number * _FILES_OF_ONE
-        row = dict.fromkeys(("datastore", "root", "path", "uri", "bytes", "identity", "reason"))
-        own = {"plan_id": plan.id, "number": item, "bundle": number, "stays": False, "tries": 0}
-        self.without.append({**row, **own, "outcome": Outcome.PENDING})
-        self.uses.append(_Use(_use_row(plan, uuid), ("", ""), item))
+        nowhere = ("", uuid)
+        item = self.numbers[nowhere] = number * _FILES_OF_ONE
+        self.items.append((self.plan, item, number, *[None] * 6, False, _PENDING, None, 0))
+        self.uses.append(_Use(nowhere, uuid))
 
 
 async def insert_plan(
@@ -198,18 +195,27 @@ class Planning(Kind):
         """Cut the selection into chunks."""
         plan = await find_plan(self._repository.state, job.request["plan"])
         key, number = (None, 0) if after is None else (after["last"], after["first"] + after["count"])
+        size = _AHEAD
         while True:
-            async with self._repository.snapshot() as snapshot:
-                page = await _datasets(snapshot, plan.selection, key)
-            count = len(page.rows)
-            if number + count > self._bounds.datasets:
+            try:
+                async with self._repository.snapshot() as snapshot:
+                    page = await _datasets(snapshot, plan.selection, key, size)
+            except TimedOutError:
+                if size < _FEWEST:
+                    raise
+                size //= 5
+                continue
+            if number + len(page.rows) > self._bounds.datasets:
                 raise LimitExceededError(
                     f"A plan may hold {self._bounds.datasets} datasets, and these are more. Select fewer at once; "
                     "operators set how many (deletion_datasets)."
                 )
-            if page.rows:
-                yield Planned({"after": key, "last": page.keys[-1], "first": number, "count": count}, count)
-                key, number = page.keys[-1], number + count
+            most = min(size // 5, _DATASETS)
+            for begin in range(0, len(page.rows), most):
+                end = min(begin + most, len(page.rows))
+                work = {"after": key, "last": page.keys[end - 1], "first": number, "count": end - begin}
+                yield Planned(work, end - begin)
+                key, number = page.keys[end - 1], number + end - begin
             if not page.has_next:
                 return
 
@@ -217,27 +223,28 @@ class Planning(Kind):
         """Read what the registry and the records say of the chunk's datasets, and look at their files."""
         plan = await find_plan(self._repository.state, job.request["plan"])
         async with self._repository.snapshot() as snapshot:
-            page = await _datasets(snapshot, plan.selection, work["after"])
+            page = await _datasets(snapshot, plan.selection, work["after"], work["count"])
             sources = await sources_of(snapshot, plan)
             uuids = [one.uuid for one in page.rows]
             names = leaf_names(self._repository, plan)
             rows = await read_rows(snapshot, DeletionScope.UNSTORE, uuids, sources, names)
             datasets = [one for one in page.rows if plan.scope is DeletionScope.PURGE or one.uuid in rows]
-            files = {one.uuid: files_of(rows.get(one.uuid, {}), sources) for one in datasets}
+            files = files_of({one.uuid: rows.get(one.uuid, {}) for one in datasets}, sources)
             kinds = {one.uuid: one.dataset_type for one in datasets}
             reasons = await blockers.reasons(snapshot, plan, kinds, sources)
             users = await self._users(snapshot, job, [file for some in files.values() for file in some])
             runs = await run_keys(snapshot, datasets)
             chained = await blockers.in_chains(snapshot, runs)
             named = {one.key: one.name for one in await by_keys(snapshot, dict.fromkeys(runs))}
-            days = await ingest_dates(snapshot, datasets)
+            ingested = await ingest_dates(snapshot, datasets)
         for uuid in await used_as_input(self._repository.state, list(kinds)):
             reasons[uuid].add(Reason.USED_AS_INPUT)
         places = list(dict.fromkeys(file.place for some in files.values() for file in some))
         entries = dict(zip(places, await self._repository.stores.look_at(places), strict=True))
         leaves = {file.datastore for some in files.values() for file in some if not file.is_outside}
         roots = {leaf.name: await self._mark(leaf.root_uri) for leaf in leaves if leaf.name not in plan.roots}
-        frozen = _Frozen([], {}, [], roots)
+        days = [tai_ns_to_utc_datetime(moment).date().isoformat() for moment in ingested]
+        frozen = _Frozen(plan.id, roots=roots)
         for index, (dataset, run, day) in enumerate(zip(datasets, runs, days, strict=True)):
             number = work["first"] + index + 1
             its, why = files[dataset.uuid], reasons[dataset.uuid]
@@ -249,24 +256,22 @@ class Planning(Kind):
                 why.add(Reason.OUTSIDE_ROOT)
             frozen.datasets.append(_dataset_row(plan, number, dataset, named[run], day, why))
             if not its:
-                frozen.add_nothing(plan, number, dataset.uuid)
+                frozen.add_nothing(number, dataset.uuid)
             for position, file in enumerate(its):
-                frozen.add(plan, number, position, file, entries[file.place], dataset.uuid)
-        for place, others in users.items():
-            frozen.uses += [_Use(_use_row(plan, uuid), place) for uuid in sorted(others) if uuid not in kinds]
+                frozen.add(number, position, file, entries[file.place], dataset.uuid)
+        for place, some in users.items():
+            frozen.uses += [_Use(place, uuid) for uuid in sorted(some) if uuid not in kinds]
         return frozen
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: _Frozen) -> Step:
         """Write the chunk down. A file that another chunk has is the same item."""
-        insert = self._repository.state.dialect.insert
-        if result.datasets:
-            await connection.execute(sa.insert(DELETION_DATASET), result.datasets)
-        if result.items:
-            await connection.execute(insert(DELETION_ITEM).on_conflict_do_nothing(), result.items)
-        if result.uses:
-            numbers = await _numbers(connection, result)
-            uses = [{**use.row, "item": use.item or numbers[use.place]} for use in result.uses]
-            await connection.execute(insert(DELETION_USE).on_conflict_do_nothing(), uses)
+        dialect = self._repository.state.dialect
+        await add_rows(connection, dialect, DELETION_DATASET, result.datasets)
+        await add_rows(connection, dialect, DELETION_ITEM, result.items)
+        numbers = await _numbers(connection, result)
+        ids = digits_of_each([use.uuid for use in result.uses])
+        uses = [(result.plan, numbers[use.place], one, *use[2:]) for use, one in zip(result.uses, ids, strict=True)]
+        await add_rows(connection, dialect, DELETION_USE, uses)
         if result.roots:
             plan = await read_plan(connection, job.request["plan"], lock=True)
             roots = orjson.dumps({**plan.roots, **result.roots}).decode()
@@ -322,45 +327,31 @@ class Planning(Kind):
         return await users_of(snapshot, ((file.place, file.record) for file in files), zipped)
 
 
-async def _datasets(snapshot: Snapshot, selection: DatasetSelection, after: Sequence[Any] | None) -> Page[Dataset]:
+async def _datasets(
+    snapshot: Snapshot, selection: DatasetSelection, after: Sequence[Any] | None, most: int
+) -> Page[Dataset]:
     sets = await select_to_change(snapshot, selection)
-    [page] = await sets.pages(snapshot, PageRequest(_DATASETS, after=None if after is None else tuple(after)))
+    [page] = await sets.pages(snapshot, PageRequest(most, after=None if after is None else tuple(after)))
     return page
 
 
 def _dataset_row(
-    plan: Plan, number: int, dataset: Dataset, run: str, ingested: int, reasons: set[Reason]
-) -> dict[str, Any]:
-    data_id = dict(zip(dataset.dataset_type.dimensions.required, dataset.data_id, strict=True))
-    return {
-        "plan_id": plan.id,
-        "number": number,
-        "bundle": number,
-        "dataset_id": dataset.uuid,
-        "dataset_type": dataset.dataset_type.name,
-        "data_id": orjson.dumps(data_id).decode(),
-        "run": run,
-        "ingest_day": tai_ns_to_utc_datetime(ingested).date().isoformat(),
-        "instrument": data_id.get("instrument"),
-        "reasons": bits(reasons),
-        "outcome": Outcome.PENDING,
-        "reason": None,
-        "rows": None,
-    }
-
-
-def _use_row(plan: Plan, uuid: str) -> dict[str, Any]:
-    return {"plan_id": plan.id, "dataset_id": uuid, "record": "", "storage_class": None, "formatter": None}
+    plan: Plan, number: int, dataset: Dataset, run: str, day: str, reasons: set[Reason]
+) -> tuple[Any, ...]:
+    kind = dataset.dataset_type
+    data_id = dict(zip(kind.dimensions.required, dataset.data_id, strict=True))
+    what = (digits_of(dataset.uuid), kind.name, orjson.dumps(data_id).decode(), run, day, data_id.get("instrument"))
+    return (plan.id, number, number, *what, bits(reasons), _PENDING, None, None)
 
 
 async def _numbers(connection: AsyncConnection, frozen: _Frozen) -> dict[Place, int]:
     """Tell the numbers of a chunk's files, those that another chunk has written down among them."""
-    item = DELETION_ITEM.c
-    numbers = {place: row["number"] for place, row in frozen.by_place.items()}
+    table = DELETION_ITEM.c
+    numbers = dict(frozen.numbers)
     # A file that nobody shares is of this chunk alone.
-    users = Counter(place for place, _ in {(use.place, use.row["dataset_id"]) for use in frozen.uses})
-    for place, row in frozen.by_place.items():
+    users = Counter(place for place, _ in {use[:2] for use in frozen.uses})
+    for place, row in zip(frozen.numbers, frozen.items, strict=True):
         if users[place] > 1:
-            its = [item[name] == row[name] for name in ("plan_id", "datastore", "root", "path")]
-            numbers[place] = (await connection.execute(sa.select(item.number).where(*its))).scalar_one()
+            its = [table[name] == row[index] for index, name in _FILE]
+            numbers[place] = (await connection.execute(sa.select(table.number).where(*its))).scalar_one()
     return numbers

@@ -13,7 +13,7 @@ from butlerql.storage.changes import Change
 from butlerql.storage.datastores.deletion.plans import DeletionScope
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.dialect import UuidText
+from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import by_keys
 from butlerql.storage.registry.dataset_types import DatasetType
@@ -122,6 +122,8 @@ async def lock_datasets(change: Change, uuids: Sequence[str]) -> None:
     In the order in which a Butler that prunes takes its locks, so that neither waits for the other for ever.
     """
     tables = change.repository.tables
+    if change.repository.dialect.name == "sqlite":
+        return  # Who writes is alone.
     ids = sa.select(_wanted(change, uuids).c.id)
     for column in (tables.location.c.dataset_id, tables.dataset.c.id):
         await change.rows(sa.select(column).where(column.in_(ids)).order_by(column).with_for_update())
@@ -234,15 +236,17 @@ async def _read(
     *,
     key: str = "dataset_id",
 ) -> list[dict[str, Any]]:
-    wanted = _wanted(snapshot, uuids)
-    shown = [sa.cast(column, sa.Text) if _is_written(column) else column for column in columns]
-    names = [str(column.key) for column in columns]
+    wanted, dialect = _wanted(snapshot, uuids), snapshot.repository.dialect
+    shown = [sa.cast(column, sa.Text) if _is_written(column) else column for column in columns if column.key != key]
+    names = [str(column.key) for column in columns if column.key != key]
     statement = (
-        sa.select(*shown)
-        .select_from(snapshot.repository.dialect.each(wanted, table))
+        sa.select(raw(table.c[key]), *shown)
+        .select_from(dialect.each(wanted, table))
         .where(table.c[key] == wanted.c.id, own)
     )
-    return [dict(zip(names, row, strict=True)) for row in await snapshot.rows(statement)]
+    rows = await snapshot.rows(statement)
+    ids = dialect.uuids([row[0] for row in rows])
+    return [{key: uuid, **dict(zip(names, row[1:], strict=True))} for uuid, row in zip(ids, rows, strict=True)]
 
 
 def _wanted(snapshot: Snapshot, uuids: Sequence[str]) -> sa.FromClause:

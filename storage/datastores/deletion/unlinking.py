@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from butlerql.storage.datastores.artifacts.store import Removal, Removed
-from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem
-from butlerql.storage.datastores.deletion.files import users_of
+from butlerql.storage.datastores.deletion.chunks import ChunkItem
+from butlerql.storage.datastores.deletion.files import Place, users_of
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
@@ -39,27 +40,39 @@ class Unlinked:
         self.items[item.number] = {"outcome": outcome, "reason": reason, "tries": item.tries + 1}
 
 
-async def unlink(repository: Repository, plan: Plan, chunk: Chunk) -> Unlinked:
-    """Remove the files of what is detached."""
+async def unlink(repository: Repository, plan: Plan, files: Mapping[ChunkItem, Sequence[str]]) -> Unlinked:
+    """Remove the files of what is detached.
+
+    Parameters
+    ----------
+    repository
+        Where.
+    plan
+        What is carried out.
+    files
+        Of a chunk, see `read_files`.
+    """
     await require_roots(repository, plan)
     done = Unlinked()
-    left: dict[str, list[ChunkItem]] = {}
-    for item in chunk.items:
+    left: dict[str, list[tuple[Place, ChunkItem]]] = {}
+    for item in files:
         # What failed and was never tried was never detached.
         if item.outcome == Outcome.DETACHED or (item.outcome == Outcome.FAILED and item.tries):
             if (outcome := _without_file(item)) is not None:
                 done.note(item, outcome, None)
             else:
-                left.setdefault(item.place[0], []).append(item)
+                place = item.place
+                left.setdefault(place[0], []).append((place, item))
     for root, items in left.items():
+        records = [(place, record) for place, item in items for record in files[item] or (place[1],)]
         async with repository.snapshot() as snapshot:
-            users = await users_of(snapshot, chunk.records_of(items))
-        recorded = [item for item in items if users[item.place]]
-        for item in recorded:
-            done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
-        going = [item for item in items if item not in recorded]
-        claims = [Removal(item.place[1], item.identity, f"{CLAIM}{plan.id}-{item.number}") for item in going]
-        for item, (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
+            users = await users_of(snapshot, records)
+        for place, item in items:
+            if place in users:
+                done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
+        going = [(place[1], item) for place, item in items if place not in users]
+        claims = [Removal(path, item.identity, f"{CLAIM}{plan.id}-{item.number}") for path, item in going]
+        for (_, item), (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
             done.note(item, _OUTCOMES[removed], problem)
             if removed is Removed.REMOVED:
                 done.bytes += item.bytes or 0

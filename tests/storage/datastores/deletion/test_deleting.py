@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from butlerql.storage.datastores.artifacts import stores
+from butlerql.storage.datastores.deletion import chunks, planning
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import Bounds
-from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState
-from butlerql.storage.errors import StalePlanError
+from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState, groups
+from butlerql.storage.errors import StalePlanError, TimedOutError
+from butlerql.storage.registry.dataset_groups import GroupKey
 from tests.support.deleted import deleter
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import Layout, RealRepository, Repositories
@@ -50,6 +53,50 @@ async def test_as_the_butler_does(things: RealRepository, twin: RealRepository, 
         assert await ours.outcomes(plan) == {Outcome.REMOVED: 6}
     assert registry_rows(things) == registry_rows(twin)
     assert files(things) == files(twin)
+
+
+async def test_bit_by_bit(things: RealRepository, twin: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are more than are read, written or removed at once, all is as it would be otherwise."""
+    runs = ["a", "d", "z"]
+    prune(twin, DeletionScope.PURGE, runs)
+    async with deleter(things.uri) as ours:
+        whole = await ours.plan(DeletionScope.PURGE, runs=runs)
+        for module, name, value in (
+            (planning, "_AHEAD", 10),
+            (planning, "_DATASETS", 2),
+            (chunks, "_DATASETS", 2),
+            (stores, "_BATCH", 2),
+            (stores, "_NEAR_SECONDS", 0),
+        ):
+            monkeypatch.setattr(module, name, value)
+        plan = await ours.plan(DeletionScope.PURGE, runs=runs)
+        assert (plan.datasets, plan.artifacts, plan.bytes) == (whole.datasets, whole.artifacts, whole.bytes)
+        assert {item[2:] for item in await ours.items(plan)} == {item[2:] for item in await ours.items(whole)}
+        for by in (GroupKey.STORAGE_CLASS, GroupKey.RUN):
+            assert await groups(ours.state, plan.id, [by]) == await groups(ours.state, whole.id, [by])
+        plan = await ours.delete(plan, grace_seconds=3600)
+        plan = await ours.go_on(plan)
+        assert plan.state is PlanState.UNLINKED
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 6}
+    assert registry_rows(things) == registry_rows(twin)
+    assert files(things) == files(twin)
+
+
+@pytest.mark.parametrize(("most", "state"), [(400, PlanState.PLANNED), (399, PlanState.FAILED)])
+async def test_a_selection_that_takes_long(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, most: int, state: PlanState
+) -> None:
+    """Less of it is read at once, down to a point."""
+    read = planning._datasets
+
+    async def slow(snapshot: Any, selection: Any, after: Any, limit: int) -> Any:
+        if limit > most:
+            raise TimedOutError("too slow")
+        return await read(snapshot, selection, after, limit)
+
+    monkeypatch.setattr(planning, "_datasets", slow)
+    async with deleter(things.uri) as ours:
+        assert (await ours.plan(runs=["a"])).state is state
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
