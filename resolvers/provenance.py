@@ -15,6 +15,7 @@ from butlerql.storage.provenance.host_summaries import HostSummary, host_summari
 from butlerql.storage.provenance.lineage import Lineage, LineageEdge, lineages
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, pipeline_executions_of_runs
 from butlerql.storage.provenance.quanta import Quantum
+from butlerql.storage.provenance.run_comparisons import packages_of_runs
 from butlerql.storage.provenance.task_summaries import TaskSummary, find_task_summaries
 from butlerql.storage.provenance.tasks import Task, tasks_of_runs
 from butlerql.storage.provenance.traces import (
@@ -157,6 +158,12 @@ async def _tasks(context: RequestContext, parents: Sequence[_RunProvenance]) -> 
 @loaders.field("RunProvenance.pipelineExecutions", database=False)
 async def _graphs(context: RequestContext, parents: Sequence[_RunProvenance]) -> list[list[PipelineExecution]]:
     return await pipeline_executions_of_runs(context.repository.state, [one.run for one in parents])
+
+
+@loaders.field("RunProvenance.packages", database=False)
+async def _packages(context: RequestContext, parents: Sequence[_RunProvenance]) -> list[Mapping[str, str] | None]:
+    found = await packages_of_runs(context.repository.state, [one.run for one in parents])
+    return [found.get(one.run) for one in parents]
 
 
 @loaders.field("RunProvenance.quanta", database=False)

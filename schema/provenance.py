@@ -10,7 +10,7 @@ from butlerql.schema.fields import loaded
 from butlerql.schema.pipeline_executions import PipelineExecution
 from butlerql.schema.quanta import ExecutionConnection, Quantum, QuantumConnection, QuantumFilter
 from butlerql.schema.references import Dataset
-from butlerql.schema.scalars import UUID, DataIdValues
+from butlerql.schema.scalars import JSON, UUID, DataIdValues
 from butlerql.schema.summaries import HostSummary, TaskSummary
 from butlerql.schema.tasks import Task
 
@@ -139,6 +139,10 @@ class RunProvenance:
 
         Sub-pipelines share a run.
         """
+
+    @loaded
+    def packages(self) -> JSON | None:
+        """Software that it was made with, name to version, by its `packages` dataset; null where nothing tells."""
 
     @loaded
     def quanta(

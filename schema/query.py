@@ -20,6 +20,7 @@ from butlerql.schema.jobs import Job, JobConnection, JobKind, JobState
 from butlerql.schema.nodes import Node
 from butlerql.schema.quanta import ExecutionConnection, QuantumConnection, QuantumFilter
 from butlerql.schema.repository import Repository
+from butlerql.schema.run_comparisons import RunComparison
 from butlerql.schema.scalars import UUID, DataIdValues
 from butlerql.schema.selection import DatasetSelection
 from butlerql.schema.summaries import HostSummary, TaskSummary
@@ -443,6 +444,31 @@ class Query:
             from as many times less.
         min_executions
             From how many attempts on each side something is told.
+        """
+
+    @loaded
+    def compare_runs(
+        self,
+        base: str,
+        other: str,
+        dataset_types: list[str] | None = None,
+        tasks: list[str] | None = None,
+        datastore: str | None = None,
+    ) -> RunComparison | None:
+        """Compare two runs: what each has and the other does not, what differs, and how each task went.
+
+        Parameters
+        ----------
+        base
+            Name of the RUN collection that is compared with.
+        other
+            Name of the RUN collection that is compared.
+        dataset_types
+            Only datasets of these types, names or globs; null for all.
+        tasks
+            Only these tasks, labels or globs; null for all.
+        datastore
+            Whose records tell what is stored and what differs; null for all datastores of the repository.
         """
 
     @loaded

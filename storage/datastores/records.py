@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from butlerql.storage.snapshot import Snapshot
 
 __all__ = [
+    "WHOLE",
     "Artifact",
     "RecordSource",
     "artifacts",
@@ -28,12 +29,13 @@ __all__ = [
     "is_whole",
     "record_sources",
     "record_tables",
+    "recorded_rows",
     "recorded_tables",
     "stored",
 ]
 
 # How the Butler writes "the whole dataset" where a component is part of a primary key; others have been seen.
-_WHOLE = frozenset({"__NULL_STRING__", "", None})
+WHOLE = frozenset({"__NULL_STRING__", "", None})
 # Rows begin with the dataset's UUID. Positions, since it takes a row longer to find a column by its name.
 _PATH, _COMPONENT = 1, 2
 _FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
@@ -122,7 +124,7 @@ async def record_sources(snapshot: Snapshot, datastore: Datastore | None = None)
 
 def is_whole(component: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Condition that a record is of a whole dataset, not of a component of it."""
-    return sa.or_(component.is_(None), component.in_(sorted(filter(None, _WHOLE))), component == "")
+    return sa.or_(component.is_(None), component.in_(sorted(filter(None, WHOLE))), component == "")
 
 
 async def artifacts(
@@ -146,7 +148,7 @@ async def artifacts(
         the dataset is split, else the one that it shares. A component that is derived from others has all files of a
         split dataset.
     """
-    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, _FILE_COLUMNS)
+    rows_by_leaf = await recorded_rows(snapshot, datasets, datastore or snapshot.repository.datastore, _FILE_COLUMNS)
     derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[list[Artifact]] = [[]] * len(datasets)
     for leaf, rows_by_id in rows_by_leaf:
@@ -161,7 +163,7 @@ def _made(leaf: FileDatastore, rows: Sequence[Any]) -> Iterator[Artifact]:
     if not rows:
         return iter(())
     _, paths, components, formatters, classes, sizes, checksums = zip(*rows, strict=True)
-    parts = [None if component in _WHOLE else component for component in components]
+    parts = [None if component in WHOLE else component for component in components]
     bytes_ = [None if size == -1 else size for size in sizes]
     places = leaf.artifacts.places(paths)
     columns = zip(repeat(leaf), *places, parts, formatters, classes, bytes_, checksums)
@@ -174,7 +176,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     None if no datastore has, and for a dataset that this datastore keeps split in several files. Nothing is looked at
     but the records, as in the Butler's ``getManyURIs``; its ``getURI`` passes over datastores whose file is gone.
     """
-    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
+    rows_by_leaf = await recorded_rows(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
     derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[str | None] = [None] * len(datasets)
     for index, dataset in enumerate(datasets):
@@ -191,7 +193,7 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
 
 async def stored(snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore | None = None) -> list[bool]:
     """Tell of each dataset whether a datastore (by default any) has a record of it; of a component, of its parent."""
-    rows_by_leaf = await _rows_by_leaf(snapshot, datasets, datastore or snapshot.repository.datastore, ())
+    rows_by_leaf = await recorded_rows(snapshot, datasets, datastore or snapshot.repository.datastore, ())
     recorded = {key for _, rows_by_id in rows_by_leaf for key in rows_by_id}
     return [dataset.uuid in recorded for dataset in datasets]
 
@@ -222,7 +224,7 @@ def _chosen(datasets: Sequence[Dataset], rows_by_id: _Rows, derived: frozenset[D
 def _of_component(dataset_type: DatasetType, rows: Sequence[Any], derived: frozenset[DatasetType]) -> Sequence[Any]:
     """Choose, among a dataset's rows in one datastore, those that a dataset of this type is read from."""
     component = dataset_type.component
-    if component is not None and rows[0][_COMPONENT] not in _WHOLE and dataset_type not in derived:
+    if component is not None and rows[0][_COMPONENT] not in WHOLE and dataset_type not in derived:
         return [row for row in rows if row[_COMPONENT] == component]
     return rows if len(rows) == 1 else sorted(rows, key=lambda row: row[_COMPONENT] or "")
 
@@ -230,7 +232,7 @@ def _of_component(dataset_type: DatasetType, rows: Sequence[Any], derived: froze
 _Rows = Mapping[str, Sequence[Any]]
 
 
-async def _rows_by_leaf(
+async def recorded_rows(
     snapshot: Snapshot, datasets: Sequence[Dataset], datastore: Datastore, columns: Sequence[str]
 ) -> list[tuple[FileDatastore, _Rows]]:
     """Read the records of datasets: of each file datastore in order the rows, by the dataset's UUID."""

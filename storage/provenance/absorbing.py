@@ -17,6 +17,7 @@ from butlerql.storage.provenance.absorbing_quanta import Quanta
 from butlerql.storage.provenance.batches import Batch, Names, filled
 from butlerql.storage.provenance.records import (
     PipelineExecutionRecord,
+    RunRecord,
     SourceKind,
     TaskRecord,
 )
@@ -56,6 +57,7 @@ async def absorb(connection: AsyncConnection, dialect: Dialect, kind: SourceKind
         What follows in it on what was taken in before.
     """
     names = await _names(connection, dialect, batch)
+    await _absorb_runs(connection, dialect, batch.runs, names)
     await _absorb_tasks(connection, dialect, batch.tasks, names)
     quanta = Quanta(connection, dialect, _RANKS[kind], names)
     await quanta.absorb(batch.quanta)
@@ -78,7 +80,7 @@ async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) ->
     records = [record for records in batch.quanta.values() for record in records]
     executions = [execution for record in records for execution in record.executions]
     runs = {run for run, _, _ in batch.quanta} | {record.run for record in batch.pipeline_executions}
-    runs |= {record.run for record in batch.tasks}
+    runs |= {record.run for record in batch.tasks} | {record.run for record in batch.runs}
     runs |= {record.run for record in batch.datasets if record.run is not None}
     labels = {task for _, task, _ in batch.quanta} | {record.label for record in batch.tasks}
     hosts = {execution.host for execution in executions if execution.host is not None}
@@ -120,9 +122,8 @@ async def _absorb_graphs(
     for uuid, record in graphs.items():
         digest = None
         if record.packages is not None:
-            content = orjson.dumps(dict(record.packages), option=orjson.OPT_SORT_KEYS)
-            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-            packages.append((digest, content.decode()))
+            packages.append(_packages_row(record.packages))
+            digest = packages[-1][0]
         details = (cleaned(record.pipeline), cleaned(record.user), cleaned(record.command), record.created_at, digest)
         row = known.get(uuid)
         if row is None:
@@ -138,6 +139,21 @@ async def _absorb_graphs(
     await add_rows(connection, dialect, table, new)
     await change_rows(connection, table, changed, "pipeline", "made_by", "command", "created_at", "packages")
     return numbers
+
+
+def _packages_row(packages: Mapping[str, str]) -> tuple[str, str]:
+    """Make the digest of versions of packages, and what they are written as."""
+    content = orjson.dumps(dict(packages), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=16).hexdigest(), content.decode()
+
+
+async def _absorb_runs(
+    connection: AsyncConnection, dialect: Dialect, records: Sequence[RunRecord], names: Names
+) -> None:
+    packages = [_packages_row(record.packages) for record in records]
+    await add_rows(connection, dialect, PACKAGES, packages)
+    changed = [(digest, names.runs[record.run]) for (digest, _), record in zip(packages, records, strict=True)]
+    await change_rows(connection, RUN, changed, "packages")
 
 
 async def _absorb_tasks(

@@ -14,6 +14,7 @@ from butlerql.storage.provenance.records import (
     PipelineExecutionRecord,
     QuantumRecord,
     Record,
+    RunRecord,
     Skipped,
     TaskRecord,
 )
@@ -30,6 +31,7 @@ class Batch:
 
     records: int = 0
     pipeline_executions: list[PipelineExecutionRecord] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
     tasks: list[TaskRecord] = field(default_factory=list)
     datasets: list[DatasetRecord] = field(default_factory=list)
     quanta: dict[QuantumKey, list[QuantumRecord]] = field(default_factory=dict)
@@ -46,6 +48,8 @@ class Batch:
             self.tasks.append(record)
         elif isinstance(record, PipelineExecutionRecord):
             self.pipeline_executions.append(record)
+        elif isinstance(record, RunRecord):
+            self.runs.append(record)
         else:
             self.skipped.append((self.records, record))
         self.records += 1

@@ -27,6 +27,7 @@ from butlerql.storage.provenance.lenient_json import (
     text_of,
     uuid_of,
 )
+from butlerql.storage.provenance.package_versions import versions_of
 from butlerql.storage.provenance.records import (
     PipelineExecutionRecord,
     Record,
@@ -99,7 +100,7 @@ class GraphFile:
 
     def records(self) -> Iterator[Record]:
         """Go through all that it tells, the datasets before the work that names them."""
-        packages = yield from self._added("packages.json.zst", _versions)
+        packages = yield from self._added("packages.json.zst", versions_of)
         yield replace(self._execution, packages=packages)
         configs = yield from self._added("init_quanta.json.zst", _configs)
         for label, task in self._tasks.items():
@@ -192,10 +193,6 @@ class GraphFile:
             config=config,
             config_digest=None if text is None else config_digest(text_of(text)),
         )
-
-
-def _versions(packages: Any) -> dict[str, str]:
-    return {name_of(name): text_of(version) for name, version in object_of(packages).items()}
 
 
 def _configs(init_quanta: Any) -> dict[str, UUID]:

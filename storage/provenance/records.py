@@ -23,6 +23,7 @@ __all__ = [
     "QuantumRecord",
     "QuantumStatus",
     "Record",
+    "RunRecord",
     "Skipped",
     "Source",
     "SourceKind",
@@ -110,6 +111,15 @@ class PipelineExecutionRecord:
 
     packages: Mapping[str, str] | None = None
     """Versions by name of the package."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run, as one pipeline execution, the last that began to write into it, left it."""
+
+    run: str
+    packages: Mapping[str, str]
+    """Versions by name of the package, as they were for whoever made the run ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,5 +249,5 @@ class Skipped:
     """For people."""
 
 
-Record = PipelineExecutionRecord | TaskRecord | DatasetRecord | QuantumRecord | Skipped
+Record = PipelineExecutionRecord | RunRecord | TaskRecord | DatasetRecord | QuantumRecord | Skipped
 """Pipeline executions come before what names them."""

@@ -20,6 +20,9 @@ from butlerql.storage.snapshot import Snapshot
 __all__ = ["Contents", "Kept", "Unit", "contents_of", "digest_of", "few", "units"]
 
 _GRAPHS, _CONFIGS, _LOGS = "ProvenanceQuantumGraph", "Config", "ButlerLogRecords"
+_PACKAGES = "packages"
+"""The Butler's name of the dataset type, and in lower case that of its storage class."""
+
 _METADATA = frozenset({"TaskMetadata", "PropertySet", "PropertyList"})
 _SUFFIXES = {"_config": frozenset({_CONFIGS}), "_log": frozenset({_LOGS}), "_metadata": _METADATA}
 _PAGE = 1_000
@@ -48,6 +51,14 @@ class Contents(NamedTuple):
     run: Collection
     graphs: Sequence[DatasetType]
     tasks: Sequence[Kept]
+    packages: DatasetType | None
+    """Versions of the software that it was made with."""
+
+    @property
+    def kept(self) -> Sequence[DatasetType]:
+        """All types but those of graphs."""
+        of_tasks = (kind for task in self.tasks for kind in (task.config, task.log, task.metadata))
+        return [kind for kind in (*of_tasks, self.packages) if kind is not None]
 
 
 class Unit(NamedTuple):
@@ -92,7 +103,8 @@ async def contents_of(snapshot: Snapshot, run: str) -> Contents:
         if config or log or metadata:
             tasks.append(Kept(label, config, log, metadata, "_log" in of_label))
     graphs = [kind for kind in types if kind in may_hold and kind.storage_class == _GRAPHS]
-    return Contents(collection, graphs, tasks)
+    of_run = (kind for kind in types if kind in may_hold and kind.name == kind.storage_class.lower() == _PACKAGES)
+    return Contents(collection, graphs, tasks, next(of_run, None))
 
 
 async def few(snapshot: Snapshot, run: Collection, kind: DatasetType) -> list[Dataset]:
@@ -152,15 +164,13 @@ async def digest_of(snapshot: Snapshot, contents: Contents) -> str:
     """Say by what one knows that a run holds the same as before: how many of each type, and when the last was put."""
     digest = blake2b(digest_size=16)
     dataset = snapshot.repository.tables.dataset
-    for task in contents.tasks:
-        for kind in (task.config, task.log, task.metadata):
-            if kind is not None:
-                tags = snapshot.repository.tables.tags(kind.tags_table, kind.dimensions)
-                statement = (
-                    sa.select(sa.func.count(), sa.func.max(dataset.c.ingest_date))
-                    .join_from(tags, dataset, tags.c.dataset_id == dataset.c.id)
-                    .where(tags.c.dataset_type_id == kind.key, tags.c.collection == contents.run.key)
-                )
-                [row] = await snapshot.rows(statement)
-                digest.update(f"{kind.name} {row[0]} {row[1]}\n".encode())
+    for kind in contents.kept:
+        tags = snapshot.repository.tables.tags(kind.tags_table, kind.dimensions)
+        statement = (
+            sa.select(sa.func.count(), sa.func.max(dataset.c.ingest_date))
+            .join_from(tags, dataset, tags.c.dataset_id == dataset.c.id)
+            .where(tags.c.dataset_type_id == kind.key, tags.c.collection == contents.run.key)
+        )
+        [row] = await snapshot.rows(statement)
+        digest.update(f"{kind.name} {row[0]} {row[1]}\n".encode())
     return digest.hexdigest()

@@ -6,7 +6,8 @@ Of work whose metadata and logs are in a graph, the graph tells.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,14 @@ from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.records import Artifact, artifacts
 from butlerql.storage.errors import ButlerQLError, InvalidSourceError
 from butlerql.storage.locations import Place
+from butlerql.storage.provenance.package_versions import told_of_run
 from butlerql.storage.provenance.reading import Reading, read_graph
 from butlerql.storage.provenance.records import Record, Skipped, Source, SourceKind
 from butlerql.storage.provenance.run_contents import Contents, Kept, Unit, contents_of, digest_of, few, units
 from butlerql.storage.provenance.task_configs import told_of_task
 from butlerql.storage.provenance.task_records import Content, Traces, told_of
 from butlerql.storage.registry.collections import Collection
+from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.repository import Repository
 
@@ -63,9 +66,12 @@ async def sources_of_run(repository: Repository, run: str) -> AsyncIterator[Read
 
 
 async def _task_records(repository: Repository, contents: Contents) -> AsyncIterator[Sequence[Record]]:
+    run = contents.run
+    if contents.packages is not None:
+        yield await _few_records(repository, run, contents.packages, partial(_of_run, run.name))
     for task in contents.tasks:
         if task.config is not None:
-            yield await _config_records(repository, contents.run, task)
+            yield await _few_records(repository, run, task.config, partial(_of_task, run.name, task.label))
         after: tuple[Any, ...] | None = None
         is_over = task.log is None and task.metadata is None
         while not is_over:
@@ -81,10 +87,12 @@ async def _task_records(repository: Repository, contents: Contents) -> AsyncIter
             yield [record for records in await asyncio.gather(*told) for record in records]
 
 
-async def _config_records(repository: Repository, run: Collection, task: Kept) -> Sequence[Record]:
-    assert task.config is not None
+async def _few_records(
+    repository: Repository, run: Collection, kind: DatasetType, told: Callable[[Content, bytes], Record]
+) -> Sequence[Record]:
+    """Read the datasets of a type of which there are few."""
     async with repository.snapshot(_SECONDS) as snapshot:
-        datasets = await few(snapshot, run, task.config)
+        datasets = await few(snapshot, run, kind)
         found = await artifacts(snapshot, datasets)
     records: list[Record] = []
     for dataset, places in zip(datasets, found, strict=True):
@@ -96,10 +104,18 @@ async def _config_records(repository: Repository, run: Collection, task: Kept) -
             continue
         assert content.content is not None
         try:
-            records.append(told_of_task(run.name, task.label, content.uuid, content.content))
+            records.append(told(content, content.content))
         except InvalidSourceError as error:
             records.append(Skipped(content.name, str(error)))
     return records
+
+
+def _of_run(run: str, found: Content, content: bytes) -> Record:
+    return told_of_run(run, found.name, content)
+
+
+def _of_task(run: str, label: str, found: Content, content: bytes) -> Record:
+    return told_of_task(run, label, found.uuid, content)
 
 
 def _told(

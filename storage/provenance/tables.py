@@ -75,6 +75,7 @@ RUN = sa.Table(
     sa.Column("hosts_summed", sa.Boolean, nullable=False),  # whether its rows of `host_summary`, and what follows, hold
     sa.Column("first_start", sa.BigInteger),  # of its attempts; NULL where it is not known of all of them
     sa.Column("last_start", sa.BigInteger),
+    sa.Column("packages", sa.Text),  # digest; those of the run itself, whatever its graphs say
 )
 
 TASK = _named("task")

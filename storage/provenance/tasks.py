@@ -21,6 +21,7 @@ __all__ = [
     "dataset_types_of",
     "find_tasks",
     "tasks_by_label",
+    "tasks_known_in",
     "tasks_of_pipeline_executions",
     "tasks_of_runs",
     "tasks_that_use",
@@ -84,6 +85,23 @@ async def tasks_by_label(state: State, labels: Sequence[str]) -> dict[str, Task]
         return {row.name: Task(*row) for row in await connection.execute(statement)}
 
     return await state.read(find, absent={})
+
+
+async def tasks_known_in(state: State, runs: Sequence[str], labels: Sequence[str]) -> list[Task]:
+    """List the tasks that are known in one of some runs, by label; labels may be globs, and names of runs are none."""
+    given = state.dialect.rows("given", {"name": sa.Text()}, [(run,) for run in set(runs)])
+    known = _IN_RUNS.subquery()
+    in_runs = (
+        sa.select(known.c.task_id)
+        .join_from(known, RUN, RUN.c.id == known.c.run_id)
+        .where(RUN.c.name.in_(sa.select(given.c.name)))
+    )
+    statement = _SELECT.where(fits(state.dialect, TASK.c.name, labels), TASK.c.id.in_(in_runs)).order_by(TASK.c.name)
+
+    async def find(connection: AsyncConnection) -> list[Task]:
+        return [Task(*row) for row in await connection.execute(statement)]
+
+    return await state.read(find, absent=[])
 
 
 async def tasks_of_runs(state: State, runs: Sequence[str]) -> list[list[Task]]:

@@ -50,6 +50,8 @@ WHOLE = {
     "DatasetConnection.groups",
     "ChainedDatastore.children",
     "Existence.children",
+    "RunComparison.datasetTypes",
+    "RunComparison.tasks",
     "StorageUsage.children",
     "StorageUsage.groups",
     "ValidationJob.checks",

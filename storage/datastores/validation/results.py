@@ -27,6 +27,7 @@ __all__ = [
     "coverage",
     "coverage_of",
     "findings",
+    "have_checksums",
     "seen",
 ]
 
@@ -123,6 +124,17 @@ async def seen(state: State, datastore: str, paths: Sequence[str]) -> dict[str, 
         return {row[0]: Seen(*row[1:]) for row in await connection.execute(statement)}
 
     return await state.read(read, absent={})
+
+
+async def have_checksums(state: State, datastores: Sequence[str]) -> bool:
+    """Tell whether validations recorded the checksum of anything in some datastores."""
+    given = state.dialect.rows("datastores", {"name": sa.Text()}, [(name,) for name in datastores])
+    recorded = sa.exists().where(CHECKSUM.c.datastore == given.c.name, CHECKSUM.c.algorithm == ALGORITHM)
+
+    async def find(connection: AsyncConnection) -> bool:
+        return (await connection.execute(sa.select(given.c.name).where(recorded).limit(1))).first() is not None
+
+    return await state.read(find, absent=False)
 
 
 async def counts(connection: AsyncConnection, job: int) -> list[FindingCount]:

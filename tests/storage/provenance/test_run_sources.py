@@ -20,6 +20,7 @@ from butlerql.storage.provenance.records import (
     DatasetRecord,
     QuantumRecord,
     Record,
+    RunRecord,
     Skipped,
     Source,
     SourceKind,
@@ -91,7 +92,9 @@ async def test_finds_all_that_is_in_a_run(
         monkeypatch.setattr(run_contents, "_PAGE", size)
         [source], records = await read(opened, run)
         assert (source.kind, source.name) == (SourceKind.TASK_RECORDS, run)
-        assert Counter(shown(record) for record in records if not isinstance(record, TaskRecord)) == expected
+        others = (record for record in records if not isinstance(record, TaskRecord | RunRecord))
+        assert Counter(map(shown, others)) == expected
+        assert of_kind(records, RunRecord) == [RunRecord(run, real.butler.get("packages", collections=run))]
         configs = {ref.id for ref in real.butler.query_all_datasets(run, name="*_config")}
         assert {task.config for task in of_kind(records, TaskRecord)} == configs
 
@@ -109,7 +112,8 @@ async def test_reads_a_graph_that_is_in_the_repository(pipelines: Recorded, copi
     [graph, rest], records = await read(copied, "batch/retried")
     assert (graph.kind, rest.kind) == (SourceKind.PROVENANCE_GRAPH, SourceKind.TASK_RECORDS)
     # What was killed is in the registry, and in the graph, without having been there.
-    assert records == records_of(pipelines.graph("retried.provenance"))
+    [packages] = of_kind(records, RunRecord)
+    assert records == [*records_of(pipelines.graph("retried.provenance")), packages]
 
 
 async def test_the_digest_tells_whether_a_run_changed(copied: Repository) -> None:
@@ -140,7 +144,7 @@ async def test_files_that_are_gone_or_broken_stop_nothing(copied: Repository) ->
         skipped
     ) == 4
     assert len(of_kind(records, QuantumRecord)) == len(of_kind(whole, QuantumRecord))
-    [rest], [unread] = await read(copied, "batch/retried")
+    [rest], [unread, _] = await read(copied, "batch/retried")
     assert rest.kind is SourceKind.TASK_RECORDS and unread.name.endswith("run_provenance_batch_retried.qg")
 
 
