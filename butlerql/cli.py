@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from butlerql import __version__
+from butlerql.check_run_command import check_run
 from butlerql.command_line import config_option, fail, opened_repository, read_settings, run
 from butlerql.delete_command import delete, restore
 from butlerql.ingest_command import ingest_provenance
@@ -127,6 +128,7 @@ def describe(repository: str, name: str, file: Path | None) -> None:
         click.echo(f"butlerql: {problem}", err=True)
 
 
+main.add_command(check_run)
 main.add_command(validate)
 main.add_command(jobs)
 main.add_command(delete)

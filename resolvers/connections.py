@@ -72,8 +72,8 @@ class Paging(NamedTuple):
     request: PageRequest
     digest: str
 
-    def connection(self, page: Page[Any], counter: Counter, parent: int = 0) -> Connection:
-        """Wrap a page."""
+    def connection(self, page: Page[Any], counter: Counter | None, parent: int = 0) -> Connection:
+        """Wrap a page; without a counter where another loader than that of all connections counts the set."""
         return Connection(page, self.digest, counter, parent)
 
     def connections(
@@ -104,7 +104,7 @@ class Connection(NamedTuple):
 
     page: Page[Any]
     digest: str
-    counter: Counter
+    counter: Counter | None
     parent: int
     grouper: Grouper | None = None
 

@@ -14,6 +14,7 @@ from butlerql.schema.references import (
     DataIdConnection,
     DatasetConnection,
     DatasetTypeConnection,
+    RunCheck,
     RunProvenance,
 )
 from butlerql.schema.scalars import DataIdValues
@@ -140,6 +141,10 @@ class Run(Node, Collection):
     @loaded
     def provenance(self) -> RunProvenance:
         """What is known of the work that wrote into it."""
+
+    @loaded
+    def check(self) -> RunCheck:
+        """Whether registry, datastores and provenance agree about it."""
 
 
 @strawberry.type

@@ -35,7 +35,9 @@ __all__ = [
     "JobConnection",
     "PipelineExecution",
     "Provenance",
+    "Quantum",
     "Run",
+    "RunCheck",
     "RunProvenance",
     "StorageUsage",
     "Task",
@@ -57,6 +59,8 @@ if TYPE_CHECKING:
     from butlerql.schema.jobs import JobConnection
     from butlerql.schema.pipeline_executions import PipelineExecution
     from butlerql.schema.provenance import DatasetTraceConnection, Provenance, RunProvenance
+    from butlerql.schema.quanta import Quantum
+    from butlerql.schema.run_checks import RunCheck
     from butlerql.schema.summaries import TaskSummary
     from butlerql.schema.tasks import Task
     from butlerql.schema.usage import StorageUsage, UsageKey
@@ -75,6 +79,8 @@ else:
         "jobs": "JobConnection",
         "pipeline_executions": "PipelineExecution",
         "provenance": "DatasetTraceConnection Provenance RunProvenance",
+        "quanta": "Quantum",
+        "run_checks": "RunCheck",
         "summaries": "TaskSummary",
         "tasks": "Task",
         "usage": "StorageUsage UsageKey",

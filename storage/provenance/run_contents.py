@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
-from butlerql.storage.registry import collections, dataset_types
-from butlerql.storage.registry.collections import Collection, CollectionType
+from butlerql.storage.registry import dataset_types
+from butlerql.storage.registry.collections import Collection, run_by_name
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.registry.summaries import candidates
@@ -79,11 +78,7 @@ async def contents_of(snapshot: Snapshot, run: str) -> Contents:
     InvalidArgumentError
         Raised if it is no run.
     """
-    collection = (await collections.by_names(snapshot, [run])).get(run)
-    if collection is None:
-        raise UnknownCollectionError(f"No collection is named {run!r}.")
-    if collection.type is not CollectionType.RUN:
-        raise InvalidArgumentError(f"{run!r} is no run. Ask of the runs that it leads to, one by one.")
+    collection = await run_by_name(snapshot, run)
     types = await dataset_types.all_types(snapshot)
     may_hold = {kind for kind, found in (await candidates(snapshot, [collection], types)).items() if found}
     known: dict[str, dict[str, DatasetType]] = {}

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import UuidText
+from butlerql.storage.provenance.looking import one_of
 from butlerql.storage.provenance.quanta import SELECT_QUANTA, Quantum, quanta_by_id, quantum_of
 from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, check_key, cut, ordered
@@ -28,6 +29,7 @@ __all__ = [
     "traces_of_quanta",
     "used_as_input",
     "users_of",
+    "without_producer",
 ]
 
 
@@ -67,6 +69,20 @@ async def used_as_input(state: State, uuids: Sequence[str]) -> set[str]:
         return set(await connection.scalars(statement))
 
     return await state.read(find, absent=set())
+
+
+async def without_producer(state: State, uuids: Sequence[str]) -> set[str]:
+    """Tell which datasets no recorded work has written, or was to write."""
+    given = state.dialect.rows("given", {"uuid": UuidText()}, [(uuid,) for uuid in set(uuids)])
+    output = sa.select(EDGE.c.quantum_id).where(
+        DATASET.c.uuid == given.c.uuid, EDGE.c.dataset_id == DATASET.c.id, EDGE.c.is_output
+    )
+    statement = sa.select(given.c.uuid).where(one_of(output, given).is_(None))
+
+    async def find(connection: AsyncConnection) -> set[str]:
+        return set(await connection.scalars(statement))
+
+    return await state.read(find, absent=set(uuids))
 
 
 async def traces_by_id(state: State, numbers: Sequence[int]) -> dict[int, DatasetTrace]:

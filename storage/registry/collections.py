@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from butlerql.storage.errors import UnknownCollectionError
+from butlerql.storage.errors import InvalidArgumentError, UnknownCollectionError
 from butlerql.storage.globs import EVERYTHING, split_names
 from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, page_of
@@ -32,6 +32,7 @@ __all__ = [
     "find_by_patterns",
     "in_name_order",
     "page",
+    "run_by_name",
     "run_details",
     "type_number",
 ]
@@ -154,6 +155,24 @@ async def by_names(snapshot: Snapshot, names: AnyOf[str]) -> dict[str, Collectio
             collection = collection_of(row)
             known[collection.name] = snapshot.kept.setdefault((_NAMED, collection.name), collection)
     return {name: collection for name, collection in known.items() if collection is not None}
+
+
+async def run_by_name(snapshot: Snapshot, name: str) -> Collection:
+    """Find a run.
+
+    Raises
+    ------
+    UnknownCollectionError
+        Raised if there is no such collection.
+    InvalidArgumentError
+        Raised if it is no run.
+    """
+    collection = (await by_names(snapshot, [name])).get(name)
+    if collection is None:
+        raise UnknownCollectionError(f"No collection is named {name!r}.")
+    if collection.type is not CollectionType.RUN:
+        raise InvalidArgumentError(f"{name!r} is no run. Ask of the runs that it leads to, one by one.")
+    return collection
 
 
 async def find_by_patterns(snapshot: Snapshot, patterns: Iterable[str]) -> tuple[list[Collection], list[Collection]]:

@@ -14,7 +14,7 @@ from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.snapshot import Snapshot
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
-__all__ = ["Dataset", "by_uuids", "ingest_dates", "run_keys"]
+__all__ = ["Dataset", "by_uuids", "ingest_dates", "run_keys", "unregistered"]
 
 
 class Dataset(NamedTuple):
@@ -69,6 +69,14 @@ async def by_uuids(snapshot: Snapshot, uuids: Sequence[str]) -> list[Dataset | N
         data_ids = {row[0]: tuple(row[1:]) for row in await snapshot.rows(values.join_from(keys, tags, matching))}
         found |= {uuid: Dataset(uuid, kind, data_ids[uuid], run) for uuid, kind, run in entries if uuid in data_ids}
     return [found.get(uuid) for uuid in uuids]
+
+
+async def unregistered(snapshot: Snapshot, uuids: Sequence[str]) -> set[str]:
+    """Tell which datasets the registry does not have, in one statement by its primary key."""
+    dataset = snapshot.repository.tables.dataset
+    wanted = snapshot.repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    is_there = sa.exists().where(dataset.c.id == wanted.c.id)
+    return {uuid for (uuid,) in await snapshot.rows(sa.select(wanted.c.id).where(~is_there))}
 
 
 async def run_keys(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[int | str]:
