@@ -27,7 +27,7 @@ async def test_when_runs_began_is_found_out(state: State) -> None:
     assert await times(state) == expected
 
     async def go_back(connection: AsyncConnection) -> None:
-        for column in ("first_start", "last_start"):
+        for column in ("first_start", "last_start", "packages"):
             await connection.exec_driver_sql(f"ALTER TABLE run DROP COLUMN {column}")
         await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
 
