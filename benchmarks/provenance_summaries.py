@@ -26,7 +26,7 @@ from butlerql.storage.provenance.host_summaries import find_host_summaries, host
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks
-from butlerql.storage.provenance.writing import add_rows
+from butlerql.storage.state.bulk import add_rows
 from butlerql.storage.state.database import State
 from butlerql.storage.state.place import StatePlace
 from tests.support.postgres import find_binaries, run_server

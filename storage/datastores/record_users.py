@@ -10,7 +10,18 @@ from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.dialect import raw
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["users"]
+__all__ = ["is_of", "users"]
+
+
+def is_of(
+    snapshot: Snapshot, source: RecordSource, paths: Sequence[str], *, members: bool = True
+) -> sa.ColumnElement[bool]:
+    """Condition that a record is of one of some artifacts, or of a member of one; see `users`."""
+    dialect, path = snapshot.repository.dialect, source.table.c.path
+    wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in paths])
+    names = sa.select(wanted.c.path)
+    is_its: sa.ColumnElement[bool] = path.in_(names)
+    return sa.or_(is_its, sa.and_(path.like("%#%"), dialect.text_before(path, "#").in_(names))) if members else is_its
 
 
 async def users(
@@ -35,16 +46,12 @@ async def users(
     dict
         Path to UUIDs, in order, each once; without the paths that nobody has.
     """
-    dialect, path = snapshot.repository.dialect, source.table.c.path
     asked = set(paths)
-    wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in asked])
-    names = sa.select(wanted.c.path)
-    is_its: sa.ColumnElement[bool] = path.in_(names)
-    if members:
-        is_its = sa.or_(is_its, sa.and_(path.like("%#%"), dialect.text_before(path, "#").in_(names)))
-    rows = await snapshot.rows(sa.select(path, raw(source.table.c.dataset_id)).where(source.own, is_its))
+    is_its = is_of(snapshot, source, list(asked), members=members)
+    record = source.table.c
+    rows = await snapshot.rows(sa.select(record.path, raw(record.dataset_id)).where(source.own, is_its))
     found: dict[str, set[str]] = {}
-    for (text, _), uuid in zip(rows, dialect.uuids([row[1] for row in rows]), strict=True):
+    for (text, _), uuid in zip(rows, snapshot.repository.dialect.uuids([row[1] for row in rows]), strict=True):
         for one in {text, text.partition("#")[0]} if "#" in text else (text,):
             if one in asked:
                 found.setdefault(one, set()).add(uuid)

@@ -33,7 +33,8 @@ from butlerql.storage.provenance.tables import (
     TASK,
     TASK_USE,
 )
-from butlerql.storage.provenance.writing import add_rows, change_rows, cleaned, next_number, numbers_of
+from butlerql.storage.provenance.writing import cleaned, next_number, numbers_of
+from butlerql.storage.state.bulk import add_rows, change_rows
 
 __all__ = ["absorb"]
 

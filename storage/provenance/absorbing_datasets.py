@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.dialect import Dialect, UuidText, raw
 from butlerql.storage.provenance.batches import Batch, Names, QuantumKey, filled, written_data_id
 from butlerql.storage.provenance.tables import DATASET, EDGE
-from butlerql.storage.provenance.writing import add_rows, change_rows, next_number
+from butlerql.storage.provenance.writing import next_number
+from butlerql.storage.state.bulk import add_rows, change_rows
 
 __all__ = ["absorb_datasets"]
 

@@ -14,7 +14,8 @@ from butlerql.storage.provenance.batches import Names, QuantumKey
 from butlerql.storage.provenance.merging import Attempt, ended, in_order, merged
 from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord
 from butlerql.storage.provenance.tables import EXECUTION, PLAN, QUANTUM, RUN, TASK_SUMMARY
-from butlerql.storage.provenance.writing import add_rows, change_rows, cleaned, next_number
+from butlerql.storage.provenance.writing import cleaned, next_number
+from butlerql.storage.state.bulk import add_rows, change_rows
 
 __all__ = ["Quanta"]
 

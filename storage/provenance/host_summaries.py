@@ -16,7 +16,7 @@ from butlerql.storage.provenance.filters import QuantumFilter, execution_conditi
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import EXECUTION, HOST, HOST_SUMMARY, RUN
 from butlerql.storage.provenance.task_summaries import FAILURES
-from butlerql.storage.provenance.writing import add_rows
+from butlerql.storage.state.bulk import add_rows
 from butlerql.storage.state.database import State
 
 __all__ = ["HostSummary", "find_host_summaries", "host_summaries_of_runs", "measured_hosts", "sum_up_hosts"]

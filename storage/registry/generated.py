@@ -15,6 +15,7 @@ from butlerql.storage.changes import Change
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import LimitExceededError
 from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.looking import one_of
 from butlerql.storage.provenance.outputs import looked_up, outputs_of, runs_of
 from butlerql.storage.registry.data_id_values import constraint
 from butlerql.storage.snapshot import Snapshot
@@ -68,9 +69,7 @@ class Generated:
         if self._joined is None:
             assert self._listed is not None
             return table.c.dataset_id.in_(sa.select(self._listed.c.uuid))
-        # A scalar subquery is not made into a join, so that a page looks at no more rows than it goes through.
-        its = self._joined.where(self._joined.selected_columns.uuid == table.c.dataset_id).limit(1)
-        return its.correlate(table).scalar_subquery().is_not(None)
+        return one_of(self._joined.where(self._joined.selected_columns.uuid == table.c.dataset_id), table).is_not(None)
 
     async def bring(self, snapshot: Snapshot) -> None:
         """Have a snapshot see what the condition speaks of."""

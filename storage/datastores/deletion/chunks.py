@@ -14,8 +14,8 @@ from butlerql.storage.datastores.deletion.files import Place
 from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.dialect import Dialect, raw
-from butlerql.storage.provenance.writing import change_rows
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.bulk import change_rows
 from butlerql.storage.state.database import State
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
 

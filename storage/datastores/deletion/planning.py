@@ -36,7 +36,6 @@ from butlerql.storage.datastores.deletion.plans import (
 from butlerql.storage.datastores.deletion.rows import read_rows
 from butlerql.storage.errors import LimitExceededError, TimedOutError, UnavailableDatastoreError
 from butlerql.storage.provenance.traces import used_as_input
-from butlerql.storage.provenance.writing import add_rows
 from butlerql.storage.registry.chosen_datasets import select_to_change
 from butlerql.storage.registry.collections import by_keys
 from butlerql.storage.registry.datasets import Dataset, ingest_dates, run_keys
@@ -45,6 +44,7 @@ from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.registry.selection_text import written
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.state.bulk import add_rows
 from butlerql.storage.state.jobs import Job, JobKind, insert_job
 from butlerql.storage.state.kinds import Kind, Planned, Step
 from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_PLAN, DELETION_USE, NOW

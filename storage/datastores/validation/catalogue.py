@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from butlerql.storage.datastores.artifacts.stores import place_in_store
+from butlerql.storage.datastores.record_users import is_of
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.datastores.validation.recorded import UNKNOWN, Recorded, Row, Singles
@@ -120,7 +121,7 @@ async def within(snapshot: Snapshot, source: RecordSource, after: str, until: st
 
 async def catalogue(snapshot: Snapshot, source: RecordSource, texts: Sequence[str]) -> Catalogue:
     """Read what should be there of some artifacts, by `Recorded.text`."""
-    return await _read(snapshot, source, _is_of(snapshot, source, texts))
+    return await _read(snapshot, source, is_of(snapshot, source, texts))
 
 
 async def of_datasets(snapshot: Snapshot, source: RecordSource, uuids: Sequence[str]) -> Catalogue:
@@ -158,16 +159,8 @@ async def known(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) 
     if not texts:
         return set()
     file = snapshot.repository.dialect.text_before(source.table.c.path, "#")
-    found = sa.select(file).where(_is_of(snapshot, source, texts)).distinct()
+    found = sa.select(file).where(is_of(snapshot, source, texts)).distinct()
     return {path for (path,) in await snapshot.rows(found)}
-
-
-def _is_of(snapshot: Snapshot, source: RecordSource, texts: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Condition that a record is of one of some artifacts, or of a member of one."""
-    dialect, path = snapshot.repository.dialect, source.table.c.path
-    wanted = dialect.rows("paths", {"path": sa.Text()}, [(text,) for text in texts])
-    names = sa.select(wanted.c.path)
-    return sa.or_(path.in_(names), sa.and_(path.like("%#%"), dialect.text_before(path, "#").in_(names)))
 
 
 async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.ColumnElement[bool]) -> Catalogue:

@@ -187,18 +187,17 @@ class _Look:
         until = None if listing.until is None else path_bytes(listing.until)
         checks, looked = self._stretch.checks, self._looked
         any_size, looks_into = Check.SIZE not in checks, Check.CHECKSUM in checks
-        number, bytes_ = len(waiting), sum(waiting.values())
+        number, bytes_ = len(waiting), _recorded_bytes(waiting)
         differing: dict[str, int] = {}
         for entry in self._store.list(listing.after, {} if looks_into else waiting):
             path = entry.path
             recorded = waiting.pop(path, None)
             if recorded is not None:
-                if entry.kind is Kind.FILE and (any_size or recorded in {-1, entry.size}):
-                    # To be counted as it is.
-                    bytes_ += (entry.size or 0) + 1 if recorded == -1 else 0
-                else:
+                if entry.kind is not Kind.FILE or not (any_size or recorded in {-1, entry.size}):
                     differing[path] = recorded
                     continue
+                if recorded == -1:
+                    bytes_ += entry.size or 0
                 if looks_into:
                     self._look_into(self._singles[path], entry)
             elif until is not None and path_bytes(path) > until:
@@ -211,7 +210,7 @@ class _Look:
                     looked.untracked.append(entry)
         waiting |= differing
         looked.artifacts += number - len(waiting)
-        looked.bytes += bytes_ - sum(waiting.values())
+        looked.bytes += bytes_ - _recorded_bytes(waiting)
 
     def _fits(self, one: Recorded, entry: Entry) -> bool:
         """Whether something is as it should be, as far as one sees from outside."""
@@ -286,6 +285,11 @@ class _Look:
 
     def _add(self, kind: FindingKind, one: Recorded, expected: str | None = None, observed: str | None = None) -> None:
         self._looked.wrong.append(Wrong(one, Finding(kind, one.text, one.size, expected, observed)))
+
+
+def _recorded_bytes(sizes: Mapping[str, int]) -> int:
+    """Add sizes up, but for those that were not recorded."""
+    return sum(size for size in sizes.values() if size > 0)
 
 
 def _batches(things: Sequence[_T]) -> Iterator[Sequence[_T]]:
