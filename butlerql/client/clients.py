@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from butlerql.client import questions
-from butlerql.client.core import HEADERS, Core, Pages, Steps, endpoint, sending
+from butlerql.client.core import HEADERS, Core, Pages, Steps, certificates, endpoint, sending
 from butlerql.client.questions import Listing, Lookup
 
 __all__ = ["AsyncClient", "Client"]
@@ -73,7 +73,9 @@ class Client:
     ) -> None:
         self._url = endpoint(url, repository)
         self._core = Core(page_size)
-        self._http = httpx.Client(headers={**HEADERS, **(headers or {})}, timeout=timeout, transport=transport)
+        self._http = httpx.Client(
+            headers={**HEADERS, **(headers or {})}, timeout=timeout, transport=transport, verify=certificates()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +160,9 @@ class AsyncClient:
     ) -> None:
         self._url = endpoint(url, repository)
         self._core = Core(page_size)
-        self._http = httpx.AsyncClient(headers={**HEADERS, **(headers or {})}, timeout=timeout, transport=transport)
+        self._http = httpx.AsyncClient(
+            headers={**HEADERS, **(headers or {})}, timeout=timeout, transport=transport, verify=certificates()
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -16,7 +18,7 @@ from butlerql.client.questions import Listing, Lookup
 from butlerql.client.rows import DATA_IDS, WholeNumbers
 from butlerql.client.values import json_value
 
-__all__ = ["HEADERS", "Core", "Pages", "Steps", "endpoint", "sending"]
+__all__ = ["HEADERS", "Core", "Pages", "Steps", "certificates", "endpoint", "sending"]
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -61,6 +63,12 @@ def endpoint(url: str, repository: str | None) -> httpx.URL:
         return parsed
     label = "" if repository is None else f"/{quote(repository, safe='')}"
     return parsed.copy_with(path=f"{path}{label}/graphql")
+
+
+@cache
+def certificates() -> ssl.SSLContext:
+    """Load whom to trust, once for all clients: it takes longer than most questions."""
+    return httpx.create_ssl_context()
 
 
 @contextmanager

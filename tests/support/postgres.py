@@ -172,16 +172,18 @@ class Server:
 
 
 @contextmanager
-def run_server(binaries: Path) -> Iterator[Server]:
+def run_server(binaries: Path, place: Path = Path("/tmp")) -> Iterator[Server]:
     """Run a server until the end of the block, or of this process however it ends.
 
     Parameters
     ----------
     binaries
         As `find_binaries` gives it.
+    place
+        Where to put its files. The path of a socket has to fit into about 100 characters, and the server's user must
+        get there.
     """
-    # In /tmp: the path of a socket has to fit into about 100 characters, and the server's user must get there.
-    directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="pg-", dir=place))
     user = _user()
     if user is not None:
         shutil.chown(directory, user)

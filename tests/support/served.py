@@ -59,11 +59,12 @@ def serving(*arguments: str, log: Path) -> Iterator[str]:
 
 def _wait_until_ready(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{address}/health/ready", timeout=10).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
+    with httpx.Client(timeout=10) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            try:
+                if client.get(f"{address}/health/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
     pytest.fail("the service does not become ready")

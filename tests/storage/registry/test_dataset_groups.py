@@ -217,18 +217,23 @@ async def test_generated_repositories(
     await try_selections(data, repositories.shared(spec.content, Layout(dialect)), 3)
 
 
+@lru_cache(maxsize=8)
+def associated_in(butler: Butler) -> set[DatasetRef]:
+    """List what is in any collection."""
+    collections = butler.collections.query("*")
+    return {
+        association.ref
+        for kind in butler.registry.queryDatasetTypes()
+        for association in butler.registry.queryDatasetAssociations(kind.name, collections, flattenChains=True)
+    }
+
+
 @pytest.mark.parametrize("keys", [[], *([key] for key in GroupKey), list(GroupKey), list(reversed(GroupKey))], ids=str)
 async def test_everything(rich_in_every_layout: RealRepository, keys: list[GroupKey]) -> None:
     butler = rich_in_every_layout.butler
-    collections = butler.collections.query("*")
-    names = [kind.name for kind in butler.registry.queryDatasetTypes()]
-    associated = {
-        association.ref
-        for name in names
-        for association in butler.registry.queryDatasetAssociations(name, collections, flattenChains=True)
-    }
+    associated = associated_in(butler)
     async with snapshot_of(rich_in_every_layout) as snapshot:
-        sets = await select(snapshot, DatasetSelection(collections=list(collections)))
+        sets = await select(snapshot, DatasetSelection(collections=["*"]))
         await agrees(snapshot, butler, sets, [associated], keys)
         assert sum(group.datasets for group in (await sets.groups(snapshot, [0], [GroupKey.RUN]))[0]) == len(associated)
 
