@@ -46,7 +46,8 @@ async def reasons(
         "calibs": (CollectionType.CALIBRATION, Reason.CALIBRATION),
     }
     wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in datasets])
-    for name, table in association_tables(snapshot, set(datasets.values())).items():
+    kinds = {kind.key: kind for kind in datasets.values()}
+    for name, table in association_tables(snapshot, kinds.values()).items():
         kind, reason = holders[name.partition(":")[0]]
         of_kind = sa.select(tables.collection_key).where(tables.collection.c.type == type_number(kind))
         held = (

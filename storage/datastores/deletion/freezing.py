@@ -108,8 +108,7 @@ def freeze(
     in_chain, trust_mode, outside_root = (
         bits([reason]) for reason in (Reason.IN_CHAIN, Reason.TRUST_MODE, Reason.OUTSIDE_ROOT)
     )
-    numbers: dict[Place, int] = {}
-    keys: dict[Place, _Key] = {}
+    items: dict[Place, tuple[int, _Key]] = {}
     digits = digits_of_each([one.uuid for one in datasets])
     for number, its_digits, (uuid, kind, values, run_key, run, day) in zip(count(first + 1), digits, datasets):
         why = reasons.get(uuid, 0) | (in_chain if run_key in chained else 0)
@@ -118,25 +117,28 @@ def freeze(
         if not its:
             frozen.items.append((plan.id, own, number, *[None] * 6, False, _PENDING, None, 0))
             frozen.uses.append((plan.id, own, its_digits, "", None, None))
-        for item, (leaf, place, uri, record, recorded, storage_class, formatter, is_outside) in enumerate(its, own):
-            why |= (trust_mode if leaf.trust_get_request else 0) | (outside_root if is_outside else 0)
-            if place not in numbers:
-                numbers[place] = item
+        for new, (leaf, place, uri, record, recorded, storage_class, formatter, is_outside) in enumerate(its, own):
+            if leaf.trust_get_request:
+                why |= trust_mode
+            if is_outside:
+                why |= outside_root
+            if place not in items:
                 _, _, size, identity, _, problem = entries[place]
                 text = None if identity is None else orjson.dumps(identity).decode()
-                keys[place] = key = (leaf.name, place[0] if is_outside else "", place[1])
+                key = (leaf.name, place[0] if is_outside else "", place[1])
                 known = (uri, recorded if size is None else size, text, is_outside, _PENDING, problem, 0)
-                frozen.items.append((plan.id, item, number, *key, *known))
-            use = (its_digits, record, storage_class, formatter)
-            if users.get(place, {uuid}) == {uuid}:
-                frozen.uses.append((plan.id, numbers[place], *use))
+                frozen.items.append((plan.id, new, number, *key, *known))
+                items[place] = new, key
+            item, key = items[place]
+            if place in users and users[place] != {uuid}:
+                frozen.shared.append((key, (its_digits, record, storage_class, formatter)))
             else:
-                frozen.shared.append((keys[place], use))
+                frozen.uses.append((plan.id, item, its_digits, record, storage_class, formatter))
         data_id = dict(zip(kind.dimensions.required, values, strict=True))
         what = (kind.name, orjson.dumps(data_id).decode(), run, day, data_id.get("instrument"))
         frozen.datasets.append((plan.id, number, number, its_digits, *what, why, _PENDING, None, None))
     here = {one.uuid for one in datasets}
     for place, some in users.items():
         others = digits_of_each(sorted(some - here))
-        frozen.shared += [(keys[place], (other, "", None, None)) for other in others]
+        frozen.shared += [(items[place][1], (other, "", None, None)) for other in others]
     return frozen

@@ -58,9 +58,10 @@ async def read_listed(snapshot: Snapshot, of_types: Sequence[tuple[str, str]]) -
     for table, (dimensions, uuids) in by_table.items():
         rows = await snapshot.rows(_statement(snapshot, table, dimensions, uuids))
         found.update(zip(snapshot.repository.dialect.uuids([row[0] for row in rows]), rows, strict=True))
+    days = {day: ingest_day_text(day) for day in {row[2] for row in found.values()}}
     runs = {one.key: one.name for one in await by_keys(snapshot, {row[1] for row in found.values()})}
     return [
-        Listed(uuid, kind, tuple(row[3:]), row[1], runs[row[1]], ingest_day_text(row[2]))
+        Listed(uuid, kind, tuple(row[3:]), row[1], runs[row[1]], days[row[2]])
         for kind, uuids in listed
         for uuid in uuids
         if (row := found.get(uuid)) is not None
