@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -77,8 +77,8 @@ def files_of(rows: RowsOf, sources: Sequence[RecordSource]) -> dict[str, list[Fi
     for source in sources:
         name = f"records:{source.datastore.name}"
         records = [(uuid, row) for uuid, its in rows.items() for row in its.get(name, ())]
-        files = _files(source.datastore, [tuple(row[column] for column in _COLUMNS) for _, row in records])
-        for (uuid, _), file in zip(records, files, strict=True):
+        columns = ([row[column] for _, row in records] for column in _COLUMNS)
+        for (uuid, _), file in zip(records, _files(source.datastore, *columns), strict=True):
             found[uuid].append(file)
     _sort(found)
     return found
@@ -94,8 +94,8 @@ async def read_files(
     files
         Of each dataset that has a record, in order.
     shared
-        Those of them that another dataset may have, too: that has a record with the same path, or this record calls
-        the file by another name than others might. Not those of which others' records have other names; see `users_of`.
+        Those of them that another dataset may have, too: another record has the same path, or the path is not the
+        plain one in the store. Where records call files by other names, any may be shared; see `users_of`.
     """
     dialect = snapshot.repository.dialect
     wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
@@ -114,10 +114,13 @@ async def read_files(
             .select_from(dialect.each(wanted, source.table))
             .where(record.dataset_id == wanted.c.id, source.own)
         )
-        ids = dialect.uuids([row[0] for row in rows])
-        for uuid, row, file in zip(ids, rows, _files(source.datastore, [row[2:] for row in rows]), strict=True):
+        if not rows:
+            continue
+        ids, has_others, *columns = zip(*rows, strict=True)
+        files = _files(source.datastore, *columns)
+        for uuid, file, is_shared in zip(dialect.uuids(ids), files, has_others, strict=True):
             found.setdefault(uuid, []).append(file)
-            if row[1] or file.is_outside or file.record != file.place[1]:
+            if is_shared or file.is_outside or file.record != file.place[1]:
                 shared.append(file)
     _sort(found)
     return found, shared
@@ -126,11 +129,14 @@ async def read_files(
 _COLUMNS = ("path", "file_size", "storage_class", "formatter")
 
 
-def _files(leaf: FileDatastore, records: Sequence[Sequence[Any]]) -> list[File]:
-    """Make files of records, by columns and without a call of Python each: there are many."""
-    if not records:
-        return []
-    paths, sizes, classes, formatters = zip(*records, strict=True)
+def _files(
+    leaf: FileDatastore,
+    paths: Sequence[str],
+    sizes: Sequence[int | None],
+    classes: Sequence[str],
+    formatters: Sequence[str],
+) -> list[File]:
+    """Make files of columns of records, without a call of Python each: there are many."""
     uris, local = leaf.artifacts.places(paths)
     root, directory = leaf.root_uri, f"{leaf.root.rstrip('/')}/"
     places = [
@@ -140,7 +146,7 @@ def _files(leaf: FileDatastore, records: Sequence[Sequence[Any]]) -> list[File]:
         for uri, path in zip(uris, local, strict=True)
     ]
     columns = zip(
-        repeat(leaf),
+        repeat(leaf, len(paths)),
         places,
         [uri.partition("#")[0] for uri in uris],
         paths,
@@ -148,7 +154,7 @@ def _files(leaf: FileDatastore, records: Sequence[Sequence[Any]]) -> list[File]:
         classes,
         formatters,
         [where != root or (".." in path and ".." in path.split("/")) for where, path in places],
-        strict=False,
+        strict=True,
     )
     return list(map(partial(tuple.__new__, File), columns))
 

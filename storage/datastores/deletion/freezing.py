@@ -30,6 +30,8 @@ _FILES_OF_ONE = 1 << 12
 _KEY = ("datastore", "root", "path")
 """Columns by which a file of a plan is known."""
 
+_PATH = DELETION_ITEM.c.keys().index("path")
+
 _Key = tuple[str, str, str]
 
 
@@ -50,7 +52,8 @@ class Frozen:
     async def write(self, connection: AsyncConnection, dialect: Dialect) -> None:
         """Write it down. A file that another chunk has is the same item."""
         await add_rows(connection, dialect, DELETION_DATASET, self.datasets)
-        await add_rows(connection, dialect, DELETION_ITEM, self.items)
+        # By their paths, which the longest indexes have in order.
+        await add_rows(connection, dialect, DELETION_ITEM, sorted(self.items, key=lambda row: row[_PATH] or ""))
         numbers = await self._numbers(connection, dialect)
         uses = [(self.plan, numbers[key], *rest) for key, rest in self.shared]
         await add_rows(connection, dialect, DELETION_USE, self.uses + uses)

@@ -26,7 +26,7 @@ class Listed(NamedTuple):
 
     uuid: str
     dataset_type: DatasetType
-    data_id: tuple[Any, ...]
+    data_id: Sequence[Any]
     """Values of the required dimensions."""
 
     run_key: int | str
@@ -61,10 +61,11 @@ async def read_listed(snapshot: Snapshot, of_types: Sequence[tuple[str, str]]) -
     days = {day: ingest_day_text(day) for day in {row[2] for row in found.values()}}
     runs = {one.key: one.name for one in await by_keys(snapshot, {row[1] for row in found.values()})}
     return [
-        Listed(uuid, kind, tuple(row[3:]), row[1], runs[row[1]], days[row[2]])
+        Listed(uuid, kind, data_id, run, runs[run], days[day])
         for kind, uuids in listed
         for uuid in uuids
-        if (row := found.get(uuid)) is not None
+        if uuid in found
+        for _, run, day, *data_id in (found[uuid],)
     ]
 
 
