@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -80,7 +80,6 @@ def freeze(
     files: Mapping[str, Sequence[File]],
     entries: Mapping[Place, Entry],
     reasons: Mapping[str, int],
-    chained: Collection[int | str],
     users: Mapping[Place, set[str]],
     roots: Mapping[str, Any],
 ) -> Frozen:
@@ -99,22 +98,18 @@ def freeze(
     entries
         What there is in place of each file.
     reasons
-        What was found of datasets, a bit each; of those of which nothing was found, nothing.
-    chained
-        Runs that are members of chains.
+        What was found of each dataset, a bit each.
     users
         Who has a file, where it may be more than one.
     roots
         What the roots of datastores are, by name.
     """
     frozen = Frozen(plan.id, roots)
-    in_chain, trust_mode, outside_root = (
-        bits([reason]) for reason in (Reason.IN_CHAIN, Reason.TRUST_MODE, Reason.OUTSIDE_ROOT)
-    )
+    trust_mode, outside_root = bits([Reason.TRUST_MODE]), bits([Reason.OUTSIDE_ROOT])
     items: dict[Place, tuple[int, _Key]] = {}
     digits = digits_of_each([one.uuid for one in datasets])
-    for number, its_digits, (uuid, kind, values, run_key, run, day) in zip(count(first + 1), digits, datasets):
-        why = reasons.get(uuid, 0) | (in_chain if run_key in chained else 0)
+    for number, its_digits, (uuid, kind, values, _, run, day) in zip(count(first + 1), digits, datasets):
+        why = reasons[uuid]
         own = number * _FILES_OF_ONE
         its = files.get(uuid, ())
         if not its:

@@ -175,16 +175,20 @@ class Planning(Kind):
                 datasets = [one for one in datasets if one.uuid in known]
             kinds = {one.uuid: one.dataset_type for one in datasets}
             found = await blockers.reasons(snapshot, plan, kinds, sources)
-            chained = await blockers.in_chains(snapshot, {one.run_key for one in datasets})
+            runs = {one.run_key for one in datasets}
+            chained = await blockers.in_chains(snapshot, runs)
             users = await self._users(snapshot, job, [file for its in files.values() for file in its], shared)
-        reasons = {uuid: bits(its) for uuid, its in found.items()}
+        of_run = {run: bits([Reason.IN_CHAIN] if run in chained else []) for run in runs}
+        reasons = {one.uuid: of_run[one.run_key] for one in datasets}
+        for uuid, its in found.items():
+            reasons[uuid] |= bits(its)
         for uuid in await used_as_input(self._repository.state, list(kinds)):
-            reasons[uuid] = reasons.get(uuid, 0) | bits([Reason.USED_AS_INPUT])
+            reasons[uuid] |= bits([Reason.USED_AS_INPUT])
         places = list(dict.fromkeys(file.place for its in files.values() for file in its))
         entries = dict(zip(places, await self._repository.stores.look_at(places), strict=True))
         leaves = {file.datastore for its in files.values() for file in its if not file.is_outside}
         roots = {leaf.name: await self._mark(leaf.root_uri) for leaf in leaves if leaf.name not in plan.roots}
-        return freeze(plan, work["first"], datasets, files, entries, reasons, chained, users, roots)
+        return freeze(plan, work["first"], datasets, files, entries, reasons, users, roots)
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Frozen) -> Step:
         """Write the chunk down."""
@@ -240,9 +244,12 @@ class Planning(Kind):
         """Find who has the files that somebody else may have, too."""
         names = {root: await self._other_names(snapshot, job, root) for root in {file.root for file in files}}
         of_any = {root for root, has_others in names.items() if any(has_others)}
-        asked = {file.place: file.record for file in files if file.root in of_any}
-        asked.update((file.place, file.record) for file in shared)
-        return await users_of(snapshot, asked.items(), {root for root, (members, _) in names.items() if members})
+        asked = [
+            *(file for file in files if file.root in of_any),
+            *(file for file in shared if file.root not in of_any),
+        ]
+        zipped = {root for root, (has_members, _) in names.items() if has_members}
+        return await users_of(snapshot, ((file.place, file.record) for file in asked), zipped)
 
     async def _other_names(self, snapshot: Snapshot, job: Job, root: str) -> tuple[bool, bool]:
         """Look up once a job by what else records call files of a store; see `blockers.other_names`."""
