@@ -29,8 +29,7 @@ from butlerql.storage.state.coordinator import Coordinator
 
 _FILES = 100_000
 _ROUNDS = 2
-_PAGE = 1_000
-_LOOK = "its query, and a bare look"
+_LOOKS = {page: f"its query in pages of {page}, and a bare look" for page in (1_000, 10_000)}
 _EVERYTHING = DatasetSelection(collections=["*"])
 
 
@@ -58,13 +57,13 @@ def bare_delete(paths: list[str]) -> None:
         os.unlink(claim)
 
 
-async def query(repository: Repository) -> None:
+async def query(repository: Repository, page_size: int) -> None:
     """Read the datasets of the selection, page by page."""
     after: Key | None = None
     while True:
         async with repository.snapshot() as snapshot:
             sets = await select(snapshot, _EVERYTHING)
-            [page] = await sets.pages(snapshot, PageRequest(_PAGE, after=after))
+            [page] = await sets.pages(snapshot, PageRequest(page_size, after=after))
         if not page.has_next:
             return
         after = page.keys[-1]
@@ -103,9 +102,10 @@ async def run(root: Path, best: Best) -> None:
     )
     # It is made once, by whoever first writes.
     await repository.state.upgrade()
-    with best.timed(_LOOK):
-        bare_look(paths)
-        await query(repository)
+    for page_size, name in _LOOKS.items():
+        with best.timed(name):
+            bare_look(paths)
+            await query(repository, page_size)
     with best.timed("plan"):
         number, _ = await repository.state.write(
             lambda connection: insert_plan(connection, _EVERYTHING, DeletionScope.UNSTORE, None, [], "benchmark")
@@ -140,7 +140,7 @@ async def main(cache: Path) -> None:
                 with best.timed("bare loop"):
                     bare_delete(paths)
     best.report(f"Deletion of {_FILES} files", "bare loop", "deletion", "of that unlinking")
-    best.report(f"Plan of {_FILES} files", _LOOK, "plan")
+    best.report(f"Plan of {_FILES} files", *_LOOKS.values(), "plan")
 
 
 def _copy(source: str, target: str) -> None:

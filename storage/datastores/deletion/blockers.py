@@ -15,13 +15,13 @@ from butlerql.storage.registry.collections import CollectionType, by_names, type
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["has_zips", "in_chains", "reasons"]
+__all__ = ["in_chains", "other_names", "reasons"]
 
 
 async def reasons(
     snapshot: Snapshot, plan: Plan, datasets: Mapping[str, DatasetType], sources: Sequence[RecordSource]
 ) -> dict[str, set[Reason]]:
-    """Find the datasets that are tagged or certified elsewhere, or are in no other datastore.
+    """Find the datasets that are tagged or certified elsewhere, or are in no other datastore; the others are left out.
 
     Collections that the plan's selection names literally do not count: a tag made for the purpose.
 
@@ -36,7 +36,7 @@ async def reasons(
     sources
         Where the records of the plan's datastores are.
     """
-    found: dict[str, set[Reason]] = {uuid: set() for uuid in datasets}
+    found: dict[str, set[Reason]] = {}
     tables, dialect = snapshot.repository.tables, snapshot.repository.dialect
     literal = [name for name in plan.selection.collections or () if not is_glob(name)]
     keys = [(one.key,) for one in (await by_names(snapshot, literal)).values()]
@@ -46,7 +46,8 @@ async def reasons(
         "calibs": (CollectionType.CALIBRATION, Reason.CALIBRATION),
     }
     wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in datasets])
-    for name, table in association_tables(snapshot, set(datasets.values())).items():
+    kinds = {kind.key: kind for kind in datasets.values()}
+    for name, table in association_tables(snapshot, kinds.values()).items():
         kind, reason = holders[name.partition(":")[0]]
         of_kind = sa.select(tables.collection_key).where(tables.collection.c.type == type_number(kind))
         held = (
@@ -60,13 +61,13 @@ async def reasons(
             )
         )
         for (uuid,) in await snapshot.rows(held):
-            found[uuid].add(reason)
+            found.setdefault(uuid, set()).add(reason)
     if plan.datastore is not None and plan.datastore != snapshot.repository.datastore.name:
         mine = {source.datastore for source in sources}
         others = [source for source in await record_sources(snapshot) if source.datastore not in mine]
         elsewhere = sa.or_(sa.false(), *(source.holds(wanted.c.id) for source in others))
         for (uuid,) in await snapshot.rows(sa.select(wanted.c.id).where(~elsewhere)):
-            found[uuid].add(Reason.LAST_COPY)
+            found.setdefault(uuid, set()).add(Reason.LAST_COPY)
     return found
 
 
@@ -79,7 +80,19 @@ async def in_chains(snapshot: Snapshot, runs: Iterable[int | str]) -> set[int | 
     return {row[0] for row in rows}
 
 
-async def has_zips(snapshot: Snapshot, source: RecordSource) -> bool:
-    """Tell whether a datastore has any members of zip files; looks at all its records if it has none."""
+async def other_names(snapshot: Snapshot, source: RecordSource, root: str) -> tuple[bool, bool]:
+    """Tell by what else than their paths a datastore's records call files of a store; goes through all records.
+
+    Returns
+    -------
+    members
+        Whether any is of a member of a zip file.
+    absolute
+        Whether any begins with the store's root.
+    """
     path = source.table.c.path
-    return bool(await snapshot.rows(sa.select(sa.literal(1)).where(path.like("%#%"), source.own).limit(1)))
+    starts = {root, root.removeprefix("file://")}
+    absolute = sa.or_(*(sa.func.substr(path, 1, len(start)) == start for start in sorted(starts)))
+    is_there = [sa.func.max(sa.case((condition, 1), else_=0)) for condition in (path.like("%#%"), absolute)]
+    [(members, absolutes)] = await snapshot.rows(sa.select(*is_there).where(source.own))
+    return bool(members), bool(absolutes)

@@ -19,9 +19,9 @@ async def settle(connection: AsyncConnection, plan: Plan) -> None:
     await _bundle(connection, plan)
     stops = dataset.reasons.op("&")(bits(BLOCKING - plan.overridden)) != 0
     shared = dataset.reasons.op("|")(bits([Reason.SHARED_ARTIFACT]))
-    planned = sa.select(dataset.dataset_id).where(of_plan)
-    # Others have a file of these.
-    foreign = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(planned))
+    is_planned = sa.exists().where(of_plan, dataset.dataset_id == use.dataset_id).correlate(DELETION_USE)
+    # Others have a file of these. Few are blocked or shared as a rule: all begins with those.
+    foreign = sa.select(use.item).where(use.plan_id == plan.id, use.record == "", ~is_planned)
     has_foreign = sa.select(use.dataset_id).where(use.plan_id == plan.id, use.item.in_(foreign))
     await connection.execute(
         sa.update(DELETION_DATASET).where(of_plan, dataset.dataset_id.in_(has_foreign)).values(reasons=shared)
@@ -32,16 +32,15 @@ async def settle(connection: AsyncConnection, plan: Plan) -> None:
         others = [of_plan, sa.not_(stops), dataset.bundle.in_(stopped)]
         await connection.execute(sa.update(DELETION_DATASET).where(*others).values(reasons=shared))
     await connection.execute(sa.update(DELETION_DATASET).where(of_plan, stops).values(outcome=Outcome.BLOCKED))
-    goes = sa.select(dataset.dataset_id).where(of_plan, dataset.outcome == Outcome.PENDING)
-    used = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.in_(goes))
-    await connection.execute(
-        sa.update(DELETION_ITEM)
-        .where(item.plan_id == plan.id, item.number.not_in(used))
-        .values(outcome=Outcome.BLOCKED)
-    )
-    kept = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.not_in(goes))
+    blocked = sa.select(dataset.dataset_id).where(of_plan, dataset.outcome == Outcome.BLOCKED)
+    kept = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.in_(blocked)).union(foreign)
     await connection.execute(
         sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.number.in_(kept)).values(stays=True)
+    )
+    its = [use.plan_id == plan.id, use.item == item.number, of_plan, dataset.dataset_id == use.dataset_id]
+    goes = sa.exists().where(*its, dataset.outcome == Outcome.PENDING).correlate(DELETION_ITEM)
+    await connection.execute(
+        sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.stays, ~goes).values(outcome=Outcome.BLOCKED)
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 from urllib.parse import quote
+
+import sqlalchemy as sa
 
 from butlerql.storage.datastores.artifacts.store import path_bytes
 from butlerql.storage.datastores.artifacts.stores import place_in_store
@@ -13,11 +17,22 @@ from butlerql.storage.datastores.deletion.rows import RowsOf
 from butlerql.storage.datastores.record_users import users
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.locations import Place as LocatedAt
 from butlerql.storage.repository import Repository
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["File", "Place", "files_of", "is_member", "leaf_names", "sources_at", "sources_of", "users_of"]
+__all__ = [
+    "File",
+    "Place",
+    "files_of",
+    "is_member",
+    "leaf_names",
+    "read_files",
+    "sources_at",
+    "sources_of",
+    "users_of",
+]
 
 Place = tuple[str, str]
 """Root of a store, an absolute URI, and path in it."""
@@ -35,16 +50,13 @@ class File(NamedTuple):
     size: int | None
     storage_class: str | None
     formatter: str | None
+    is_outside: bool
+    """Whether it is not below the datastore's root: then it is nobody's to remove."""
 
     @property
     def root(self) -> str:
         """Absolute URI of the store."""
         return self.place[0]
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is not below the datastore's root: then it is nobody's to remove."""
-        return self.root != self.datastore.root_uri or ".." in self.place[1].split("/")
 
 
 async def sources_of(snapshot: Snapshot, plan: Plan) -> list[RecordSource]:
@@ -63,18 +75,94 @@ def files_of(rows: RowsOf, sources: Sequence[RecordSource]) -> dict[str, list[Fi
     """Say where the files of datasets are, those of each in order, by their rows."""
     found: dict[str, list[File]] = {uuid: [] for uuid in rows}
     for source in sources:
-        leaf = source.datastore
-        name = f"records:{leaf.name}"
+        name = f"records:{source.datastore.name}"
         records = [(uuid, row) for uuid, its in rows.items() for row in its.get(name, ())]
-        uris, paths = leaf.artifacts.places([row["path"] for _, row in records])
-        for (uuid, row), uri, path in zip(records, uris, paths, strict=True):
-            size = None if row["file_size"] == -1 else row["file_size"]
-            where, file = place_in_store(leaf, LocatedAt(uri, path)), uri.partition("#")[0]
-            found[uuid].append(File(leaf, where, file, row["path"], size, row["storage_class"], row["formatter"]))
-    for files in found.values():
-        if len(files) > 1:
-            files.sort(key=lambda file: (file.place, file.record))
+        columns = ([row[column] for _, row in records] for column in _COLUMNS)
+        for (uuid, _), file in zip(records, _files(source.datastore, *columns), strict=True):
+            found[uuid].append(file)
+    _sort(found)
     return found
+
+
+async def read_files(
+    snapshot: Snapshot, uuids: Sequence[str], sources: Sequence[RecordSource]
+) -> tuple[dict[str, list[File]], list[File]]:
+    """Find the files of datasets by their records, in a statement a datastore.
+
+    Returns
+    -------
+    files
+        Of each dataset that has a record, in order.
+    shared
+        Those of them that another dataset may have, too: another record has the same path, or the path is not the
+        plain one in the store. Where records call files by other names, any may be shared; see `users_of`.
+    """
+    dialect = snapshot.repository.dialect
+    wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    found: dict[str, list[File]] = {}
+    shared: list[File] = []
+    for source in sources:
+        record = source.table.c
+        others = [
+            sa.exists().where(
+                other.table.c.path == record.path, other.table.c.dataset_id != record.dataset_id, other.own
+            )
+            for other in await sources_at(snapshot, source.datastore.root_uri)
+        ]
+        rows = await snapshot.rows(
+            sa.select(raw(record.dataset_id), sa.or_(*others), *(record[name] for name in _COLUMNS))
+            .select_from(dialect.each(wanted, source.table))
+            .where(record.dataset_id == wanted.c.id, source.own)
+        )
+        if not rows:
+            continue
+        ids, has_others, *columns = zip(*rows, strict=True)
+        files = _files(source.datastore, *columns)
+        for uuid, file, is_shared in zip(dialect.uuids(ids), files, has_others, strict=True):
+            found.setdefault(uuid, []).append(file)
+            if is_shared or file.is_outside or file.record != file.place[1]:
+                shared.append(file)
+    _sort(found)
+    return found, shared
+
+
+_COLUMNS = ("path", "file_size", "storage_class", "formatter")
+
+
+def _files(
+    leaf: FileDatastore,
+    paths: Sequence[str],
+    sizes: Sequence[int | None],
+    classes: Sequence[str],
+    formatters: Sequence[str],
+) -> list[File]:
+    """Make files of columns of records, without a call of Python each: there are many."""
+    uris, local = leaf.artifacts.places(paths)
+    root, directory = leaf.root_uri, f"{leaf.root.rstrip('/')}/"
+    places = [
+        (root, path.removeprefix(directory))
+        if path is not None and path.startswith(directory)
+        else place_in_store(leaf, LocatedAt(uri, path))
+        for uri, path in zip(uris, local, strict=True)
+    ]
+    columns = zip(
+        repeat(leaf, len(paths)),
+        places,
+        [uri.partition("#")[0] for uri in uris],
+        paths,
+        [None if size == -1 else size for size in sizes],
+        classes,
+        formatters,
+        [where != root or (".." in path and ".." in path.split("/")) for where, path in places],
+        strict=True,
+    )
+    return list(map(partial(tuple.__new__, File), columns))
+
+
+def _sort(files: dict[str, list[File]]) -> None:
+    for some in files.values():
+        if len(some) > 1:
+            some.sort(key=lambda file: (file.place, file.record))
 
 
 def is_member(record: str) -> bool:

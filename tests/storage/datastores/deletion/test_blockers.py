@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from lsst.daf.butler import CollectionType, DatasetType, Timespan
+from lsst.daf.butler import CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, Reason
@@ -95,6 +95,26 @@ async def test_shared_files(things: RealRepository, scope: DeletionScope, run: s
         assert plan.bytes == file.size()
         assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 1}
     assert not file.exists()
+
+
+async def test_files_that_records_call_by_other_names(things: RealRepository) -> None:
+    """Where there are no zip files only those files are looked for that may be shared; by their URIs, too."""
+    butler = things.open(writeable=True)
+    butler.pruneDatasets(butler.query_datasets("thing", "z"), disassociate=True, unstore=True, purge=True)
+    mine, shared = butler.query_datasets("thing", "a", order_by="detector")[0], butler.query_datasets("thing", "d")[0]
+    async with deleter(things.uri) as ours:
+        assert not await ours.blocked(await ours.plan(runs=["a", "d"]))
+        assert await ours.blocked(await ours.plan(uuids=[str(shared.id)])) == {Reason.SHARED_ARTIFACT: 1}
+    ref = DatasetRef(mine.datasetType, mine.dataId, run="e")
+    butler.collections.register("e")
+    butler.ingest(FileDataset(butler.getURI(mine), [ref]), transfer="direct")
+    async with deleter(things.uri) as ours:
+        for run in ("a", "e"):
+            plan = await ours.plan(runs=[run])
+            assert await ours.blocked(plan) == {Reason.SHARED_ARTIFACT: 1}
+        plan = await ours.plan(runs=["a", "e"])
+        assert (plan.datasets, plan.artifacts, await ours.blocked(plan)) == (5, 4, {})
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
 
 
 async def test_one_that_is_blocked_keeps_those_that_share_its_file(things: RealRepository) -> None:

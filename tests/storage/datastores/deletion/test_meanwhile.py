@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
 
+from butlerql.storage.datastores.deletion import planning
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
+from butlerql.storage.state.jobs import Job
 from tests.support.deleted import deleter
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import RealRepository
@@ -52,6 +55,34 @@ def put_again(butler: Butler, ref: DatasetRef) -> None:
     """Prune a dataset, and put another with its data ID, which gets its path."""
     prune(butler, ref)
     butler.put({"again": 1}, "thing", ref.dataId, run=ref.run)
+
+
+@pytest.mark.parametrize("act", [prune, put_again])
+async def test_while_it_is_planned(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, act: Callable[[Butler, DatasetRef], None]
+) -> None:
+    """A plan is of the datasets that the selection had when it was read, each once, without those that are gone."""
+    butler = things.open(writeable=True)
+    refs = refs_of(butler, "a")
+    # Nothing but the dataset itself tells that one without files is in the plan already.
+    butler.pruneDatasets(refs, disassociate=False, unstore=True)
+    left = [ref.id for ref in refs[1:]]
+    prepare = planning.Planning.prepare
+
+    async def late(self: planning.Planning, job: Job, work: Any) -> Any:
+        if butler.get_dataset(refs[0].id) is not None:
+            act(butler, refs[0])
+        return await prepare(self, job, work)
+
+    monkeypatch.setattr(planning, "_DATASETS", 2)
+    monkeypatch.setattr(planning.Planning, "prepare", late)
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        assert (plan.state, plan.datasets, plan.artifacts) == (PlanState.PLANNED, 3, 0)
+        plan = await ours.delete(plan)
+        assert (plan.state, await ours.outcomes(plan)) == (PlanState.UNLINKED, {Outcome.REMOVED: 3})
+    assert [butler.get_dataset(uuid) for uuid in left] == [None] * 3
+    assert len(things.open().query_datasets("thing", "a", explain=False)) == (act is put_again)
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
