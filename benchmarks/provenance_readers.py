@@ -31,9 +31,9 @@ _LINES = 50_000
 
 def graph(cache: Path) -> Path:
     """Give a graph of 28,000 executions, compressed with a dictionary."""
-    path = cache / f"pipelines-{_COPIES}.qg"
+    path = cache / f"graph-{_COPIES}.qg"
     if not path.exists():
-        multiply(_pipelines(cache).graph("retried.provenance"), path, _COPIES)
+        multiply(_pipelines(cache).graph("heavy.provenance"), path, _COPIES)
     return path
 
 
