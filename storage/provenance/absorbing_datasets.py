@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
-from butlerql.storage.provenance.batches import Batch, Names, QuantumKey, filled, written_data_id
+from butlerql.storage.provenance.batches import Batch, Names, filled
+from butlerql.storage.provenance.records import DatasetRow
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
 from butlerql.storage.state.bulk import add_rows, change_rows
@@ -20,41 +21,42 @@ _DETAILS = ("dataset_type", "data_id", "run_id", "produced")
 
 
 async def absorb_datasets(
-    connection: AsyncConnection, dialect: Dialect, batch: Batch, names: Names, quanta: Mapping[QuantumKey, int]
+    connection: AsyncConnection, dialect: Dialect, batch: Batch, names: Names, quanta: Sequence[int]
 ) -> None:
-    """Take datasets in, and what read and wrote them."""
-    wanted: dict[str, tuple[Any, ...]] = {}
-    for record in batch.datasets:
-        data_id = None if record.data_id is None else written_data_id(record.data_id)
-        run = None if record.run is None else names.runs[record.run]
-        details = (record.dataset_type, data_id, run, record.produced)
-        digits = record.uuid.hex
-        wanted[digits] = _of_dataset(wanted[digits], details) if digits in wanted else details
+    """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     edges: list[tuple[int, bool, str]] = []
-    for key, records in batch.quanta.items():
-        number = quanta[key]
-        for of_quantum in records:
-            edges += [(number, False, uuid.hex) for uuid in of_quantum.inputs]
-            edges += [(number, True, uuid.hex) for uuid in of_quantum.outputs]
-    # Nothing more is told of most that are read or written.
+    for number, (*_, inputs, outputs) in zip(quanta, batch.quanta, strict=True):
+        edges += [(number, False, digits) for digits in inputs]
+        edges += [(number, True, digits) for digits in outputs]
+    wanted = _told(batch.datasets, names.runs)
+    # Nothing more is told of most that are read or written, and they are known.
     named = dict.fromkeys([digits for _, _, digits in edges if digits not in wanted], (None,) * len(_DETAILS))
     numbers = dict(await _known(connection, dialect, named))
-    changed: list[tuple[Any, ...]] = []
-    for digits, number, *before in await _known(connection, dialect, wanted, *_DETAILS):
-        numbers[digits] = number
-        after = _of_dataset(before, wanted[digits])
-        if after != tuple(before):
-            changed.append((*after, number))
-    new: list[tuple[Any, ...]] = []
     start = await next_number(connection, DATASET)
-    for digits, details in (wanted | named).items():
-        if digits not in numbers:
-            numbers[digits] = start + len(new)
-            new.append((numbers[digits], digits, *details))
-    await add_rows(connection, dialect, DATASET, new)
-    await change_rows(connection, DATASET, changed, *_DETAILS)
-    rows = [(number, is_output, numbers[digits]) for number, is_output, digits in edges]
-    await add_rows(connection, dialect, EDGE, rows)
+    new = {digits: details for digits, details in (wanted | named).items() if digits not in numbers}
+    numbers |= {digits: number for number, digits in enumerate(new, start)}
+    rows = [(number, digits, *details) for number, (digits, details) in enumerate(new.items(), start)]
+    if await add_rows(connection, dialect, DATASET, rows) < len(rows):
+        changed: list[tuple[Any, ...]] = []
+        for digits, number, *before in await _known(connection, dialect, wanted, *_DETAILS):
+            if number < start:
+                numbers[digits] = number
+                after = _of_dataset(before, wanted[digits])
+                if after != tuple(before):
+                    changed.append((*after, number))
+        await change_rows(connection, DATASET, changed, *_DETAILS)
+    await add_rows(
+        connection, dialect, EDGE, [(number, is_output, numbers[digits]) for number, is_output, digits in edges]
+    )
+
+
+def _told(rows: Iterable[DatasetRow], runs: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+    """Put together what is told of each dataset."""
+    told: dict[str, tuple[Any, ...]] = {}
+    for digits, dataset_type, data_id, run, produced in rows:
+        details = (dataset_type, data_id, None if run is None else runs[run], produced)
+        told[digits] = _of_dataset(told[digits], details) if digits in told else details
+    return told
 
 
 async def _known(

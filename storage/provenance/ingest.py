@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
-from butlerql.storage.provenance.batches import Batch
-from butlerql.storage.provenance.records import QuantumRecord, Record, Skipped, Source
+from butlerql.storage.provenance.batches import Batch, how_many
+from butlerql.storage.provenance.records import QuantumRecord, Record, Rows, Skipped, Source
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
@@ -132,17 +132,35 @@ async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> Asy
     """Put records together to what is one transaction, but for the first ones, which have been taken in."""
     batch, weight = Batch(), 0.0
     async for some in records:
-        for record in some[passed:]:
-            batch.add(record)
-            weight += 1
-            if isinstance(record, QuantumRecord):
-                weight += len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+        for record in some:
+            number = how_many(record)
+            if passed >= number:
+                passed -= number
+                continue
+            batch.add(_behind(record, passed))
+            weight += number + _of_quanta(record)
+            passed = 0
             if weight >= _BATCH:
                 yield batch
                 batch, weight = Batch(), 0.0
-        passed -= min(passed, len(some))
     if batch.records:
         yield batch
+
+
+def _behind(record: Record, passed: int) -> Record:
+    """Leave out the first of many."""
+    if not isinstance(record, Rows) or not passed:
+        return record
+    return Rows(record.datasets[passed:], record.quanta[max(0, passed - len(record.datasets)) :])
+
+
+def _of_quanta(record: Record) -> float:
+    """Tell how much there is to quanta."""
+    if isinstance(record, QuantumRecord):
+        return len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+    if isinstance(record, Rows):
+        return sum(len(one[6]) + (len(one[7]) + len(one[8])) / 20 for one in record.quanta)
+    return 0
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:

@@ -51,7 +51,9 @@ async def add_rows(
         many = [tuple(values[begin : begin + size]) for begin in range(0, len(chosen) * whole, size)]
         added += (await connection.exec_driver_sql(_insert(connection, table, chosen, _TOGETHER), many)).rowcount
     if left := tuple(values[len(chosen) * whole :]):
-        added += (await connection.exec_driver_sql(_insert(connection, table, chosen, len(rows) - whole), left)).rowcount
+        added += (
+            await connection.exec_driver_sql(_insert(connection, table, chosen, len(rows) - whole), left)
+        ).rowcount
     return added
 
 
