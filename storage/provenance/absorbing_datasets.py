@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,18 +25,19 @@ async def absorb_datasets(
     connection: AsyncConnection, dialect: Dialect, batch: Batch, names: Names, quanta: Sequence[int]
 ) -> None:
     """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
-    edges: list[tuple[int, bool, str]] = []
-    for number, (*_, inputs, outputs) in zip(quanta, batch.quanta, strict=True):
-        edges += [(number, False, digits) for digits in inputs]
-        edges += [(number, True, digits) for digits in outputs]
-    wanted = _told(batch.datasets, names.runs)
-    # Nothing more is told of most that are read or written, and they are known.
-    named = dict.fromkeys([digits for _, _, digits in edges if digits not in wanted], (None,) * len(_DETAILS))
-    numbers = dict(await _known(connection, dialect, named))
     start = await next_number(connection, DATASET)
-    new = {digits: details for digits, details in (wanted | named).items() if digits not in numbers}
-    numbers |= {digits: number for number, digits in enumerate(new, start)}
-    rows = [(number, digits, *details) for number, (digits, details) in enumerate(new.items(), start)]
+    wanted = _told(batch.datasets, names.runs)
+    numbers = dict(zip(wanted, count(start)))
+    # What is only named was mostly told of before.
+    named = dict.fromkeys(
+        [digits for quantum in batch.quanta for some in quantum[7:] for digits in some if digits not in numbers]
+    )
+    numbers.update(await _known(connection, dialect, named))
+    for digits in named:
+        if digits not in numbers:
+            numbers[digits] = start + len(wanted)
+            wanted[digits] = (None,) * len(_DETAILS)
+    rows = [(number, digits, *details) for number, (digits, details) in enumerate(wanted.items(), start)]
     if await add_rows(connection, dialect, DATASET, rows) < len(rows):
         changed: list[tuple[Any, ...]] = []
         for digits, number, *before in await _known(connection, dialect, wanted, *_DETAILS):
@@ -45,9 +47,11 @@ async def absorb_datasets(
                 if after != tuple(before):
                     changed.append((*after, number))
         await change_rows(connection, DATASET, changed, *_DETAILS)
-    await add_rows(
-        connection, dialect, EDGE, [(number, is_output, numbers[digits]) for number, is_output, digits in edges]
-    )
+    edges: list[tuple[int, bool, int]] = []
+    for quantum, (*_, inputs, outputs) in zip(quanta, batch.quanta, strict=True):
+        edges += [(quantum, False, numbers[digits]) for digits in inputs]
+        edges += [(quantum, True, numbers[digits]) for digits in outputs]
+    await add_rows(connection, dialect, EDGE, edges)
 
 
 def _told(rows: Iterable[DatasetRow], runs: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
+import orjson
 import zstandard
 
 from butlerql.storage.errors import InvalidSourceError
@@ -73,6 +73,15 @@ class Unpacker:
         """Make a JSON value of a block; see `content`."""
         return parse(self.content(block))
 
+    def unpack_all(self, blocks: Sequence[bytes | memoryview]) -> list[Any]:
+        """Make JSON values of blocks, as `unpack` does."""
+        try:
+            if all(0 <= size <= _LIMIT for size in map(_size_of, blocks)):
+                return list(map(orjson.loads, map(self._decompress, blocks)))
+        except (zstandard.ZstdError, orjson.JSONDecodeError):
+            pass
+        return list(map(self.unpack, blocks))
+
 
 class Blocks:
     """A member that consists of blocks, one after the other, each behind its size.
@@ -97,11 +106,17 @@ class Blocks:
         InvalidSourceError
             Raised if a block does not fit in; what comes behind it cannot be found.
         """
-        read, width, place = self._window.read, self._integer_size, 0
-        while place < self._member.size:
-            size = int.from_bytes(read(place, width), "big")
-            self._check(size)
-            yield read(place + width, size)
+        width, place, end = self._integer_size, 0, self._member.size
+        ahead, begin, number_of = memoryview(b""), 0, int.from_bytes
+        while place < end:
+            head = place - begin + width
+            size = number_of(ahead[head - width : head], "big")
+            if head + size > len(ahead) or head > len(ahead):
+                # Some of it is not read yet.
+                size = number_of(self._window.read(place, width), "big")
+                self._check(size)
+                ahead, begin, head = self._window.from_(place, width + size), place, width
+            yield ahead[head : head + size]
             place += width + size
 
     def at(self, address: tuple[int, int]) -> memoryview:
@@ -154,9 +169,9 @@ class Addresses:
             for row in range(0, self._rows, _PAGE_ROWS)
         ]
 
-    def find(self, uuid: UUID, kind: int) -> tuple[int, int] | None:
-        """Find offset and size of the block of a kind that a UUID has; None if it has none."""
-        key = uuid.bytes
+    def find(self, uuid: str, kind: int) -> tuple[int, int] | None:
+        """Find offset and size of the block of a kind that a UUID, of 32 digits, has; None if it has none."""
+        key = bytes.fromhex(uuid)
         number = bisect_right(self._firsts, key) - 1
         if number < 0:
             return None
