@@ -78,22 +78,24 @@ async def absorb(connection: AsyncConnection, dialect: Dialect, kind: SourceKind
 
 
 async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> Names:
-    executions = [execution for quantum in batch.quanta for execution in quantum[6]]
+    executions = [execution for quantum in batch.quanta for execution in quantum.executions]
     graphs = {record.uuid.hex: record for record in batch.pipeline_executions}
-    named = dict.fromkeys((quantum[4], quantum[0]) for quantum in batch.quanta)
+    named = dict.fromkeys((quantum.pipeline_execution, quantum.run) for quantum in batch.quanta)
     named |= dict.fromkeys((_digits(record.pipeline_execution), record.run) for record in batch.tasks)
     for digits, run in named:
         if digits is not None and digits not in graphs:
             graphs[digits] = PipelineExecutionRecord(UUID(digits), run)
-    runs = {run for _, run in named} | {record.run for record in (*batch.pipeline_executions, *batch.runs)}
-    runs |= {dataset[3] for dataset in batch.datasets if dataset[3] is not None}
-    labels = {quantum[1] for quantum in batch.quanta} | {record.label for record in batch.tasks}
+    runs = {run for _, run in named} | {graph.run for graph in batch.pipeline_executions}
+    runs |= {record.run for record in batch.runs} | {run for run in set(batch.datasets[3]) if run is not None}
+    labels = {quantum.task for quantum in batch.quanta} | {record.label for record in batch.tasks}
+    hosts = {one.host for one in executions if one.host is not None}
+    exceptions = {one.exception for one in executions if one.exception is not None}
     numbers = await numbers_of(connection, dialect, RUN, runs, hosts_summed=True)
     return Names(
         numbers,
         await numbers_of(connection, dialect, TASK, labels),
-        await numbers_of(connection, dialect, HOST, {host for _, _, host, *_ in executions if host is not None}),
-        await numbers_of(connection, dialect, EXCEPTION, {each[9] for each in executions if each[9] is not None}),
+        await numbers_of(connection, dialect, HOST, hosts),
+        await numbers_of(connection, dialect, EXCEPTION, exceptions),
         await _absorb_graphs(connection, dialect, graphs, numbers),
     )
 

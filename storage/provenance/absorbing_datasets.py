@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
 from butlerql.storage.provenance.batches import Batch, Names, filled
-from butlerql.storage.provenance.records import DatasetRow
+from butlerql.storage.provenance.records import DatasetColumns, QuantumRow
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
-from butlerql.storage.state.bulk import add_rows, change_rows
+from butlerql.storage.state.bulk import add_columns, change_rows
 
 __all__ = ["absorb_datasets"]
 
@@ -26,41 +26,56 @@ async def absorb_datasets(
 ) -> None:
     """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     start = await next_number(connection, DATASET)
-    wanted = _told(batch.datasets, names.runs)
-    numbers = dict(zip(wanted, count(start)))
+    digits, *details = _each_once(batch.datasets)
+    edges, named = _edges(quanta, batch.quanta)
+    numbers = dict(zip(digits, count(start)))
     # What is only named was mostly told of before.
-    named = dict.fromkeys(
-        [digits for quantum in batch.quanta for some in quantum[7:] for digits in some if digits not in numbers]
-    )
-    numbers.update(await _known(connection, dialect, named))
-    for digits in named:
-        if digits not in numbers:
-            numbers[digits] = start + len(wanted)
-            wanted[digits] = (None,) * len(_DETAILS)
-    rows = [(number, digits, *details) for number, (digits, details) in enumerate(wanted.items(), start)]
-    if await add_rows(connection, dialect, DATASET, rows) < len(rows):
+    others = dict.fromkeys([one for one in named if one not in numbers])
+    known = await _known(connection, dialect, others)
+    numbers.update(known)
+    if len(known) < len(others):
+        unknown = [one for one in others if one not in numbers]
+        numbers.update(zip(unknown, count(start + len(digits))))
+        digits.extend(unknown)
+        for column in details:
+            column.extend([None] * len(unknown))
+    details[2] = [None if run is None else names.runs[run] for run in details[2]]
+    fresh = range(start, start + len(digits))
+    if await add_columns(connection, dialect, DATASET, [fresh, digits, *details]) < len(fresh):
+        told = dict(zip(digits, zip(*details, strict=True), strict=True))
         changed: list[tuple[Any, ...]] = []
-        for digits, number, *before in await _known(connection, dialect, wanted, *_DETAILS):
+        for one, number, *before in await _known(connection, dialect, told, *_DETAILS):
             if number < start:
-                numbers[digits] = number
-                after = _of_dataset(before, wanted[digits])
+                numbers[one] = number
+                after = _of_dataset(before, told[one])
                 if after != tuple(before):
                     changed.append((*after, number))
         await change_rows(connection, DATASET, changed, *_DETAILS)
-    edges: list[tuple[int, bool, int]] = []
-    for quantum, (*_, inputs, outputs) in zip(quanta, batch.quanta, strict=True):
-        edges += [(quantum, False, numbers[digits]) for digits in inputs]
-        edges += [(quantum, True, numbers[digits]) for digits in outputs]
-    await add_rows(connection, dialect, EDGE, edges)
+    await add_columns(connection, dialect, EDGE, [*edges, [numbers[one] for one in named]])
 
 
-def _told(rows: Iterable[DatasetRow], runs: Mapping[str, int]) -> dict[str, tuple[Any, ...]]:
+def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
     """Put together what is told of each dataset."""
+    if len(set(columns[0])) == len(columns[0]):
+        return [list(column) for column in columns]
     told: dict[str, tuple[Any, ...]] = {}
-    for digits, dataset_type, data_id, run, produced in rows:
-        details = (dataset_type, data_id, None if run is None else runs[run], produced)
-        told[digits] = _of_dataset(told[digits], details) if digits in told else details
-    return told
+    for digits, *details in zip(*columns, strict=True):
+        told[digits] = _of_dataset(told[digits], details) if digits in told else tuple(details)
+    return [list(told), *map(list, zip(*told.values(), strict=True))]
+
+
+def _edges(numbers: Sequence[int], quanta: Sequence[QuantumRow]) -> tuple[tuple[list[int], list[bool]], list[str]]:
+    """Give the columns of edges, the datasets by their digits."""
+    ends: list[int] = []
+    are_outputs: list[bool] = []
+    named: list[str] = []
+    for number, quantum in zip(numbers, quanta, strict=True):
+        inputs, outputs = quantum.inputs, quantum.outputs
+        ends += [number] * (len(inputs) + len(outputs))
+        are_outputs += [False] * len(inputs) + [True] * len(outputs)
+        named += inputs
+        named += outputs
+    return (ends, are_outputs), named
 
 
 async def _known(

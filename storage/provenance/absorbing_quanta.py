@@ -89,8 +89,8 @@ class Quanta:
             return
         runs, tasks = self._names.runs, self._names.tasks
         told: dict[_Key, list[QuantumRow]] = {}
-        for quantum in quanta:
-            told.setdefault((runs[quantum[0]], tasks[quantum[1]], quantum[2]), []).append(quantum)
+        for row in quanta:
+            told.setdefault((runs[row.run], tasks[row.task], row.data_id), []).append(row)
         fresh = await next_number(self._connection, QUANTUM)
         numbers = dict(zip(told, count(fresh)))
         attempts = {key: self._with([], rows, numbers[key], key) for key, rows in told.items()}
@@ -120,17 +120,17 @@ class Quanta:
             if is_new or after != quantum:
                 changes.touched.add(key[:2])
         await self._write(changes)
-        self.numbers = [numbers[runs[quantum[0]], tasks[quantum[1]], quantum[2]] for quantum in quanta]
+        self.numbers = [numbers[runs[row.run], tasks[row.task], row.data_id] for row in quanta]
 
     def _graph(self, quantum: QuantumRow) -> int | None:
-        return None if quantum[4] is None else self._names.graphs[quantum[4]]
+        return None if quantum.pipeline_execution is None else self._names.graphs[quantum.pipeline_execution]
 
     def _with(self, known: list[Attempt], quanta: Iterable[QuantumRow], number: int, key: _Key) -> list[Attempt]:
         """Give the attempts that are known together with those that are told, in order."""
         for quantum in quanta:
-            if quantum[6]:
+            if quantum.executions:
                 graph = self._graph(quantum)
-                rows = [self._row(one, number, key, graph) for one in quantum[6]]
+                rows = [self._row(one, number, key, graph) for one in quantum.executions]
                 known = rows if not known and len(rows) == 1 else merged(known, rows)
         return in_order(known)
 
@@ -146,27 +146,29 @@ class Quanta:
         self.added_executions = len(executions)
 
     def _row(self, told: ExecutionRow, quantum: int, key: _Key, graph: int | None) -> Attempt:
-        number, status, host, start, end, run_time, cpu_time, max_rss, index, exception, message, *others = told
+        names = self._names
         return Attempt(
             None,
             quantum,
             key[0],
             key[1],
             graph,
-            number,
-            number,
+            told.attempt,
+            told.attempt,
             self._rank,
-            status,
-            None if host is None else self._names.hosts[host],
-            start,
-            end,
-            _finite(run_time),
-            _finite(cpu_time),
-            max_rss,
-            index,
-            None if exception is None else self._names.exceptions[exception],
-            cleaned(message),
-            *others,
+            told.status,
+            None if told.host is None else names.hosts[told.host],
+            told.started_at,
+            told.ended_at,
+            _finite(told.run_time),
+            _finite(told.cpu_time),
+            told.max_rss,
+            told.process_index,
+            None if told.exception is None else names.exceptions[told.exception],
+            cleaned(told.message),
+            told.caveats,
+            told.log,
+            told.metadata,
         )
 
     async def _known(self, told: Iterable[_Key], fresh: int) -> dict[_Key, _Quantum]:
@@ -221,8 +223,8 @@ def _together(
     number: int, known: _Quantum | None, quanta: Sequence[QuantumRow], attempts: Sequence[Attempt]
 ) -> _Quantum:
     """Give the row of a unit of work of what is known of it, what is told, and all its attempts."""
-    uuids = [quantum[3] for quantum in quanta if quantum[3] is not None]
-    is_blocked = any(quantum[5] for quantum in quanta)
+    uuids = [quantum.uuid for quantum in quanta if quantum.uuid is not None]
+    is_blocked = any(quantum.is_blocked for quantum in quanta)
     if known is not None:
         is_blocked |= known.is_blocked
         uuids += [] if known.uuid is None else [known.uuid]

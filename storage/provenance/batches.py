@@ -10,15 +10,15 @@ from uuid import UUID
 import orjson
 
 from butlerql.storage.provenance.records import (
+    DatasetColumns,
     DatasetRecord,
-    DatasetRow,
     ExecutionRecord,
     ExecutionRow,
+    Many,
     PipelineExecutionRecord,
     QuantumRecord,
     QuantumRow,
     Record,
-    Rows,
     RunRecord,
     Skipped,
     TaskRecord,
@@ -35,19 +35,20 @@ class Batch:
     pipeline_executions: list[PipelineExecutionRecord] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     tasks: list[TaskRecord] = field(default_factory=list)
-    datasets: list[DatasetRow] = field(default_factory=list)
+    datasets: DatasetColumns = field(default_factory=lambda: ([], [], [], [], []))
     quanta: list[QuantumRow] = field(default_factory=list)
     skipped: list[tuple[int, Skipped]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
         """Put a record to those of its kind."""
-        if isinstance(record, Rows):
-            self.datasets += record.datasets
+        if isinstance(record, Many):
+            self._add_datasets(record.datasets)
             self.quanta += record.quanta
         elif isinstance(record, QuantumRecord):
             self.quanta.append(_quantum_row(record))
         elif isinstance(record, DatasetRecord):
-            self.datasets.append(_dataset_row(record))
+            data_id = None if record.data_id is None else written_data_id(record.data_id)
+            self._add_datasets(([record.uuid.hex], [record.dataset_type], [data_id], [record.run], [record.produced]))
         elif isinstance(record, TaskRecord):
             self.tasks.append(record)
         elif isinstance(record, PipelineExecutionRecord):
@@ -57,6 +58,11 @@ class Batch:
         else:
             self.skipped.append((self.records, record))
         self.records += how_many(record)
+
+    def _add_datasets(self, more: DatasetColumns) -> None:
+        columns: Sequence[tuple[list[Any], list[Any]]] = list(zip(self.datasets, more, strict=True))
+        for column, values in columns:
+            column.extend(values)
 
 
 class Names(NamedTuple):
@@ -72,7 +78,7 @@ class Names(NamedTuple):
 
 def how_many(record: Record) -> int:
     """Count how many records one stands for."""
-    return len(record) if isinstance(record, Rows) else 1
+    return len(record) if isinstance(record, Many) else 1
 
 
 def written_data_id(data_id: Mapping[str, int | str]) -> str:
@@ -85,13 +91,8 @@ def filled(before: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(new if old is None else old for old, new in zip(before, more, strict=True))
 
 
-def _dataset_row(record: DatasetRecord) -> DatasetRow:
-    data_id = None if record.data_id is None else written_data_id(record.data_id)
-    return record.uuid.hex, record.dataset_type, data_id, record.run, record.produced
-
-
 def _quantum_row(record: QuantumRecord) -> QuantumRow:
-    return (
+    return QuantumRow(
         record.run,
         record.task,
         written_data_id(record.data_id),
@@ -105,7 +106,7 @@ def _quantum_row(record: QuantumRecord) -> QuantumRow:
 
 
 def _execution_row(record: ExecutionRecord) -> ExecutionRow:
-    return (
+    return ExecutionRow(
         record.attempt,
         int(record.status),
         record.host,

@@ -29,9 +29,9 @@ from butlerql.storage.provenance.lenient_json import (
 )
 from butlerql.storage.provenance.package_versions import versions_of
 from butlerql.storage.provenance.records import (
+    Many,
     PipelineExecutionRecord,
     Record,
-    Rows,
     Skipped,
     Source,
     SourceKind,
@@ -216,11 +216,11 @@ def _in_step(quanta: Iterator[Record], datasets: Iterator[Record]) -> Iterator[R
     """Give quanta behind the datasets that they write; whoever wrote both into a file kept the same order."""
     ahead: set[str] = set()
     for record in quanta:
-        if isinstance(record, Rows):
-            missing = {digits for quantum in record.quanta for digits in quantum[8]} - ahead
+        if isinstance(record, Many):
+            missing = {digits for quantum in record.quanta for digits in quantum.outputs} - ahead
             while missing and (more := next(datasets, None)) is not None:
-                if isinstance(more, Rows):
-                    ahead = {dataset[0] for dataset in more.datasets}
+                if isinstance(more, Many):
+                    ahead = set(more.datasets[0])
                     missing -= ahead
                 yield more
         yield record

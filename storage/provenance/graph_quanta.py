@@ -32,12 +32,12 @@ from butlerql.storage.provenance.lenient_json import (
     text_of,
 )
 from butlerql.storage.provenance.records import (
-    DatasetRow,
+    DatasetColumns,
     ExecutionRow,
+    Many,
     QuantumRow,
     QuantumStatus,
     Record,
-    Rows,
     Skipped,
 )
 from butlerql.storage.provenance.task_logs import span_of
@@ -101,13 +101,18 @@ class _Datasets:
         self._types = plan.types
         self._data_ids = data_ids
 
-    def row(self, digits: str, dataset: dict[str, Any], produced: bool | None) -> DatasetRow:
-        dataset_type = dataset.get("dataset_type_name")
-        dimensions = self._types.get(dataset_type) if type(dataset_type) is str else None
-        if dimensions is None:
-            raise InvalidSourceError("A dataset type is not in the pipeline.")
-        data_id = self._data_ids.written(dimensions, dataset.get("data_coordinate"))
-        return digits, dataset_type, data_id, name_of(dataset.get("run")), produced
+    def columns(
+        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: Sequence[bool | None]
+    ) -> DatasetColumns:
+        types, written = self._types, self._data_ids.written
+        names = [dataset.get("dataset_type_name") for dataset in datasets]
+        data_ids: list[str | None] = []
+        for name, dataset in zip(names, datasets, strict=True):
+            dimensions = types.get(name) if type(name) is str else None
+            if dimensions is None:
+                raise InvalidSourceError("A dataset type is not in the pipeline.")
+            data_ids.append(written(dimensions, dataset.get("data_coordinate")))
+        return digits, names, data_ids, [name_of(dataset.get("run")) for dataset in datasets], list(produced)
 
 
 class PlannedQuanta:
@@ -123,7 +128,7 @@ class PlannedQuanta:
         """Tell of quanta, and of the datasets that they are to read and write."""
         quanta: list[QuantumRow] = []
         seen = set() if len(self._seen) > _REMEMBERED else self._seen
-        datasets: dict[str, DatasetRow] = {}
+        datasets: dict[str, dict[str, Any]] = {}
         for quantum in map(object_of, blocks):
             inputs, outputs = _values(quantum.get("inputs")), _values(quantum.get("outputs"))
             named = [object_of(dataset) for dataset in chain(inputs, outputs)]
@@ -131,11 +136,12 @@ class PlannedQuanta:
             read, written = digits[: len(inputs)], digits[len(inputs) :]
             quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, None, read, written))
             for one, dataset in zip(digits, named, strict=True):
-                if one not in seen and one not in datasets:
-                    datasets[one] = self._datasets.row(one, dataset, None)
+                if one not in seen:
+                    datasets.setdefault(one, dataset)
+        columns = self._datasets.columns(list(datasets), list(datasets.values()), [None] * len(datasets))
         seen.update(datasets)
         self._seen = seen
-        return (Rows(list(datasets.values()), quanta),)
+        return (Many(columns, quanta),)
 
 
 class ExecutedQuanta:
@@ -166,9 +172,9 @@ class ExecutedQuanta:
         digits = iter(digits_of_uuids(named))
         skipped: list[Skipped] = []
         quanta: list[QuantumRow] = []
-        for quantum, outputs, read_, written_ in parts:
-            uuid, read = next(digits), list(islice(digits, read_))
-            written = list(islice(digits, written_))
+        for quantum, outputs, inputs_number, outputs_number in parts:
+            uuid, read = next(digits), list(islice(digits, inputs_number))
+            written = list(islice(digits, outputs_number))
             executions: list[ExecutionRow] = []
             if attempts := array_of(quantum.get("attempts", [])):
                 log, metadata = _first_digits(outputs.get(_LOG)), _first_digits(outputs.get(_METADATA))
@@ -178,15 +184,14 @@ class ExecutedQuanta:
                     for place, attempt in enumerate(attempts)
                 ]
             quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, executions, read, written))
-        return (Rows(quanta=quanta), *skipped)
+        return (Many(quanta=quanta), *skipped)
 
     def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
         """Tell of datasets."""
         datasets = list(map(object_of, blocks))
         uuids = digits_of_uuids([dataset.get("dataset_id") for dataset in datasets])
-        row = self._datasets.row
-        rows = [row(uuid, one, one.get("produced") is True) for uuid, one in zip(uuids, datasets, strict=True)]
-        return (Rows(rows),)
+        produced = [dataset.get("produced") is True for dataset in datasets]
+        return (Many(self._datasets.columns(uuids, datasets, produced)),)
 
     def _execution(
         self,
@@ -214,7 +219,7 @@ class ExecutedQuanta:
                 started_at, ended_at = span
             elif status == _FAILED and failure is None:
                 status = _UNKNOWN
-        return (
+        return ExecutionRow(
             number,
             status,
             host,
@@ -257,7 +262,7 @@ def _quantum(
         raise InvalidSourceError("A task is not in the pipeline.")
     data_id = data_ids.written(plan.tasks[task], quantum.get("data_coordinate", []))
     is_blocked = executions is not None and not executions
-    return plan.run, task, data_id, uuid, plan.uuid.hex, is_blocked, executions or (), inputs, outputs
+    return QuantumRow(plan.run, task, data_id, uuid, plan.uuid.hex, is_blocked, executions or (), inputs, outputs)
 
 
 def _values(connections: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
 from butlerql.storage.provenance.batches import Batch, how_many
-from butlerql.storage.provenance.records import QuantumRecord, Record, Rows, Skipped, Source
+from butlerql.storage.provenance.records import Many, QuantumRecord, QuantumRow, Record, Skipped, Source
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
@@ -149,18 +149,22 @@ async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> Asy
 
 def _behind(record: Record, passed: int) -> Record:
     """Leave out the first of many."""
-    if not isinstance(record, Rows) or not passed:
+    if not isinstance(record, Many) or not passed:
         return record
-    return Rows(record.datasets[passed:], record.quanta[max(0, passed - len(record.datasets)) :])
+    digits, types, data_ids, runs, produced = record.datasets
+    datasets = digits[passed:], types[passed:], data_ids[passed:], runs[passed:], produced[passed:]
+    return Many(datasets, record.quanta[max(0, passed - len(digits)) :])
 
 
 def _of_quanta(record: Record) -> float:
-    """Tell how much there is to quanta."""
-    if isinstance(record, QuantumRecord):
-        return len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
-    if isinstance(record, Rows):
-        return sum(len(one[6]) + (len(one[7]) + len(one[8])) / 20 for one in record.quanta)
-    return 0
+    """Tell how much there is to quanta beside themselves."""
+    if isinstance(record, Many):
+        return sum(map(_of_quantum, record.quanta))
+    return _of_quantum(record) if isinstance(record, QuantumRecord) else 0
+
+
+def _of_quantum(quantum: QuantumRecord | QuantumRow) -> float:
+    return len(quantum.executions) + (len(quantum.inputs) + len(quantum.outputs)) / 20
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -10,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.reduction import DupFd
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import ArtifactStore
@@ -116,9 +117,9 @@ _begun: Iterator[Record] = iter(())
 """What a process that only reads is reading."""
 
 
-def _begin(take: _Take, file: DupFd, name: str) -> None:
+def _begin(take: _Take, file: Any, name: str) -> None:
     global _begun  # noqa: PLW0603 - a process for each file
-    _begun = take(os.fdopen(file.detach(), "rb", buffering=0), name).records()
+    _begun = take(io.FileIO(file.detach()), name).records()
 
 
 def _go_on() -> list[Record]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
 
-__all__ = ["add_rows", "change_rows"]
+__all__ = ["add_columns", "add_rows", "change_rows"]
 
 
 _TOGETHER = 100
@@ -37,23 +37,31 @@ async def add_rows(
     added
         How many were not there.
     """
-    if not rows:
+    return await add_columns(connection, dialect, table, list(zip(*rows, strict=True)), *names)
+
+
+async def add_columns(
+    connection: AsyncConnection, dialect: Dialect, table: sa.Table, columns: Sequence[Sequence[Any]], *names: str
+) -> int:
+    """Insert rows, as `add_rows` does, of columns of the same length."""
+    number = len(columns[0]) if columns else 0
+    if not number:
         return 0
     chosen = names or tuple(table.c.keys())
     if dialect.takes_arrays:
-        given = dialect.rows("given", {name: table.c[name].type for name in chosen}, rows)
+        kinds = {name: table.c[name].type for name in chosen}
+        given = dialect.rows("given", kinds, list(zip(*columns, strict=True)))
         new = dialect.insert(table).from_select(chosen, sa.select(given))
         return (await connection.execute(new.on_conflict_do_nothing())).rowcount
-    whole = len(rows) - len(rows) % _TOGETHER
-    added, size = 0, len(chosen) * _TOGETHER
-    values = _in_one(table, chosen, rows)
+    values = _in_one(table, chosen, columns)
+    whole, size = len(chosen) * (number - number % _TOGETHER), len(chosen) * _TOGETHER
+    added = 0
     if whole:
-        many = [tuple(values[begin : begin + size]) for begin in range(0, len(chosen) * whole, size)]
+        many = [tuple(values[begin : begin + size]) for begin in range(0, whole, size)]
         added += (await connection.exec_driver_sql(_insert(connection, table, chosen, _TOGETHER), many)).rowcount
-    if left := tuple(values[len(chosen) * whole :]):
-        added += (
-            await connection.exec_driver_sql(_insert(connection, table, chosen, len(rows) - whole), left)
-        ).rowcount
+    if left := tuple(values[whole:]):
+        statement = _insert(connection, table, chosen, number % _TOGETHER)
+        added += (await connection.exec_driver_sql(statement, left)).rowcount
     return added
 
 
@@ -70,10 +78,10 @@ def _insert(connection: AsyncConnection, table: sa.Table, names: Sequence[str], 
     )
 
 
-def _in_one(table: sa.Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[Any]:
+def _in_one(table: sa.Table, names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[Any]:
     """Put the values of rows one behind the other."""
-    values: list[Any] = [None] * (len(names) * len(rows))
-    for place, (name, column) in enumerate(zip(names, zip(*rows, strict=True), strict=True)):
+    values: list[Any] = [None] * (len(names) * len(columns[0]))
+    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
         is_truth = isinstance(table.c[name].type, sa.Boolean)
         values[place :: len(names)] = map(_NUMBERS.__getitem__, column) if is_truth else column
     return values
