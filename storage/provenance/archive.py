@@ -182,10 +182,6 @@ class Window:
         InvalidSourceError
             Raised if it is not in the member.
         """
-        return self.from_(offset, size)[:size]
-
-    def from_(self, offset: int, size: int) -> memoryview:
-        """Read a part, and give what is there behind it with it."""
         begin = offset - self._begin
         if begin < 0 or begin + size > len(self._content):
             if offset + size > self._member.size:
@@ -193,7 +189,7 @@ class Window:
             ahead = min(max(size, _CHUNK), self._member.size - offset)
             self._content = memoryview(self._archive.read(self._member.offset + offset, ahead))
             self._begin, begin = offset, 0
-        return self._content[begin:]
+        return self._content[begin : begin + size]
 
 
 def _widened(extra: bytes, *values: int) -> list[int]:

@@ -74,13 +74,22 @@ class Unpacker:
         return parse(self.content(block))
 
     def unpack_all(self, blocks: Sequence[bytes | memoryview]) -> list[Any]:
-        """Make JSON values of blocks, as `unpack` does."""
+        """Make JSON values of blocks, as `unpack` does.
+
+        Raises
+        ------
+        InvalidSourceError
+            Raised also if they would become too large together, or do not tell.
+        """
+        if len(blocks) == 1:
+            return [self.unpack(blocks[0])]
         try:
-            if all(0 <= size <= _LIMIT for size in map(_size_of, blocks)):
-                return list(map(orjson.loads, map(self._decompress, blocks)))
+            sizes = list(map(_size_of, blocks))
+            if min(sizes) < 0 or sum(sizes) > _LIMIT:
+                raise InvalidSourceError("Blocks are too large to be understood together.")
+            return list(map(orjson.loads, map(self._decompress, blocks)))
         except (zstandard.ZstdError, orjson.JSONDecodeError):
-            pass
-        return list(map(self.unpack, blocks))
+            return list(map(self.unpack, blocks))
 
 
 class Blocks:
@@ -106,17 +115,11 @@ class Blocks:
         InvalidSourceError
             Raised if a block does not fit in; what comes behind it cannot be found.
         """
-        width, place, end = self._integer_size, 0, self._member.size
-        ahead, begin, number_of = memoryview(b""), 0, int.from_bytes
-        while place < end:
-            head = place - begin + width
-            size = number_of(ahead[head - width : head], "big")
-            if head + size > len(ahead) or head > len(ahead):
-                # Some of it is not read yet.
-                size = number_of(self._window.read(place, width), "big")
-                self._check(size)
-                ahead, begin, head = self._window.from_(place, width + size), place, width
-            yield ahead[head : head + size]
+        read, width, place = self._window.read, self._integer_size, 0
+        while place < self._member.size:
+            size = int.from_bytes(read(place, width), "big")
+            self._check(size)
+            yield read(place + width, size)
             place += width + size
 
     def at(self, address: tuple[int, int]) -> memoryview:

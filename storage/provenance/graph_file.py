@@ -48,6 +48,7 @@ _KINDS = {"provenance": SourceKind.PROVENANCE_GRAPH, "predicted": SourceKind.PRE
 _CONFIG = "_config"
 # Blocks that are understood together, or else one by one.
 _TOGETHER = 100
+_SIZE_TOGETHER = 1 << 20
 # It begins with the milliseconds since 1970.
 _UUID_OF_TIME = 7
 
@@ -102,7 +103,7 @@ class GraphFile:
         self.source = Source(_KINDS[kind], name, digest.hexdigest())
 
     def records(self) -> Iterator[Record]:
-        """Go through all that it tells, the datasets before the work that names them."""
+        """Go through all that it tells, datasets before the work that writes them."""
         packages = yield from self._added("packages.json.zst", versions_of)
         yield replace(self._execution, packages=packages)
         configs = yield from self._added("init_quanta.json.zst", _configs)
@@ -130,16 +131,18 @@ class GraphFile:
 
     def _each(self, name: str, told_by: Callable[[Sequence[Any]], Iterable[Record]]) -> Iterator[Record]:
         """Go through what blocks tell, by the hundred."""
-        number, some, broken = 0, list[memoryview](), None
+        number, size, some, broken = 0, 0, list[memoryview](), None
         try:
             for block in self._blocks(name):
                 some.append(block)
-                if len(some) == _TOGETHER:
+                size += len(block)
+                if len(some) == _TOGETHER or size > _SIZE_TOGETHER:
                     yield from self._told(name, number, some, told_by)
-                    number, some = number + len(some), []
+                    number, size, some = number + len(some), 0, []
         except InvalidSourceError as error:
             broken = error
-        yield from self._told(name, number, some, told_by)
+        if some:
+            yield from self._told(name, number, some, told_by)
         if broken is not None:
             # What is behind it cannot be found.
             yield Skipped(f"{name} from block {number + len(some)} on", str(broken))

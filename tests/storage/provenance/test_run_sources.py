@@ -69,7 +69,7 @@ async def read(repository: Repository, run: str) -> tuple[list[Source], list[Rec
             continue
         sources.append(found.source)
         async for batch in found.batches:
-            records += batch
+            records += one_by_one(batch)
     return sources, records
 
 
