@@ -27,8 +27,8 @@ __all__ = ["Reading", "read_graph", "read_lines"]
 _RECORDS = 2_000
 # Bytes of a file for which a process of its own is worth starting.
 _LARGE = 1 << 22
-# Batches that are read before they are asked for.
-_AHEAD = 4
+# Batches that are read before they are asked for: more than one transaction takes in.
+_AHEAD = 16
 
 _Take = Callable[[BinaryIO, str], GraphFile | LinesFile]
 
