@@ -19,7 +19,7 @@ import zstandard
 from benchmarks.measure import race, report
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.json_lines import LinesFile
-from butlerql.storage.provenance.records import QuantumRecord, Record, Skipped
+from butlerql.storage.provenance.records import Many, QuantumRecord, Record, Skipped
 from butlerql.storage.provenance.task_records import Content, Traces, told_of
 from tests.support.pipelines.multiplied import blocks_of, multiply
 from tests.support.pipelines.recorded import Recorded, record
@@ -31,9 +31,9 @@ _LINES = 50_000
 
 def graph(cache: Path) -> Path:
     """Give a graph of 28,000 executions, compressed with a dictionary."""
-    path = cache / f"pipelines-{_COPIES}.qg"
+    path = cache / f"graph-{_COPIES}.qg"
     if not path.exists():
-        multiply(_pipelines(cache).graph("retried.provenance"), path, _COPIES)
+        multiply(_pipelines(cache).graph("heavy.provenance"), path, _COPIES)
     return path
 
 
@@ -61,8 +61,8 @@ def count(records: Iterable[Record]) -> int:
     number = 0
     for told in records:
         assert not isinstance(told, Skipped), told
-        if isinstance(told, QuantumRecord):
-            number += len(told.executions)
+        quanta = told.quanta if isinstance(told, Many) else [told] if isinstance(told, QuantumRecord) else []
+        number += sum(len(quantum.executions) for quantum in quanta)
     return number
 
 

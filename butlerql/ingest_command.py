@@ -146,8 +146,10 @@ class _Command:
         self._skipped[name] = skipped
 
     async def _counted(self, reading: Reading) -> AsyncIterator[Sequence[Record]]:
+        from butlerql.storage.provenance.batches import how_many
+
         async for batch in reading.batches:
-            self._new["records"] += len(batch)
+            self._new["records"] += sum(map(how_many, batch))
             yield batch
 
     @contextmanager

@@ -78,21 +78,19 @@ async def absorb(connection: AsyncConnection, dialect: Dialect, kind: SourceKind
 
 
 async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> Names:
-    records = [record for records in batch.quanta.values() for record in records]
-    executions = [execution for record in records for execution in record.executions]
-    runs = {run for run, _, _ in batch.quanta} | {record.run for record in batch.pipeline_executions}
-    runs |= {record.run for record in batch.tasks} | {record.run for record in batch.runs}
-    runs |= {record.run for record in batch.datasets if record.run is not None}
-    labels = {task for _, task, _ in batch.quanta} | {record.label for record in batch.tasks}
-    hosts = {execution.host for execution in executions if execution.host is not None}
-    exceptions = {execution.exception for execution in executions if execution.exception is not None}
+    executions = [execution for quantum in batch.quanta for execution in quantum.executions]
+    graphs = {record.uuid.hex: record for record in batch.pipeline_executions}
+    named = dict.fromkeys((quantum.pipeline_execution, quantum.run) for quantum in batch.quanta)
+    named |= dict.fromkeys((_digits(record.pipeline_execution), record.run) for record in batch.tasks)
+    for digits, run in named:
+        if digits is not None and digits not in graphs:
+            graphs[digits] = PipelineExecutionRecord(UUID(digits), run)
+    runs = {run for _, run in named} | {graph.run for graph in batch.pipeline_executions}
+    runs |= {record.run for record in batch.runs} | {run for run in set(batch.datasets[3]) if run is not None}
+    labels = {quantum.task for quantum in batch.quanta} | {record.label for record in batch.tasks}
+    hosts = {one.host for one in executions if one.host is not None}
+    exceptions = {one.exception for one in executions if one.exception is not None}
     numbers = await numbers_of(connection, dialect, RUN, runs, hosts_summed=True)
-    graphs = {record.uuid: record for record in batch.pipeline_executions}
-    named = [(record.pipeline_execution, record.run) for record in records]
-    named += [(record.pipeline_execution, record.run) for record in batch.tasks]
-    for uuid, run in named:
-        if uuid is not None and uuid not in graphs:
-            graphs[uuid] = PipelineExecutionRecord(uuid, run)
     return Names(
         numbers,
         await numbers_of(connection, dialect, TASK, labels),
@@ -105,33 +103,33 @@ async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) ->
 async def _absorb_graphs(
     connection: AsyncConnection,
     dialect: Dialect,
-    graphs: Mapping[UUID, PipelineExecutionRecord],
+    graphs: Mapping[str, PipelineExecutionRecord],
     runs: Mapping[str, int],
-) -> dict[UUID, int]:
-    """Take pipeline executions in, and give their numbers."""
+) -> dict[str, int]:
+    """Take pipeline executions in, and give their numbers; they are told by the digits of their UUIDs."""
     if not graphs:
         return {}
     table = PIPELINE_EXECUTION
-    given = dialect.rows("given", {"uuid": UuidText()}, [(uuid.hex,) for uuid in graphs])
+    given = dialect.rows("given", {"uuid": UuidText()}, [(digits,) for digits in graphs])
     found = await connection.execute(sa.select(table).join(given, given.c.uuid == table.c.uuid))
-    known = {UUID(row.uuid): row for row in found}
+    known = {row.uuid.replace("-", ""): row for row in found}
     fresh = await next_number(connection, table)
-    numbers: dict[UUID, int] = {}
+    numbers: dict[str, int] = {}
     new: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
     packages: list[tuple[str, str]] = []
-    for uuid, record in graphs.items():
+    for digits, record in graphs.items():
         digest = None
         if record.packages is not None:
             packages.append(_packages_row(record.packages))
             digest = packages[-1][0]
         details = (cleaned(record.pipeline), cleaned(record.user), cleaned(record.command), record.created_at, digest)
-        row = known.get(uuid)
+        row = known.get(digits)
         if row is None:
-            numbers[uuid] = fresh + len(new)
-            new.append((numbers[uuid], uuid.hex, runs[record.run], *details))
+            numbers[digits] = fresh + len(new)
+            new.append((numbers[digits], digits, runs[record.run], *details))
         else:
-            numbers[uuid] = row.id
+            numbers[digits] = row.id
             before = (row.pipeline, row.made_by, row.command, row.created_at, row.packages)
             after = filled(before, details)
             if after != before:
@@ -166,9 +164,9 @@ async def _absorb_tasks(
     wanted: dict[tuple[int, int, int], tuple[Any, ...]] = {}
     uses: dict[tuple[int, bool, str], None] = {}
     for record in records:
-        graph = 0 if record.pipeline_execution is None else names.graphs[record.pipeline_execution]
+        graph = 0 if record.pipeline_execution is None else names.graphs[record.pipeline_execution.hex]
         key = (names.tasks[record.label], names.runs[record.run], graph)
-        details = (record.task_class, _hex(record.config), record.config_digest)
+        details = (record.task_class, _digits(record.config), record.config_digest)
         wanted[key] = filled(wanted.get(key, (None,) * 3), details)
         for is_output, dataset_types in ((False, record.inputs), (True, record.outputs)):
             uses |= dict.fromkeys((key[0], is_output, dataset_type) for dataset_type in dataset_types or ())
@@ -187,5 +185,5 @@ async def _absorb_tasks(
     await add_rows(connection, dialect, TASK_USE, list(uses))
 
 
-def _hex(uuid: UUID | None) -> str | None:
+def _digits(uuid: UUID | None) -> str | None:
     return None if uuid is None else uuid.hex

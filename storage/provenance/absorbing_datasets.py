@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
-from butlerql.storage.provenance.batches import Batch, Names, QuantumKey, filled, written_data_id
+from butlerql.storage.provenance.batches import Batch, Names, filled
+from butlerql.storage.provenance.records import DatasetColumns, QuantumRow
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
-from butlerql.storage.state.bulk import add_rows, change_rows
+from butlerql.storage.state.bulk import add_columns, change_rows
 
 __all__ = ["absorb_datasets"]
 
@@ -20,41 +22,60 @@ _DETAILS = ("dataset_type", "data_id", "run_id", "produced")
 
 
 async def absorb_datasets(
-    connection: AsyncConnection, dialect: Dialect, batch: Batch, names: Names, quanta: Mapping[QuantumKey, int]
+    connection: AsyncConnection, dialect: Dialect, batch: Batch, names: Names, quanta: Sequence[int]
 ) -> None:
-    """Take datasets in, and what read and wrote them."""
-    wanted: dict[str, tuple[Any, ...]] = {}
-    for record in batch.datasets:
-        data_id = None if record.data_id is None else written_data_id(record.data_id)
-        run = None if record.run is None else names.runs[record.run]
-        details = (record.dataset_type, data_id, run, record.produced)
-        digits = record.uuid.hex
-        wanted[digits] = _of_dataset(wanted[digits], details) if digits in wanted else details
-    edges: list[tuple[int, bool, str]] = []
-    for key, records in batch.quanta.items():
-        number = quanta[key]
-        for of_quantum in records:
-            edges += [(number, False, uuid.hex) for uuid in of_quantum.inputs]
-            edges += [(number, True, uuid.hex) for uuid in of_quantum.outputs]
-    # Nothing more is told of most that are read or written.
-    named = dict.fromkeys([digits for _, _, digits in edges if digits not in wanted], (None,) * len(_DETAILS))
-    numbers = dict(await _known(connection, dialect, named))
-    changed: list[tuple[Any, ...]] = []
-    for digits, number, *before in await _known(connection, dialect, wanted, *_DETAILS):
-        numbers[digits] = number
-        after = _of_dataset(before, wanted[digits])
-        if after != tuple(before):
-            changed.append((*after, number))
-    new: list[tuple[Any, ...]] = []
+    """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     start = await next_number(connection, DATASET)
-    for digits, details in (wanted | named).items():
-        if digits not in numbers:
-            numbers[digits] = start + len(new)
-            new.append((numbers[digits], digits, *details))
-    await add_rows(connection, dialect, DATASET, new)
-    await change_rows(connection, DATASET, changed, *_DETAILS)
-    rows = [(number, is_output, numbers[digits]) for number, is_output, digits in edges]
-    await add_rows(connection, dialect, EDGE, rows)
+    digits, *details = _each_once(batch.datasets)
+    edges, named = _edges(quanta, batch.quanta)
+    numbers = dict(zip(digits, count(start)))
+    # What is only named was mostly told of before.
+    others = dict.fromkeys([one for one in named if one not in numbers])
+    known = await _known(connection, dialect, others)
+    numbers.update(known)
+    if len(known) < len(others):
+        unknown = [one for one in others if one not in numbers]
+        numbers.update(zip(unknown, count(start + len(digits))))
+        digits.extend(unknown)
+        for column in details:
+            column.extend([None] * len(unknown))
+    details[2] = [None if run is None else names.runs[run] for run in details[2]]
+    fresh = range(start, start + len(digits))
+    if await add_columns(connection, dialect, DATASET, [fresh, digits, *details]) < len(fresh):
+        told = dict(zip(digits, zip(*details, strict=True), strict=True))
+        changed: list[tuple[Any, ...]] = []
+        for one, number, *before in await _known(connection, dialect, told, *_DETAILS):
+            if number < start:
+                numbers[one] = number
+                after = _of_dataset(before, told[one])
+                if after != tuple(before):
+                    changed.append((*after, number))
+        await change_rows(connection, DATASET, changed, *_DETAILS)
+    await add_columns(connection, dialect, EDGE, [*edges, [numbers[one] for one in named]])
+
+
+def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
+    """Put together what is told of each dataset."""
+    if len(set(columns[0])) == len(columns[0]):
+        return [list(column) for column in columns]
+    told: dict[str, tuple[Any, ...]] = {}
+    for digits, *details in zip(*columns, strict=True):
+        told[digits] = _of_dataset(told[digits], details) if digits in told else tuple(details)
+    return [list(told), *map(list, zip(*told.values(), strict=True))]
+
+
+def _edges(numbers: Sequence[int], quanta: Sequence[QuantumRow]) -> tuple[tuple[list[int], list[bool]], list[str]]:
+    """Give the columns of edges, the datasets by their digits."""
+    ends: list[int] = []
+    are_outputs: list[bool] = []
+    named: list[str] = []
+    for number, quantum in zip(numbers, quanta, strict=True):
+        inputs, outputs = quantum.inputs, quantum.outputs
+        ends += [number] * (len(inputs) + len(outputs))
+        are_outputs += [False] * len(inputs) + [True] * len(outputs)
+        named += inputs
+        named += outputs
+    return (ends, are_outputs), named
 
 
 async def _known(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import count
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -10,14 +11,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
-from butlerql.storage.provenance.batches import Names, QuantumKey
+from butlerql.storage.provenance.batches import Names
 from butlerql.storage.provenance.merging import Attempt, ended, in_order, merged
-from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord
+from butlerql.storage.provenance.records import ExecutionRow, QuantumRow
 from butlerql.storage.provenance.tables import EXECUTION, PLAN, QUANTUM, RUN, TASK_SUMMARY
 from butlerql.storage.provenance.writing import cleaned, next_number
 from butlerql.storage.state.bulk import add_rows, change_rows
 
 __all__ = ["Quanta"]
+
+_Key = tuple[int, int, str]
+"""Numbers of run and task, and the data ID as it is written down."""
 
 
 class _Quantum(NamedTuple):
@@ -34,7 +38,6 @@ class _Changes:
     """What is to be written of a batch."""
 
     def __init__(self) -> None:
-        self.new_quanta: list[tuple[Any, ...]] = []
         self.quanta: list[tuple[Any, ...]] = []
         self.new_executions: list[Attempt] = []
         self.executions: list[tuple[Any, ...]] = []
@@ -67,7 +70,7 @@ class Quanta:
     Attributes
     ----------
     numbers
-        Of those that were taken in.
+        Of those that were taken in, in their order.
     added, added_executions
         How many of them, and how many attempts, were new.
     """
@@ -77,47 +80,57 @@ class Quanta:
         self._dialect = dialect
         self._rank = rank
         self._names = names
-        self.numbers: dict[QuantumKey, int] = {}
+        self.numbers: list[int] = []
         self.added = self.added_executions = 0
 
-    async def absorb(self, quanta: Mapping[QuantumKey, Sequence[QuantumRecord]]) -> None:
+    async def absorb(self, quanta: Sequence[QuantumRow]) -> None:
         """Take units of work in."""
         if not quanta:
             return
-        known = await self._known(quanta)
-        numbers = [quantum.id for quantum in known.values()]
-        attempts, plans = await self._attempts(numbers), await self._planned(numbers)
+        runs, tasks = self._names.runs, self._names.tasks
+        told: dict[_Key, list[QuantumRow]] = {}
+        for row in quanta:
+            told.setdefault((runs[row.run], tasks[row.task], row.data_id), []).append(row)
         fresh = await next_number(self._connection, QUANTUM)
+        numbers = dict(zip(told, count(fresh)))
+        attempts = {key: self._with([], rows, numbers[key], key) for key, rows in told.items()}
+        new = [(numbers[key], *key, *_together(0, None, rows, attempts[key])[1:]) for key, rows in told.items()]
+        # Mostly, none of them is known: to find that out takes no longer than to add them.
+        self.added = await add_rows(self._connection, self._dialect, QUANTUM, new)
+        known = await self._known(told, fresh) if self.added < len(new) else {}
+        before = [quantum.id for quantum in known.values()]
+        were, plans = await self._attempts(before), await self._planned(before)
         changes = _Changes()
-        for key, records in quanta.items():
-            of = self._names.runs[key[0]], self._names.tasks[key[1]]
-            before = known.get(key)
-            number = fresh + len(changes.new_quanta) if before is None else before.id
-            self.numbers[key] = number
-            was = attempts.get(number, [])
-            now = self._with(was, records, number, of)
-            quantum = _together(number, before, records, now)
-            if before is None:
-                changes.new_quanta.append((number, *of, key[2], *quantum[1:]))
-            elif quantum != before:
-                changes.quanta.append((*quantum[1:], number))
+        for key, rows in told.items():
+            graphs = {self._graph(row) for row in rows}
+            quantum = known.get(key)
+            if quantum is None:
+                changes.note_attempts([], attempts[key])
+                changes.note_plans(plans, numbers[key], graphs)
+                changes.touched.add(key[:2])
+                continue
+            numbers[key] = quantum.id
+            was = were.get(quantum.id, [])
+            now = self._with(was, rows, quantum.id, key)
+            after = _together(quantum.id, quantum, rows, now)
+            if after != quantum:
+                changes.quanta.append((*after[1:], quantum.id))
             is_new = changes.note_attempts(was, now)
-            is_new |= changes.note_plans(plans, number, {self._graph(record) for record in records})
-            if is_new or quantum != before:
-                changes.touched.add(of)
+            is_new |= changes.note_plans(plans, quantum.id, graphs)
+            if is_new or after != quantum:
+                changes.touched.add(key[:2])
         await self._write(changes)
+        self.numbers = [numbers[runs[row.run], tasks[row.task], row.data_id] for row in quanta]
 
-    def _graph(self, record: QuantumRecord) -> int | None:
-        return None if record.pipeline_execution is None else self._names.graphs[record.pipeline_execution]
+    def _graph(self, quantum: QuantumRow) -> int | None:
+        return None if quantum.pipeline_execution is None else self._names.graphs[quantum.pipeline_execution]
 
-    def _with(
-        self, known: list[Attempt], records: Iterable[QuantumRecord], number: int, of: tuple[int, int]
-    ) -> list[Attempt]:
-        """Give the attempts that are known together with those of records, in order."""
-        for record in records:
-            if record.executions:
-                graph = self._graph(record)
-                rows = [self._row(one, number, of, graph) for one in record.executions]
+    def _with(self, known: list[Attempt], quanta: Iterable[QuantumRow], number: int, key: _Key) -> list[Attempt]:
+        """Give the attempts that are known together with those that are told, in order."""
+        for quantum in quanta:
+            if quantum.executions:
+                graph = self._graph(quantum)
+                rows = [self._row(one, number, key, graph) for one in quantum.executions]
                 known = rows if not known and len(rows) == 1 else merged(known, rows)
         return in_order(known)
 
@@ -125,58 +138,57 @@ class Quanta:
         connection, dialect = self._connection, self._dialect
         start = await next_number(connection, EXECUTION)
         executions = [(start + place, *attempt[1:]) for place, attempt in enumerate(changes.new_executions)]
-        await add_rows(connection, dialect, QUANTUM, changes.new_quanta)
         await change_rows(connection, QUANTUM, changes.quanta, *_Quantum._fields[1:])
         await add_rows(connection, dialect, EXECUTION, executions)
         await change_rows(connection, EXECUTION, changes.executions, *Attempt._fields[1:])
         await add_rows(connection, dialect, PLAN, changes.plans)
         await self._unsum(changes.touched)
-        self.added, self.added_executions = len(changes.new_quanta), len(executions)
+        self.added_executions = len(executions)
 
-    def _row(self, record: ExecutionRecord, quantum: int, of: tuple[int, int], graph: int | None) -> Attempt:
+    def _row(self, told: ExecutionRow, quantum: int, key: _Key, graph: int | None) -> Attempt:
         names = self._names
-        log, metadata = record.log, record.metadata
         return Attempt(
             None,
             quantum,
-            *of,
+            key[0],
+            key[1],
             graph,
-            record.attempt,
-            record.attempt,
+            told.attempt,
+            told.attempt,
             self._rank,
-            int(record.status),
-            None if record.host is None else names.hosts[record.host],
-            record.started_at,
-            record.ended_at,
-            _finite(record.run_time),
-            _finite(record.cpu_time),
-            record.max_rss,
-            record.process_index,
-            None if record.exception is None else names.exceptions[record.exception],
-            cleaned(record.message),
-            None if record.caveats is None else int(record.caveats),
-            None if log is None else log.hex,
-            None if metadata is None else metadata.hex,
+            told.status,
+            None if told.host is None else names.hosts[told.host],
+            told.started_at,
+            told.ended_at,
+            _finite(told.run_time),
+            _finite(told.cpu_time),
+            told.max_rss,
+            told.process_index,
+            None if told.exception is None else names.exceptions[told.exception],
+            cleaned(told.message),
+            told.caveats,
+            told.log,
+            told.metadata,
         )
 
-    async def _known(self, quanta: Iterable[QuantumKey]) -> dict[QuantumKey, _Quantum]:
-        names = self._names
+    async def _known(self, told: Iterable[_Key], fresh: int) -> dict[_Key, _Quantum]:
+        """Find those that were there before, whose numbers are less than those of fresh ones."""
+        keys = list(told)
         given = self._dialect.rows(
             "given",
             {"place": sa.BigInteger(), "run_id": sa.BigInteger(), "task_id": sa.BigInteger(), "data_id": sa.Text()},
-            [(place, names.runs[key[0]], names.tasks[key[1]], key[2]) for place, key in enumerate(quanta)],
+            [(place, *key) for place, key in enumerate(keys)],
         )
         table = QUANTUM
         same = [given.c[name] == table.c[name] for name in ("run_id", "task_id", "data_id")]
         columns = [table.c[name] for name in _Quantum._fields]
         joined = self._dialect.each(given, table)
-        found = await self._connection.execute(sa.select(given.c.place, *columns).select_from(joined).where(*same))
-        keys = list(quanta)
+        statement = sa.select(given.c.place, *columns).select_from(joined).where(*same, table.c.id < fresh)
         return {
             keys[row.place]: _Quantum(
                 row.id, row.uuid and row.uuid.replace("-", ""), row.status, row.attempts, row.is_blocked
             )
-            for row in found
+            for row in await self._connection.execute(statement)
         }
 
     async def _attempts(self, quanta: Sequence[int]) -> dict[int, list[Attempt]]:
@@ -208,11 +220,11 @@ class Quanta:
 
 
 def _together(
-    number: int, known: _Quantum | None, records: Sequence[QuantumRecord], attempts: Sequence[Attempt]
+    number: int, known: _Quantum | None, quanta: Sequence[QuantumRow], attempts: Sequence[Attempt]
 ) -> _Quantum:
-    """Give the row of a unit of work of what is known of it, records and all its attempts."""
-    uuids = [record.uuid.hex for record in records if record.uuid is not None]
-    is_blocked = any(record.is_blocked for record in records)
+    """Give the row of a unit of work of what is known of it, what is told, and all its attempts."""
+    uuids = [quantum.uuid for quantum in quanta if quantum.uuid is not None]
+    is_blocked = any(quantum.is_blocked for quantum in quanta)
     if known is not None:
         is_blocked |= known.is_blocked
         uuids += [] if known.uuid is None else [known.uuid]

@@ -10,19 +10,21 @@ from uuid import UUID
 import orjson
 
 from butlerql.storage.provenance.records import (
+    DatasetColumns,
     DatasetRecord,
+    ExecutionRecord,
+    ExecutionRow,
+    Many,
     PipelineExecutionRecord,
     QuantumRecord,
+    QuantumRow,
     Record,
     RunRecord,
     Skipped,
     TaskRecord,
 )
 
-__all__ = ["Batch", "Names", "QuantumKey", "filled", "written_data_id"]
-
-QuantumKey = tuple[str, str, str]
-"""Run, task, and data ID as it is written down."""
+__all__ = ["Batch", "Names", "filled", "how_many", "written_data_id"]
 
 
 @dataclass(slots=True)
@@ -33,17 +35,20 @@ class Batch:
     pipeline_executions: list[PipelineExecutionRecord] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     tasks: list[TaskRecord] = field(default_factory=list)
-    datasets: list[DatasetRecord] = field(default_factory=list)
-    quanta: dict[QuantumKey, list[QuantumRecord]] = field(default_factory=dict)
+    datasets: DatasetColumns = field(default_factory=lambda: ([], [], [], [], []))
+    quanta: list[QuantumRow] = field(default_factory=list)
     skipped: list[tuple[int, Skipped]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
         """Put a record to those of its kind."""
-        if isinstance(record, QuantumRecord):
-            key = (record.run, record.task, written_data_id(record.data_id))
-            self.quanta.setdefault(key, []).append(record)
+        if isinstance(record, Many):
+            self._add_datasets(record.datasets)
+            self.quanta += record.quanta
+        elif isinstance(record, QuantumRecord):
+            self.quanta.append(_quantum_row(record))
         elif isinstance(record, DatasetRecord):
-            self.datasets.append(record)
+            data_id = None if record.data_id is None else written_data_id(record.data_id)
+            self._add_datasets(([record.uuid.hex], [record.dataset_type], [data_id], [record.run], [record.produced]))
         elif isinstance(record, TaskRecord):
             self.tasks.append(record)
         elif isinstance(record, PipelineExecutionRecord):
@@ -52,7 +57,12 @@ class Batch:
             self.runs.append(record)
         else:
             self.skipped.append((self.records, record))
-        self.records += 1
+        self.records += how_many(record)
+
+    def _add_datasets(self, more: DatasetColumns) -> None:
+        columns: Sequence[tuple[list[Any], list[Any]]] = list(zip(self.datasets, more, strict=True))
+        for column, values in columns:
+            column.extend(values)
 
 
 class Names(NamedTuple):
@@ -62,7 +72,13 @@ class Names(NamedTuple):
     tasks: dict[str, int]
     hosts: dict[str, int]
     exceptions: dict[str, int]
-    graphs: dict[UUID, int]
+    graphs: dict[str, int]
+    """By the digits of their UUIDs."""
+
+
+def how_many(record: Record) -> int:
+    """Count how many records one stands for."""
+    return len(record) if isinstance(record, Many) else 1
 
 
 def written_data_id(data_id: Mapping[str, int | str]) -> str:
@@ -73,3 +89,40 @@ def written_data_id(data_id: Mapping[str, int | str]) -> str:
 def filled(before: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     """Give values, and in place of each None the other value."""
     return tuple(new if old is None else old for old, new in zip(before, more, strict=True))
+
+
+def _quantum_row(record: QuantumRecord) -> QuantumRow:
+    return QuantumRow(
+        record.run,
+        record.task,
+        written_data_id(record.data_id),
+        _digits(record.uuid),
+        _digits(record.pipeline_execution),
+        record.is_blocked,
+        [_execution_row(execution) for execution in record.executions],
+        [uuid.hex for uuid in record.inputs],
+        [uuid.hex for uuid in record.outputs],
+    )
+
+
+def _execution_row(record: ExecutionRecord) -> ExecutionRow:
+    return ExecutionRow(
+        record.attempt,
+        int(record.status),
+        record.host,
+        record.started_at,
+        record.ended_at,
+        record.run_time,
+        record.cpu_time,
+        record.max_rss,
+        record.process_index,
+        record.exception,
+        record.message,
+        None if record.caveats is None else int(record.caveats),
+        _digits(record.log),
+        _digits(record.metadata),
+    )
+
+
+def _digits(uuid: UUID | None) -> str | None:
+    return None if uuid is None else uuid.hex

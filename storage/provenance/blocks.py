@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
-from uuid import UUID
 
+import orjson
 import zstandard
 
 from butlerql.storage.errors import InvalidSourceError
@@ -72,6 +72,24 @@ class Unpacker:
     def unpack(self, block: bytes | memoryview) -> Any:
         """Make a JSON value of a block; see `content`."""
         return parse(self.content(block))
+
+    def unpack_all(self, blocks: Sequence[bytes | memoryview]) -> list[Any]:
+        """Make JSON values of blocks, as `unpack` does.
+
+        Raises
+        ------
+        InvalidSourceError
+            Raised also if they would become too large together, or do not tell.
+        """
+        if len(blocks) == 1:
+            return [self.unpack(blocks[0])]
+        try:
+            sizes = list(map(_size_of, blocks))
+            if min(sizes) < 0 or sum(sizes) > _LIMIT:
+                raise InvalidSourceError("Blocks are too large to be understood together.")
+            return list(map(orjson.loads, map(self._decompress, blocks)))
+        except (zstandard.ZstdError, orjson.JSONDecodeError):
+            return list(map(self.unpack, blocks))
 
 
 class Blocks:
@@ -154,9 +172,9 @@ class Addresses:
             for row in range(0, self._rows, _PAGE_ROWS)
         ]
 
-    def find(self, uuid: UUID, kind: int) -> tuple[int, int] | None:
-        """Find offset and size of the block of a kind that a UUID has; None if it has none."""
-        key = uuid.bytes
+    def find(self, uuid: str, kind: int) -> tuple[int, int] | None:
+        """Find offset and size of the block of a kind that a UUID, of 32 digits, has; None if it has none."""
+        key = bytes.fromhex(uuid)
         number = bisect_right(self._firsts, key) - 1
         if number < 0:
             return None

@@ -70,17 +70,16 @@ async def distributions(
     group = [column.label(f"group_{place}") for place, column in enumerate(by)]
     value = sa.cast(column, sa.Double).label("value")
     rank = sa.func.row_number().over(partition_by=by, order_by=column).label("rank")
-    ranked = sa.select(*group, value, rank, sa.func.count().over(partition_by=by).label("count")).where(
-        *conditions, column.is_not(None)
-    )
-    each = ranked.subquery()
-    whole = (
-        sa.select(*(each.c[one.name] for one in group), each.c.value, each.c.rank, each.c.count)
-        .add_columns(
-            sa.func.sum(each.c.value).over(partition_by=[each.c[one.name] for one in group]).label("total"),
-        )
+    measured = [*conditions, column.is_not(None)]
+    each = sa.select(*group, value, rank).where(*measured).subquery()
+    counts = (
+        sa.select(*group, sa.func.count().label("count"), sa.func.sum(value).label("total"))
+        .where(*measured)
+        .group_by(*by)
         .subquery()
     )
+    same = (each.c[one.name] == counts.c[one.name] for one in group)
+    whole = sa.select(each, counts.c.count, counts.c.total).join_from(each, counts, sa.and_(*same)).subquery()
     # Ranks from 1; those on both sides of each percentile.
     sides = [(whole.c.count - 1) * percent // 100 + 1 for percent in _PERCENTS.values()]
     near = sa.or_(

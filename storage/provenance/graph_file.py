@@ -7,7 +7,7 @@ Sources: ``lsst.pipe.base.quantum_graph`` and ``lsst.pipe.base.pipeline_graph.io
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import chain
@@ -29,6 +29,7 @@ from butlerql.storage.provenance.lenient_json import (
 )
 from butlerql.storage.provenance.package_versions import versions_of
 from butlerql.storage.provenance.records import (
+    Many,
     PipelineExecutionRecord,
     Record,
     Skipped,
@@ -45,6 +46,9 @@ T = TypeVar("T")
 _VERSIONS = {"provenance": (1,), "predicted": (0, 1)}
 _KINDS = {"provenance": SourceKind.PROVENANCE_GRAPH, "predicted": SourceKind.PREDICTED_GRAPH}
 _CONFIG = "_config"
+# Blocks that are understood together, or else one by one.
+_TOGETHER = 100
+_SIZE_TOGETHER = 1 << 20
 # It begins with the milliseconds since 1970.
 _UUID_OF_TIME = 7
 
@@ -99,7 +103,7 @@ class GraphFile:
         self.source = Source(_KINDS[kind], name, digest.hexdigest())
 
     def records(self) -> Iterator[Record]:
-        """Go through all that it tells, the datasets before the work that names them."""
+        """Go through all that it tells, datasets before the work that writes them."""
         packages = yield from self._added("packages.json.zst", versions_of)
         yield replace(self._execution, packages=packages)
         configs = yield from self._added("init_quanta.json.zst", _configs)
@@ -123,22 +127,38 @@ class GraphFile:
             quanta.find_in(table, opened.get("metadata.mb"), opened.get("logs.mb"))
         except InvalidSourceError as error:
             yield Skipped("nodes.addr", str(error))
-        yield from self._each("datasets.mb", quanta.told_by_dataset)
-        yield from self._each("quanta.mb", quanta.told_by)
+        yield from _in_step(self._each("quanta.mb", quanta.told_by), self._each("datasets.mb", quanta.told_by_datasets))
 
-    def _each(self, name: str, told_by: Callable[[Any], Iterable[Record]]) -> Iterator[Record]:
-        """Go through what blocks tell; those that cannot be understood are skipped."""
-        number = 0
+    def _each(self, name: str, told_by: Callable[[Sequence[Any]], Iterable[Record]]) -> Iterator[Record]:
+        """Go through what blocks tell, by the hundred."""
+        number, size, some, broken = 0, 0, list[memoryview](), None
         try:
             for block in self._blocks(name):
-                try:
-                    yield from told_by(self._unpacker.unpack(block))
-                except InvalidSourceError as error:
-                    yield Skipped(f"{name}, block {number}", str(error))
-                number += 1
+                some.append(block)
+                size += len(block)
+                if len(some) == _TOGETHER or size > _SIZE_TOGETHER:
+                    yield from self._told(name, number, some, told_by)
+                    number, size, some = number + len(some), 0, []
         except InvalidSourceError as error:
+            broken = error
+        if some:
+            yield from self._told(name, number, some, told_by)
+        if broken is not None:
             # What is behind it cannot be found.
-            yield Skipped(f"{name} from block {number} on", str(error))
+            yield Skipped(f"{name} from block {number + len(some)} on", str(broken))
+
+    def _told(
+        self, name: str, number: int, blocks: Sequence[memoryview], told_by: Callable[[Sequence[Any]], Iterable[Record]]
+    ) -> Iterator[Record]:
+        """Say what blocks tell, the first of which has this number; those that cannot be understood are skipped."""
+        try:
+            yield from told_by(self._unpacker.unpack_all(blocks))
+        except InvalidSourceError as error:
+            if len(blocks) == 1:
+                yield Skipped(f"{name}, block {number}", str(error))
+                return
+            for place, block in enumerate(blocks, number):
+                yield from self._told(name, place, [block], told_by)
 
     def _added(self, name: str, take: Callable[[Any], T]) -> Generator[Skipped, None, T | None]:
         """Take what a member adds to what is known without it."""
@@ -193,6 +213,21 @@ class GraphFile:
             config=config,
             config_digest=None if text is None else config_digest(text_of(text)),
         )
+
+
+def _in_step(quanta: Iterator[Record], datasets: Iterator[Record]) -> Iterator[Record]:
+    """Give quanta behind the datasets that they write; whoever wrote both into a file kept the same order."""
+    ahead: set[str] = set()
+    for record in quanta:
+        if isinstance(record, Many):
+            missing = {digits for quantum in record.quanta for digits in quantum.outputs} - ahead
+            while missing and (more := next(datasets, None)) is not None:
+                if isinstance(more, Many):
+                    ahead = set(more.datasets[0])
+                    missing -= ahead
+                yield more
+        yield record
+    yield from datasets
 
 
 def _configs(init_quanta: Any) -> dict[str, UUID]:

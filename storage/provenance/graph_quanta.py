@@ -8,30 +8,34 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import orjson
+
 from butlerql.storage.errors import InvalidSourceError
+from butlerql.storage.provenance.batches import written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
     count_of,
     data_id_of,
+    digits_of_uuids,
     duration_of,
     moment_of,
     name_of,
     object_of,
     parse,
     text_of,
-    uuid_of,
 )
 from butlerql.storage.provenance.records import (
-    DatasetRecord,
-    ExecutionRecord,
-    QuantumRecord,
+    DatasetColumns,
+    ExecutionRow,
+    Many,
+    QuantumRow,
     QuantumStatus,
     Record,
     Skipped,
@@ -47,9 +51,10 @@ ADDRESSES = 4
 _OF_LOGS, _OF_METADATA = 2, 3
 _LOG, _METADATA = "_log", "_metadata"
 # They have no log, so that nobody tells what the process did before.
-_WITHOUT_LOG = frozenset({QuantumStatus.UNKNOWN, QuantumStatus.ABORTED, QuantumStatus.ABORTED_SUCCESS})
+_WITHOUT_LOG = frozenset(map(int, (QuantumStatus.UNKNOWN, QuantumStatus.ABORTED, QuantumStatus.ABORTED_SUCCESS)))
+_FAILED, _UNKNOWN = int(QuantumStatus.FAILED), int(QuantumStatus.UNKNOWN)
 # No execution is BLOCKED.
-_STATUSES = {int(status): status for status in QuantumStatus if status is not QuantumStatus.BLOCKED}
+_STATUSES = frozenset(map(int, QuantumStatus)) - {int(QuantumStatus.BLOCKED)}
 # As many datasets are remembered, so that one that many quanta read is told of once, or not often.
 _REMEMBERED = 100_000
 
@@ -68,24 +73,46 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
+class _DataIds:
+    """Data IDs as they are written down. Those of a quantum and of what it writes mostly are the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Dimensions, bytes], str] = {}
+
+    def written(self, dimensions: Dimensions, values: Any) -> str:
+        """Write the required values, which come first."""
+        try:
+            # Not by the values themselves: 1 is the same as true.
+            key = dimensions, orjson.dumps(values)
+        except TypeError:
+            return written_data_id(data_id_of(dimensions, array_of(values)))
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[key] = written_data_id(data_id_of(dimensions, array_of(values)))
+        return known
+
+
 class _Datasets:
-    """Datasets of a graph. Those of one quantum come together, and mostly have its data ID."""
+    """Datasets of a graph."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, data_ids: _DataIds) -> None:
         self._types = plan.types
-        self._dimensions: Dimensions = ()
-        self._values: list[Any] = []
-        self._data_id: Mapping[str, int | str] = {}
+        self._data_ids = data_ids
 
-    def record(self, uuid: UUID, dataset: dict[str, Any], produced: bool | None) -> DatasetRecord:
-        dataset_type, values = dataset.get("dataset_type_name"), dataset.get("data_coordinate")
-        dimensions = self._types.get(dataset_type) if type(dataset_type) is str else None
-        if dimensions is None:
-            raise InvalidSourceError("A dataset type is not in the pipeline.")
-        if values != self._values or dimensions != self._dimensions:
-            self._data_id = data_id_of(dimensions, array_of(values))
-            self._dimensions, self._values = dimensions, array_of(values)
-        return DatasetRecord(uuid, dataset_type, self._data_id, name_of(dataset.get("run")), produced)
+    def columns(
+        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: Sequence[bool | None]
+    ) -> DatasetColumns:
+        types, written = self._types, self._data_ids.written
+        names = [dataset.get("dataset_type_name") for dataset in datasets]
+        data_ids: list[str | None] = []
+        for name, dataset in zip(names, datasets, strict=True):
+            dimensions = types.get(name) if type(name) is str else None
+            if dimensions is None:
+                raise InvalidSourceError("A dataset type is not in the pipeline.")
+            data_ids.append(written(dimensions, dataset.get("data_coordinate")))
+        return digits, names, data_ids, [name_of(dataset.get("run")) for dataset in datasets], list(produced)
 
 
 class PlannedQuanta:
@@ -93,22 +120,28 @@ class PlannedQuanta:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._datasets = _Datasets(plan)
+        self._data_ids = _DataIds()
+        self._datasets = _Datasets(plan, self._data_ids)
         self._seen: set[str] = set()
 
-    def told_by(self, block: Any) -> Iterator[Record]:
-        """Tell of a quantum, and of the datasets that it is to read and write."""
-        quantum = object_of(block)
-        inputs, outputs = _values(quantum.get("inputs")), _values(quantum.get("outputs"))
-        datasets = [object_of(dataset) for dataset in chain(inputs, outputs)]
-        uuids = [uuid_of(dataset.get("dataset_id")) for dataset in datasets]
-        yield _quantum(self._plan, quantum, None, tuple(uuids[: len(inputs)]), tuple(uuids[len(inputs) :]))
-        if len(self._seen) > _REMEMBERED:
-            self._seen.clear()
-        for uuid, dataset in zip(uuids, datasets, strict=True):
-            if dataset["dataset_id"] not in self._seen:
-                self._seen.add(dataset["dataset_id"])
-                yield self._datasets.record(uuid, dataset, None)
+    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+        """Tell of quanta, and of the datasets that they are to read and write."""
+        quanta: list[QuantumRow] = []
+        seen = set() if len(self._seen) > _REMEMBERED else self._seen
+        datasets: dict[str, dict[str, Any]] = {}
+        for quantum in map(object_of, blocks):
+            inputs, outputs = _values(quantum.get("inputs")), _values(quantum.get("outputs"))
+            named = [object_of(dataset) for dataset in chain(inputs, outputs)]
+            uuid, *digits = digits_of_uuids([quantum.get("quantum_id"), *(one.get("dataset_id") for one in named)])
+            read, written = digits[: len(inputs)], digits[len(inputs) :]
+            quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, None, read, written))
+            for one, dataset in zip(digits, named, strict=True):
+                if one not in seen:
+                    datasets.setdefault(one, dataset)
+        columns = self._datasets.columns(list(datasets), list(datasets.values()), [None] * len(datasets))
+        seen.update(datasets)
+        self._seen = seen
+        return (Many(columns, quanta),)
 
 
 class ExecutedQuanta:
@@ -117,7 +150,8 @@ class ExecutedQuanta:
     def __init__(self, plan: Plan, unpacker: Unpacker) -> None:
         self._plan = plan
         self._unpacker = unpacker
-        self._datasets = _Datasets(plan)
+        self._data_ids = _DataIds()
+        self._datasets = _Datasets(plan, self._data_ids)
         self._table: Addresses | None = None
         self._blocks: dict[int, Blocks] = {}
 
@@ -126,44 +160,48 @@ class ExecutedQuanta:
         self._table = table
         self._blocks = {kind: blocks for kind, blocks in ((_OF_METADATA, metadata), (_OF_LOGS, logs)) if blocks}
 
-    def told_by(self, block: Any) -> Sequence[Record]:
-        """Tell of a quantum."""
-        quantum = object_of(block)
+    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+        """Tell of quanta."""
+        named: list[Any] = []
+        parts: list[tuple[dict[str, Any], dict[str, Any], int, int]] = []
+        for quantum in map(object_of, blocks):
+            outputs = object_of(quantum.get("outputs"))
+            read, written = _values(quantum.get("inputs")), _values(outputs)
+            parts.append((quantum, outputs, len(read), len(written)))
+            named += (quantum.get("quantum_id"), *read, *written)
+        digits = iter(digits_of_uuids(named))
         skipped: list[Skipped] = []
-        attempts = array_of(quantum.get("attempts", []))
-        inputs, outputs = _values(quantum.get("inputs")), object_of(quantum.get("outputs"))
-        written = {name: list(map(uuid_of, array_of(values))) for name, values in outputs.items()}
-        executions: tuple[ExecutionRecord, ...] = ()
-        if attempts:
-            uuid = uuid_of(quantum.get("quantum_id"))
-            log, metadata = _at(written.get(_LOG, ()), 0), _at(written.get(_METADATA, ()), 0)
-            hosts = self._told(uuid, _OF_METADATA, hosts_of, skipped) or ()
-            executions = tuple(
-                [
+        quanta: list[QuantumRow] = []
+        for quantum, outputs, inputs_number, outputs_number in parts:
+            uuid, read = next(digits), list(islice(digits, inputs_number))
+            written = list(islice(digits, outputs_number))
+            executions: list[ExecutionRow] = []
+            if attempts := array_of(quantum.get("attempts", [])):
+                log, metadata = _first_digits(outputs.get(_LOG)), _first_digits(outputs.get(_METADATA))
+                hosts = self._told(uuid, _OF_METADATA, hosts_of, skipped) or ()
+                executions = [
                     self._execution(uuid, object_of(attempt), _at(hosts, place), log, metadata, skipped)
                     for place, attempt in enumerate(attempts)
                 ]
-            )
-        read = tuple(map(uuid_of, inputs))
-        return (
-            _quantum(self._plan, quantum, executions, read, tuple(chain.from_iterable(written.values()))),
-            *skipped,
-        )
+            quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, executions, read, written))
+        return (Many(quanta=quanta), *skipped)
 
-    def told_by_dataset(self, block: Any) -> Sequence[Record]:
-        """Tell of a dataset."""
-        dataset = object_of(block)
-        return (self._datasets.record(uuid_of(dataset.get("dataset_id")), dataset, dataset.get("produced") is True),)
+    def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
+        """Tell of datasets."""
+        datasets = list(map(object_of, blocks))
+        uuids = digits_of_uuids([dataset.get("dataset_id") for dataset in datasets])
+        produced = [dataset.get("produced") is True for dataset in datasets]
+        return (Many(self._datasets.columns(uuids, datasets, produced)),)
 
     def _execution(
         self,
-        uuid: UUID,
+        uuid: str,
         attempt: dict[str, Any],
         host: str | None,
-        log: UUID | None,
-        metadata: UUID | None,
+        log: str | None,
+        metadata: str | None,
         skipped: list[Skipped],
-    ) -> ExecutionRecord:
+    ) -> ExecutionRow:
         number, status = count_of(attempt.get("attempt")), _status(attempt.get("status"))
         usage, failure, caveats = attempt.get("resource_usage"), attempt.get("exception"), attempt.get("caveats")
         started_at = ended_at = run_time = cpu_time = max_rss = None
@@ -179,26 +217,26 @@ class ExecutedQuanta:
             span = self._told(uuid, _OF_LOGS, partial(_span_of_attempt, number), skipped)
             if span is not None:
                 started_at, ended_at = span
-            elif status is QuantumStatus.FAILED and failure is None:
-                status = QuantumStatus.UNKNOWN
-        return ExecutionRecord(
-            attempt=number,
-            status=status,
-            host=host,
-            started_at=started_at,
-            ended_at=ended_at,
-            run_time=run_time,
-            cpu_time=cpu_time,
-            max_rss=max_rss,
-            process_index=None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", []))),
-            exception=None if failure is None else name_of(object_of(failure).get("type_name")),
-            message=None if failure is None else text_of(failure.get("message")),
-            caveats=None if caveats is None else caveats_of(caveats),
-            log=log,
-            metadata=metadata,
+            elif status == _FAILED and failure is None:
+                status = _UNKNOWN
+        return ExecutionRow(
+            number,
+            status,
+            host,
+            started_at,
+            ended_at,
+            run_time,
+            cpu_time,
+            max_rss,
+            None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", []))),
+            None if failure is None else name_of(object_of(failure).get("type_name")),
+            None if failure is None else text_of(failure.get("message")),
+            None if caveats is None else int(caveats_of(caveats)),
+            log,
+            metadata,
         )
 
-    def _told(self, uuid: UUID, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
+    def _told(self, uuid: str, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
         """Take something of the metadata or the logs of a quantum; None if there is nothing, or nothing readable."""
         if self._table is None or kind not in self._blocks:
             return None
@@ -206,36 +244,35 @@ class ExecutedQuanta:
             address = self._table.find(uuid, kind)
             return None if address is None else take(self._unpacker.content(self._blocks[kind].at(address)))
         except InvalidSourceError as error:
-            skipped.append(Skipped(f"{self._blocks[kind].name}, {uuid}", str(error)))
+            skipped.append(Skipped(f"{self._blocks[kind].name}, {UUID(uuid)}", str(error)))
             return None
 
 
 def _quantum(
     plan: Plan,
+    data_ids: _DataIds,
     quantum: dict[str, Any],
-    executions: tuple[ExecutionRecord, ...] | None,
-    inputs: tuple[UUID, ...],
-    outputs: tuple[UUID, ...],
-) -> QuantumRecord:
+    uuid: str,
+    executions: Sequence[ExecutionRow] | None,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> QuantumRow:
     task = quantum.get("task_label")
     if type(task) is not str or task not in plan.tasks:
         raise InvalidSourceError("A task is not in the pipeline.")
-    return QuantumRecord(
-        run=plan.run,
-        task=task,
-        data_id=data_id_of(plan.tasks[task], array_of(quantum.get("data_coordinate", []))),
-        uuid=uuid_of(quantum.get("quantum_id")),
-        pipeline_execution=plan.uuid,
-        is_blocked=executions == (),
-        executions=executions or (),
-        inputs=inputs,
-        outputs=outputs,
-    )
+    data_id = data_ids.written(plan.tasks[task], quantum.get("data_coordinate", []))
+    is_blocked = executions is not None and not executions
+    return QuantumRow(plan.run, task, data_id, uuid, plan.uuid.hex, is_blocked, executions or (), inputs, outputs)
 
 
 def _values(connections: Any) -> list[Any]:
     """Return what is read or written, whatever the connection."""
     return [value for values in object_of(connections).values() for value in array_of(values)]
+
+
+def _first_digits(uuids: Sequence[str] | None) -> str | None:
+    """Give the digits of the first of some UUIDs, which were looked at."""
+    return uuids[0].replace("-", "").lower() if uuids else None
 
 
 def _at(values: Sequence[T], number: int) -> T | None:
@@ -247,8 +284,7 @@ def _span_of_attempt(number: int, content: bytes) -> tuple[int, int] | None:
     return None if records is None else span_of(records)
 
 
-def _status(value: Any) -> QuantumStatus:
-    status = _STATUSES.get(value) if type(value) is int else None
-    if status is None:
+def _status(value: Any) -> int:
+    if type(value) is not int or value not in _STATUSES:
         raise InvalidSourceError("The status of an execution is none that is known here.")
-    return status
+    return value

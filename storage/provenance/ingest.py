@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
-from butlerql.storage.provenance.batches import Batch
-from butlerql.storage.provenance.records import QuantumRecord, Record, Skipped, Source
+from butlerql.storage.provenance.batches import Batch, how_many
+from butlerql.storage.provenance.records import Many, QuantumRecord, QuantumRow, Record, Skipped, Source
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
@@ -132,17 +132,39 @@ async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> Asy
     """Put records together to what is one transaction, but for the first ones, which have been taken in."""
     batch, weight = Batch(), 0.0
     async for some in records:
-        for record in some[passed:]:
-            batch.add(record)
-            weight += 1
-            if isinstance(record, QuantumRecord):
-                weight += len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+        for record in some:
+            number = how_many(record)
+            if passed >= number:
+                passed -= number
+                continue
+            batch.add(_behind(record, passed))
+            weight += number + _of_quanta(record)
+            passed = 0
             if weight >= _BATCH:
                 yield batch
                 batch, weight = Batch(), 0.0
-        passed -= min(passed, len(some))
     if batch.records:
         yield batch
+
+
+def _behind(record: Record, passed: int) -> Record:
+    """Leave out the first of many."""
+    if not isinstance(record, Many) or not passed:
+        return record
+    digits, types, data_ids, runs, produced = record.datasets
+    datasets = digits[passed:], types[passed:], data_ids[passed:], runs[passed:], produced[passed:]
+    return Many(datasets, record.quanta[max(0, passed - len(digits)) :])
+
+
+def _of_quanta(record: Record) -> float:
+    """Tell how much there is to quanta beside themselves."""
+    if isinstance(record, Many):
+        return sum(map(_of_quantum, record.quanta))
+    return _of_quantum(record) if isinstance(record, QuantumRecord) else 0
+
+
+def _of_quantum(quantum: QuantumRecord | QuantumRow) -> float:
+    return len(quantum.executions) + (len(quantum.inputs) + len(quantum.outputs)) / 20
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:

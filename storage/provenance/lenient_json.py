@@ -11,16 +11,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
-from uuid import UUID, SafeUUID
+from uuid import UUID
 
 import orjson
 
-from butlerql.storage.errors import InvalidSourceError
+from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError
+from butlerql.storage.uuids import digits_of_each
 
 __all__ = [
     "array_of",
     "count_of",
     "data_id_of",
+    "digits_of_uuids",
     "duration_of",
     "integer_of",
     "moment_of",
@@ -37,8 +39,6 @@ _INTEGER_LIMIT = 1 << 63
 _DURATION_LIMIT = 1e10
 _NAME_LIMIT = 1_000
 _TEXT_LIMIT = 1 << 16
-_new, _UNKNOWN = object.__new__, SafeUUID.unknown
-_set_int, _set_safe = (UUID.__dict__[slot].__set__ for slot in ("int", "is_safe"))
 
 
 def parse(content: bytes | memoryview | str) -> Any:
@@ -86,18 +86,24 @@ def text_of(value: Any) -> str:
 
 def uuid_of(value: Any) -> UUID:
     """Take a UUID, 32 hexadecimal digits with or without hyphens."""
+    [digits] = digits_of_uuids([value])
+    return UUID(digits)
+
+
+def digits_of_uuids(values: list[Any]) -> list[str]:
+    """Take UUIDs, as `uuid_of` does, and leave hyphens and capital letters out."""
     try:
-        # As UUID(value) does, in half of the time; there are ten of them for each execution.
-        digits = value.replace("-", "")
-        number = int(digits, 16)
-    except (AttributeError, TypeError, ValueError):
-        raise _wrong(value, "a UUID") from None
-    if len(digits) != 32 or number < 0:
-        raise _wrong(value, "a UUID")
-    result = _new(UUID)
-    _set_int(result, number)
-    _set_safe(result, _UNKNOWN)
-    return result
+        return digits_of_each(values)
+    except (TypeError, InvalidArgumentError):
+        wrong = next(value for value in values if not _is_uuid(value))
+        raise _wrong(wrong, "a UUID") from None
+
+
+def _is_uuid(value: Any) -> bool:
+    try:
+        return type(value) is str and bool(digits_of_each([value]))
+    except InvalidArgumentError:
+        return False
 
 
 def integer_of(value: Any) -> int:
@@ -111,6 +117,8 @@ def integer_of(value: Any) -> int:
 
 def count_of(value: Any) -> int:
     """Take a whole number that is not less than 0."""
+    if type(value) is int and 0 <= value < _INTEGER_LIMIT:
+        return value
     number = integer_of(value)
     if number < 0:
         raise _wrong(value, "a number from 0 on")
@@ -119,6 +127,8 @@ def count_of(value: Any) -> int:
 
 def duration_of(value: Any) -> float:
     """Take seconds."""
+    if type(value) is float and -_DURATION_LIMIT <= value <= _DURATION_LIMIT:
+        return value
     if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _DURATION_LIMIT:
         raise _wrong(value, "a duration")
     return float(value)

@@ -1,25 +1,36 @@
-"""Sources that are read while others work: on a thread, and some records at a time."""
+"""Sources that are read while others work, some records at a time: on a thread, and large files in another process."""
 
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
+from multiprocessing.reduction import DupFd
 from tempfile import TemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import ArtifactStore
 from butlerql.storage.errors import InvalidSourceError
+from butlerql.storage.provenance.batches import how_many
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.json_lines import LinesFile
 from butlerql.storage.provenance.records import Record, Source
+from butlerql.storage.state.workers import processes
 
 __all__ = ["Reading", "read_graph", "read_lines"]
 
 _RECORDS = 2_000
+# Bytes of a file for which a process of its own is worth starting.
+_LARGE = 1 << 22
+# Batches that are read before they are asked for: more than one transaction takes in.
+_AHEAD = 16
+
+_Take = Callable[[BinaryIO, str], GraphFile | LinesFile]
 
 
 @dataclass(frozen=True)
@@ -53,16 +64,22 @@ async def read_lines(store: ArtifactStore, path: str) -> AsyncIterator[Reading]:
 
 
 @asynccontextmanager
-async def _read(
-    store: ArtifactStore, path: str, take: Callable[[BinaryIO, str], GraphFile | LinesFile]
-) -> AsyncIterator[Reading]:
+async def _read(store: ArtifactStore, path: str, take: _Take) -> AsyncIterator[Reading]:
     try:
         file = await asyncio.to_thread(_opened, store, path)
     except FileNotFoundError:
         raise InvalidSourceError(f"There is no file at {path!r}.") from None
+    name = path.rpartition("/")[2]
     with file:
-        taken = await asyncio.to_thread(take, file, path.rpartition("/")[2])
-        yield Reading(taken.source, _batches(taken.records()))
+        taken = await asyncio.to_thread(take, file, name)
+        if file.seek(0, os.SEEK_END) < _LARGE:
+            yield Reading(taken.source, _here(taken.records()))
+            return
+        executor = processes(1).make_executor()
+        try:
+            yield Reading(taken.source, _elsewhere(executor, take, file, name))
+        finally:
+            await asyncio.to_thread(executor.shutdown, cancel_futures=True)
 
 
 def _opened(store: ArtifactStore, path: str) -> BinaryIO:
@@ -80,6 +97,41 @@ def _opened(store: ArtifactStore, path: str) -> BinaryIO:
     return file
 
 
-async def _batches(records: Iterator[Record]) -> AsyncIterator[Sequence[Record]]:
-    while batch := await asyncio.to_thread(lambda: list(islice(records, _RECORDS))):
+async def _here(records: Iterator[Record]) -> AsyncIterator[Sequence[Record]]:
+    while batch := await asyncio.to_thread(_next, records):
         yield batch
+
+
+async def _elsewhere(executor: Executor, take: _Take, file: BinaryIO, name: str) -> AsyncIterator[Sequence[Record]]:
+    """Have another process read, which is ahead of whoever takes in."""
+    # The same file, whatever is at its path by now.
+    begun = executor.submit(_begin, take, DupFd(file.fileno()), name)
+    ahead = [executor.submit(_go_on) for _ in range(_AHEAD)]
+    await asyncio.wrap_future(begun)
+    while batch := await asyncio.wrap_future(ahead.pop(0)):
+        ahead.append(executor.submit(_go_on))
+        yield batch
+
+
+_begun: Iterator[Record] = iter(())
+"""What a process that only reads is reading."""
+
+
+def _begin(take: _Take, file: Any, name: str) -> None:
+    global _begun  # noqa: PLW0603 - a process for each file
+    _begun = take(io.FileIO(file.detach()), name).records()
+
+
+def _go_on() -> list[Record]:
+    return _next(_begun)
+
+
+def _next(records: Iterator[Record]) -> list[Record]:
+    """Take some."""
+    some, number = list[Record](), 0
+    for record in records:
+        some.append(record)
+        number += how_many(record)
+        if number >= _RECORDS:
+            break
+    return some

@@ -10,17 +10,22 @@ What there are many of is not frozen, though nobody changes it: to make a frozen
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
+from typing import NamedTuple
 from uuid import UUID
 
 __all__ = [
     "Caveats",
+    "DatasetColumns",
     "DatasetRecord",
     "ExecutionRecord",
+    "ExecutionRow",
+    "Many",
     "PipelineExecutionRecord",
     "QuantumRecord",
+    "QuantumRow",
     "QuantumStatus",
     "Record",
     "RunRecord",
@@ -249,5 +254,54 @@ class Skipped:
     """For people."""
 
 
-Record = PipelineExecutionRecord | RunRecord | TaskRecord | DatasetRecord | QuantumRecord | Skipped
+DatasetColumns = tuple[list[str], list[str | None], list[str | None], list[str | None], list[bool | None]]
+"""Each field of some `DatasetRecord`, in their order: a UUID as 32 digits, a data ID as `written_data_id` has it."""
+
+
+class ExecutionRow(NamedTuple):
+    """An `ExecutionRecord`, likewise."""
+
+    attempt: int
+    status: int
+    host: str | None
+    started_at: int | None
+    ended_at: int | None
+    run_time: float | None
+    cpu_time: float | None
+    max_rss: int | None
+    process_index: int | None
+    exception: str | None
+    message: str | None
+    caveats: int | None
+    log: str | None
+    metadata: str | None
+
+
+class QuantumRow(NamedTuple):
+    """A `QuantumRecord`, likewise."""
+
+    run: str
+    task: str
+    data_id: str
+    uuid: str | None
+    pipeline_execution: str | None
+    is_blocked: bool
+    executions: Sequence[ExecutionRow]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+@dataclass(slots=True)
+class Many:
+    """Datasets, or quanta, by the hundred: in this form they are quicker to make, to send elsewhere, and to take in."""
+
+    datasets: DatasetColumns = ([], [], [], [], [])
+    quanta: Sequence[QuantumRow] = ()
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.datasets[0]) + len(self.quanta)
+
+
+Record = PipelineExecutionRecord | RunRecord | TaskRecord | DatasetRecord | QuantumRecord | Skipped | Many
 """Pipeline executions come before what names them."""

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Workers", "processes", "workers"]
 
 _CONNECT_SECONDS = 10
-_PRELOADED = ("butlerql.storage.state.workers", "butlerql.storage.datastores.validation.job")
+_PRELOADED = (
+    "butlerql.storage.state.workers",
+    "butlerql.storage.datastores.validation.job",
+    "butlerql.storage.provenance.reading",
+)
 
 T = TypeVar("T")
 

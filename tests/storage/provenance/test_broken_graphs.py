@@ -22,12 +22,13 @@ from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.records import DatasetRecord, QuantumRecord, Record, Skipped
 from tests.support.pipelines.multiplied import blocks_of
 from tests.support.pipelines.recorded import Recorded
+from tests.support.provenance_records import one_by_one
 
 LIMIT = 1 << 63
 
 
 def read(content: bytes) -> list[Record]:
-    return list(GraphFile(io.BytesIO(content), "broken.qg").records())
+    return list(one_by_one(GraphFile(io.BytesIO(content), "broken.qg").records()))
 
 
 @pytest.fixture(scope="module", params=["retried.provenance", "retried"])

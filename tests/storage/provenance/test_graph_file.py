@@ -26,6 +26,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.task_configs import config_digest
 from tests.support.pipelines.multiplied import multiply
 from tests.support.pipelines.recorded import Recorded
+from tests.support.provenance_records import one_by_one
 
 EXECUTED = ["retried", "step1", "step2", "heavy"]
 EPOCH_UUID = 80
@@ -33,7 +34,7 @@ EPOCH_UUID = 80
 
 def records_of(path: Path) -> list[Record]:
     with path.open("rb") as file:
-        return list(GraphFile(file, path.name).records())
+        return list(one_by_one(GraphFile(file, path.name).records()))
 
 
 def of_kind(records: list[Record], kind: type[Any]) -> list[Any]:

@@ -33,6 +33,7 @@ from tests.storage.provenance.test_graph_file import of_kind, records_of
 from tests.storage.provenance.test_task_records import RUNS, traces_in
 from tests.support.object_store import run_object_server
 from tests.support.pipelines.recorded import Recorded
+from tests.support.provenance_records import one_by_one
 from tests.support.repositories import Content, Dialect, Layout, RealRepository, Repositories
 
 
@@ -68,7 +69,7 @@ async def read(repository: Repository, run: str) -> tuple[list[Source], list[Rec
             continue
         sources.append(found.source)
         async for batch in found.batches:
-            records += batch
+            records += one_by_one(batch)
     return sources, records
 
 
@@ -162,7 +163,7 @@ async def test_reads_files_wherever_they_are(pipelines: Recorded, tmp_path: Path
     lines = tmp_path / "executions.jsonl"
     lines.write_text('{"run": "r", "task": "t", "dataId": {}, "status": "FAILED"}\n' * 4_001)
     async with read_graph(LocalStore(str(path.parent)), path.name) as reading:
-        records = [record async for batch in reading.batches for record in batch]
+        records = list(one_by_one([record async for batch in reading.batches for record in batch]))
     assert reading.source.name == path.name and records == records_of(path)
     async with read_lines(LocalStore(str(tmp_path)), lines.name) as reading:
         sizes = [len(batch) async for batch in reading.batches]
@@ -179,7 +180,7 @@ async def test_reads_objects(pipelines: Recorded) -> None:
         server.fill("graphs", {"some/where.qg": path.read_bytes()})
         store = ObjectStore("s3://graphs/", server.environ)
         async with read_graph(store, "some/where.qg") as reading:
-            records = [record async for batch in reading.batches for record in batch]
+            records = list(one_by_one([record async for batch in reading.batches for record in batch]))
         with pytest.raises(InvalidSourceError):
             async with read_graph(store, "nothing"):
                 pass
