@@ -103,7 +103,8 @@ class Quanta:
                 changes.quanta.append((*quantum[1:], number))
             is_new = changes.note_attempts(was, now)
             is_new |= changes.note_plans(plans, number, {self._graph(record) for record in records})
-            if is_new or quantum != before:
+            # What never ran may be told to need more than was known: `mark_blocked` looks at it again.
+            if is_new or quantum != before or not now:
                 changes.touched.add(of)
         await self._write(changes)
 

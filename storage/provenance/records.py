@@ -49,7 +49,7 @@ class QuantumStatus(IntEnum):
     FAILED = -1
 
     BLOCKED = 0
-    """It could not run, since what it needs failed. No attempt has this status."""
+    """It could not run, since what it needs failed; a graph says so, or it follows. No attempt has this status."""
 
     SUCCESSFUL = 1
 

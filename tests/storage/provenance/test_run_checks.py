@@ -13,6 +13,7 @@ import pytest
 from lsst.daf.butler import Butler, DatasetRef, DatasetType
 
 from butlerql.storage.errors import BadCursorError
+from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.ingest import ingest
 from butlerql.storage.provenance.records import (
@@ -24,6 +25,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.run_checks import RunChecks
 from butlerql.storage.provenance.run_problems import RunProblem, RunProblemKind
 from butlerql.storage.provenance.run_sources import sources_of_run
+from butlerql.storage.provenance.task_summaries import find_task_summaries
 from butlerql.storage.registry.collections import by_names
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
@@ -189,9 +191,11 @@ async def test_a_log_or_metadata_that_are_gone(spoilt: Spoilt) -> None:
         [one] = await spoilt.with_more(kind, ref)
         assert one.quantum is not None and one.quantum.data_id_values == dict(ref.dataId.required)
         assert one.dataset_type_name == ref.datasetType.name
-    # Taken in again, it is known to be gone, and no other problem.
-    await take_in(spoilt.repository)
+    # Taken in again, it is known to be gone, and no other problem; what was a success still is one.
+    before = await find_task_summaries(spoilt.repository.state, QuantumFilter(runs=[ONE]))
+    await take_in(spoilt.repository, [ONE])
     await spoilt.with_more(RunProblemKind.QUANTUM_WITHOUT_LOG)
+    assert await find_task_summaries(spoilt.repository.state, QuantumFilter(runs=[ONE])) == before
 
 
 async def test_records_that_are_incomplete(spoilt: Spoilt) -> None:
