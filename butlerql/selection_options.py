@@ -22,7 +22,7 @@ _NAMES = ("dataset_types", "collections", "runs")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType[datetime]):
     """An instant of ISO 8601, in UTC where no zone is said."""
 
     name = "time"

@@ -141,6 +141,9 @@ class TaskRecord:
     outputs: tuple[str, ...] | None = None
     """Names of dataset types, with those of metadata and logs."""
 
+    initial_outputs: tuple[str, ...] | None = None
+    """Names of dataset types that it writes when the pipeline is initialised, without that of its configuration."""
+
     config: UUID | None = None
     """The dataset of its configuration."""
 

@@ -198,6 +198,41 @@ async def test_a_log_or_metadata_that_are_gone(spoilt: Spoilt) -> None:
     assert await find_task_summaries(spoilt.repository.state, QuantumFilter(runs=[ONE])) == before
 
 
+async def test_what_was_written_at_the_beginning_is_gone(
+    known: RealRepository, repositories: Repositories, pipelines: Recorded
+) -> None:
+    kind = RunProblemKind.OUTPUT_NOT_IN_REGISTRY
+    with repositories.copy(known) as copy:
+        butler = copy.open(writeable=True)
+        gone = [one_of(butler, name) for name in ("isr_config", "packages", "src_schema")]
+        purge(butler, *gone, one_of(butler, "calexp", exposure=1, detector=1))
+        async with opened(copy.uri) as repository:
+            config, packages, output = await found(repository, ONE)
+            assert {one.kind for one in (config, packages, output)} == {kind}
+            assert (config.uuid, config.dataset_type_name, config.quantum) == (str(gone[0].id), "isr_config", None)
+            assert (packages.uuid, packages.dataset_type_name) == (
+                None,
+                "packages",
+            ) and "initialised" in packages.detail
+            # What tasks write beside is told by graphs alone.
+            await take_graph_in(repository, pipelines.graph("one"))
+            every = await found(repository, ONE)
+            assert [one.dataset_type_name for one in every] == ["isr_config", "packages", "src_schema", "calexp"]
+            async with repository.snapshot() as snapshot:
+                run = (await by_names(snapshot, [ONE]))[ONE]
+            checks = RunChecks(repository, repository.snapshot)
+            for backward in (False, True):
+                request, read = PageRequest(1, backward), []
+                while True:
+                    page = await checks.page(run, [kind], request)
+                    read += page.rows
+                    if not (page.has_previous if backward else page.has_next):
+                        break
+                    [key] = page.keys
+                    request = request._replace(**{"before" if backward else "after": key})
+                assert read == (every[::-1] if backward else every)
+
+
 async def test_records_that_are_incomplete(spoilt: Spoilt) -> None:
     refs = one_of(spoilt.butler, "src", exposure=1, detector=1), one_of(spoilt.butler, "packages")
     for ref, size in zip(refs, ("NULL", "-1"), strict=True):
@@ -261,6 +296,7 @@ async def test_cursors_that_somebody_made_up(known: RealRepository) -> None:
             ("NO_PRODUCER",),
             ("NO_PRODUCER", "nothing", "x"),
             ("NO_PRODUCER", "src", "x"),
+            ("OUTPUT_NOT_IN_REGISTRY", "x", 1, 2),
             ("INCOMPLETE_RECORD", "src", 1),
         ):
             for request in (PageRequest(3, after=key), PageRequest(3, backward=True, before=key)):
