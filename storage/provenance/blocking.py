@@ -63,6 +63,6 @@ def _behind(dialect: Dialect, run: int) -> sa.CTE:
         return sa.select().where(*conditions).limit(_ALL)
 
     joined, quantum, conditions = dialect.top_rows(behind, QUANTUM, users)
-    # The sum keeps SQLite from seeking the whole run each time.
-    never_ran = (quantum.c.run_id + 0 == run, quantum.c.attempts == 0)
+    # The sums keep SQLite from going through the whole run each time, by an index or by one that it makes.
+    never_ran = (quantum.c.run_id + 0 == run, quantum.c.attempts + 0 == 0)
     return behind.union(sa.select(quantum.c.id).select_from(joined).where(*conditions, *never_ran))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from butlerql.storage.provenance.blocking import mark_blocked
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.ingest import ingest, ingest_at_once
@@ -19,6 +22,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.task_summaries import find_task_summaries
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
+from tests.storage.provenance.test_plans import noted
 from tests.support.pipelines.recorded import Recorded
 from tests.support.provenance_state import dumped, emptied, in_batches
 
@@ -90,3 +94,21 @@ async def test_what_a_graph_says_is_blocked_stays(state: State, pipelines: Recor
         for name in order:
             await plan(state, pipelines, name)
         assert await blocked(state) == [("gather", 1, None), ("gather", 2, None)]
+
+
+async def test_sqlite_seeks_what_is_behind_work(state: State, pipelines: Recorded) -> None:
+    """Not the whole run for each unit of work that failed."""
+    if state.dialect.name != "sqlite":
+        return
+    await emptied(state)
+    await plan(state, pipelines)
+
+    async def look(connection: AsyncConnection) -> list[str]:
+        with noted(state) as statements:
+            await mark_blocked(connection, state.dialect, 1)
+        [(statement, parameters)] = statements
+        found = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [row[3] for row in found]
+
+    steps = await state.write(look)
+    assert not [step for step in steps if "AUTOMATIC" in step or step.startswith("SCAN quantum")], steps
