@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from butlerql.resolvers.connections import Connection, paging
+from butlerql.resolvers.connections import Connection, paging, paging_of
 from butlerql.resolvers.context import RequestContext
 from butlerql.resolvers.identifiers import encode
 from butlerql.resolvers.loaders import Loaders
-from butlerql.resolvers.quanta import execution_connection, filter_of, quantum_connection
+from butlerql.resolvers.quanta import filter_of
+from butlerql.storage.provenance.executions import count_executions_of_runs, executions_of_runs
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.host_summaries import HostSummary, host_summaries_of_runs
 from butlerql.storage.provenance.lineage import Lineage, LineageEdge, lineages
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, pipeline_executions_of_runs
-from butlerql.storage.provenance.quanta import Quantum
+from butlerql.storage.provenance.quanta import Quantum, count_quanta_of_runs, quanta_of_runs
 from butlerql.storage.provenance.run_comparisons import packages_of_runs
 from butlerql.storage.provenance.task_summaries import TaskSummary, find_task_summaries
 from butlerql.storage.provenance.tasks import Task, tasks_of_runs
@@ -168,21 +169,23 @@ async def _packages(context: RequestContext, parents: Sequence[_RunProvenance]) 
 
 @loaders.field("RunProvenance.quanta", database=False)
 async def _quanta(context: RequestContext, parents: Sequence[_RunProvenance], **arguments: Any) -> list[Connection]:
-    return [
-        await quantum_connection(context, "RunProvenance.quanta", chosen, arguments, run)
-        for run, chosen in await _chosen(context, parents, arguments)
-    ]
+    page = paging_of(context, "RunProvenance.quanta", arguments)
+    state, runs = context.repository.state, [one.run for one in parents]
+    chosen = await filter_of(context, arguments.get("filter"))
+
+    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
+        return await count_quanta_of_runs(state, [runs[index] for index in indexes], chosen)
+
+    return page.connections(await quanta_of_runs(state, runs, chosen, page.request), counts)
 
 
 @loaders.field("RunProvenance.executions", database=False)
 async def _executions(context: RequestContext, parents: Sequence[_RunProvenance], **arguments: Any) -> list[Connection]:
-    return [
-        await execution_connection(context, "RunProvenance.executions", chosen, arguments, run)
-        for run, chosen in await _chosen(context, parents, arguments)
-    ]
+    page = paging_of(context, "RunProvenance.executions", arguments)
+    state, runs = context.repository.state, [one.run for one in parents]
+    chosen = await filter_of(context, arguments.get("filter"))
 
+    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
+        return await count_executions_of_runs(state, [runs[index] for index in indexes], chosen)
 
-async def _chosen(
-    context: RequestContext, parents: Sequence[_RunProvenance], arguments: Mapping[str, Any]
-) -> list[tuple[str, QuantumFilter]]:
-    return [(one.run, await filter_of(context, arguments.get("filter"), one.run)) for one in parents]
+    return page.connections(await executions_of_runs(state, runs, chosen, page.request), counts)

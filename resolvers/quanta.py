@@ -26,15 +26,15 @@ from butlerql.storage.registry.datasets import Dataset, by_uuids
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import DimensionGroup, Universe
 
-__all__ = ["execution_connection", "filter_of", "loaders", "quanta_by_key", "quantum_connection", "runs_by_name"]
+__all__ = ["filter_of", "loaders", "quanta_by_key", "runs_by_name"]
 
 loaders = Loaders()
 
 _NOTHING = QuantumFilter(runs=[])
 
 
-async def filter_of(context: RequestContext, given: Mapping[str, Any] | None, run: str | None = None) -> QuantumFilter:
-    """Read a filter that was given, within a run if there is one.
+async def filter_of(context: RequestContext, given: Mapping[str, Any] | None) -> QuantumFilter:
+    """Read a filter that was given.
 
     Raises
     ------
@@ -50,7 +50,7 @@ async def filter_of(context: RequestContext, given: Mapping[str, Any] | None, ru
         if values is None:
             return _NOTHING
         chosen = replace(chosen, data_id=values)
-    return chosen if run is None else replace(chosen, only_runs=[run])
+    return chosen
 
 
 async def runs_by_name(context: RequestContext, names: Sequence[str]) -> list[Collection | None]:
@@ -67,42 +67,28 @@ async def quanta_by_key(context: RequestContext, keys: Sequence[str]) -> list[Qu
     return [found.get(number) for number in numbers]
 
 
-async def quantum_connection(
-    context: RequestContext, field: str, chosen: QuantumFilter, arguments: Mapping[str, Any], filters: Any = None
-) -> Connection:
-    """Make the connection of a field that gives units of work."""
-    page = paging_of(context, field, arguments, filters)
-    state = context.repository.state
+@loaders.field("Query.quanta", database=False)
+async def _quanta(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
+    page = paging_of(context, "quanta", arguments)
+    state, chosen = context.repository.state, await filter_of(context, arguments["filter"])
 
     async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
         return [await count_quanta(state, chosen)] * len(indexes)
 
-    return page.connection(await find_quanta(state, chosen, page.request, arguments.get("order_by")), counts)
-
-
-async def execution_connection(
-    context: RequestContext, field: str, chosen: QuantumFilter, arguments: Mapping[str, Any], filters: Any = None
-) -> Connection:
-    """Make the connection of a field that gives attempts."""
-    page = paging_of(context, field, arguments, filters)
-    state = context.repository.state
-
-    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
-        return [await count_executions(state, chosen)] * len(indexes)
-
-    return page.connection(await find_executions(state, chosen, page.request, arguments.get("order_by")), counts)
-
-
-@loaders.field("Query.quanta", database=False)
-async def _quanta(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
-    chosen = await filter_of(context, arguments["filter"])
-    return [await quantum_connection(context, "quanta", chosen, arguments)] * len(parents)
+    found = await find_quanta(state, chosen, page.request, arguments.get("order_by"))
+    return [page.connection(found, counts)] * len(parents)
 
 
 @loaders.field("Query.executions", database=False)
 async def _executions(context: RequestContext, parents: Sequence[Any], **arguments: Any) -> list[Connection]:
-    chosen = await filter_of(context, arguments["filter"])
-    return [await execution_connection(context, "executions", chosen, arguments)] * len(parents)
+    page = paging_of(context, "executions", arguments)
+    state, chosen = context.repository.state, await filter_of(context, arguments["filter"])
+
+    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
+        return [await count_executions(state, chosen)] * len(indexes)
+
+    found = await find_executions(state, chosen, page.request, arguments.get("order_by"))
+    return [page.connection(found, counts)] * len(parents)
 
 
 @loaders.column("Quantum.id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,6 +39,9 @@ loaders = Loaders()
 
 T = TypeVar("T")
 
+_DATASETS = 200_000
+"""Datasets that are read in one snapshot, if a dataset type alone has no more: a second or two."""
+
 
 class _Comparison:
     """Two runs that are compared; what several fields are told of is found out once, when the first of them is asked.
@@ -68,8 +71,11 @@ class _Comparison:
         types, state = await self.types(context), context.repository.state
 
         async def find() -> Mapping[DatasetType, Contents]:
-            async with context.savepoint() as snapshot:
-                found = await compare_contents(snapshot, self.runs, types, self.datastore)
+            found = await self._in_parts(
+                context,
+                types,
+                lambda snapshot, some: compare_contents(snapshot, self.runs, some, self.datastore),
+            )
             if kinds := await worth_validated(state, types, found, self.datastore):
                 async with context.outside():
                     found |= await compare_validated(context.savepoint, state, self.runs, kinds, self.datastore)
@@ -79,13 +85,30 @@ class _Comparison:
 
     async def read(self, context: RequestContext, ask: Callable[..., Awaitable[Any]]) -> Any:
         """Ask something of what the datastore has."""
-        kinds = [one.dataset_type for one in await self.types(context)]
+        types = await self.types(context)
 
         async def find() -> Any:
-            async with context.savepoint() as snapshot:
-                return await ask(snapshot, self.runs, kinds, self.datastore)
+            return await self._in_parts(
+                context,
+                types,
+                lambda snapshot, some: ask(snapshot, self.runs, [one.dataset_type for one in some], self.datastore),
+            )
 
         return await self._once(ask, find)
+
+    async def _in_parts(
+        self,
+        context: RequestContext,
+        types: Sequence[ComparedType],
+        ask: Callable[[Snapshot, list[ComparedType]], Awaitable[Mapping[DatasetType, T]]],
+    ) -> dict[DatasetType, T]:
+        """Ask of some dataset types at a time, each time in a snapshot of its own, so that none lasts long."""
+        found: dict[DatasetType, T] = {}
+        async with context.outside():
+            for some in _parts(types):
+                async with context.savepoint() as snapshot:
+                    found.update(await ask(snapshot, some))
+        return found
 
     async def _once(self, name: Any, find: Callable[[], Awaitable[T]]) -> T:
         async with self._turn:
@@ -93,6 +116,21 @@ class _Comparison:
                 self._known[name] = await find()
             found: T = self._known[name]
             return found
+
+
+def _parts(types: Sequence[ComparedType]) -> Iterator[list[ComparedType]]:
+    """Put dataset types together, as long as they have no more than so many datasets."""
+    some: list[ComparedType] = []
+    number = 0
+    for one in types:
+        own = one.base_count + one.other_count
+        if some and number + own > _DATASETS:
+            yield some
+            some, number = [], 0
+        some.append(one)
+        number += own
+    if some:
+        yield some
 
 
 class _Type(NamedTuple):

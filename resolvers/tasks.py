@@ -13,7 +13,7 @@ from butlerql.resolvers.loaders import Loaders
 from butlerql.resolvers.quanta import runs_by_name
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, pipeline_executions_by_uuid, times_of
-from butlerql.storage.provenance.task_summaries import TaskSummary, find_task_summaries
+from butlerql.storage.provenance.task_summaries import TaskSummary, find_task_summaries, task_summaries_of_graphs
 from butlerql.storage.provenance.tasks import (
     Task,
     classes_of,
@@ -149,5 +149,4 @@ async def _ended(context: RequestContext, parents: Sequence[PipelineExecution]) 
 
 @loaders.field("PipelineExecution.summary", database=False)
 async def _graph_summaries(context: RequestContext, parents: Sequence[PipelineExecution]) -> list[list[TaskSummary]]:
-    state = context.repository.state
-    return [await find_task_summaries(state, QuantumFilter(pipeline_executions=[graph.uuid])) for graph in parents]
+    return await task_summaries_of_graphs(context.repository.state, parents)

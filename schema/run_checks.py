@@ -19,7 +19,10 @@ class RunProblemKind(DescribedEnum):
 
     OUTPUT_NOT_IN_REGISTRY = (
         "OUTPUT_NOT_IN_REGISTRY",
-        "Provenance says that a unit of work wrote it. Logs and metadata have kinds of their own.",
+        (
+            "Provenance says that a unit of work wrote it, or that it was written when a pipeline was initialised: "
+            "configurations, schemas, versions. Logs and metadata have kinds of their own."
+        ),
     )
     OUTPUT_NOT_STORED = "OUTPUT_NOT_STORED", "In the registry, and no datastore has a record of it."
     NO_PRODUCER = (

@@ -123,6 +123,7 @@ def query_datasets(
     data_id: Mapping[str, Any] | None = None,
     where: str = "",
     bind: Mapping[str, Any] | None = None,
+    generated_by: Mapping[str, Any] | None = None,
     order_by: str | Iterable[str] | None = None,
     limit: int | None = None,
     explain: bool = False,
@@ -142,6 +143,8 @@ def query_datasets(
         Only datasets whose data IDs agree with these values.
     where, bind
         A condition in the Butler's expression language, and values for the identifiers in it.
+    generated_by
+        Only what such work wrote, named as in the API: ``{"hosts": ["node-17"], "startedAfter": "2026-11-20T00:00Z"}``.
     order_by
         Dimensions and columns, descending with ``-`` in front.
     limit
@@ -156,6 +159,7 @@ def query_datasets(
         dataId=_data_id(data_id, kwargs) or None,
         where=where or None,
         bind=bind,
+        generatedBy=generated_by,
     )
     return Listing("datasets", DATASET, _given(select=select, orderBy=_names(order_by)), _limit(limit), explain)
 

@@ -166,8 +166,9 @@ async def _absorb_tasks(
     for record in records:
         graph = 0 if record.pipeline_execution is None else names.graphs[record.pipeline_execution.hex]
         key = (names.tasks[record.label], names.runs[record.run], graph)
-        details = (record.task_class, _digits(record.config), record.config_digest)
-        wanted[key] = filled(wanted.get(key, (None,) * 3), details)
+        initial = None if record.initial_outputs is None else orjson.dumps(sorted(record.initial_outputs)).decode()
+        details = (record.task_class, _digits(record.config), record.config_digest, initial)
+        wanted[key] = filled(wanted.get(key, (None,) * len(details)), details)
         for is_output, dataset_types in ((False, record.inputs), (True, record.outputs)):
             uses |= dict.fromkeys((key[0], is_output, dataset_type) for dataset_type in dataset_types or ())
     columns = {name: sa.BigInteger() for name in ("task_id", "run_id", "pipeline_execution_id")}
@@ -176,12 +177,13 @@ async def _absorb_tasks(
     changed: list[tuple[Any, ...]] = []
     for row in await connection.execute(sa.select(table).join(given, sa.and_(*same))):
         key = (row.task_id, row.run_id, row.pipeline_execution_id)
-        before = (row.task_class, row.config and row.config.replace("-", ""), row.config_digest)
+        config = row.config and row.config.replace("-", "")
+        before = (row.task_class, config, row.config_digest, row.initial_outputs)
         after = filled(before, wanted.pop(key))
         if after != before:
             changed.append((*after, *key))
     await add_rows(connection, dialect, table, [(*key, *details) for key, details in wanted.items()])
-    await change_rows(connection, table, changed, "task_class", "config", "config_digest")
+    await change_rows(connection, table, changed, "task_class", "config", "config_digest", "initial_outputs")
     await add_rows(connection, dialect, TASK_USE, list(uses))
 
 

@@ -117,7 +117,8 @@ class Quanta:
                 changes.quanta.append((*after[1:], quantum.id))
             is_new = changes.note_attempts(was, now)
             is_new |= changes.note_plans(plans, quantum.id, graphs)
-            if is_new or after != quantum:
+            # What never ran may be told to need more than was known: `mark_blocked` looks at it again.
+            if is_new or after != quantum or not now:
                 changes.touched.add(key[:2])
         await self._write(changes)
         self.numbers = [numbers[runs[row.run], tasks[row.task], row.data_id] for row in quanta]

@@ -5,7 +5,7 @@ Units of work are gone through in the order of their task and data ID, some thou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from butlerql.storage.provenance.tables import DATASET, EDGE, EXECUTION, PLAN, Q
 from butlerql.storage.registry.pages import Key, PageRequest, check_key
 from butlerql.storage.state.database import State
 
-__all__ = ["CLAIMED", "Claim", "Missing", "unmet_claims"]
+__all__ = ["CLAIMED", "Claim", "Missing", "between", "unmet_claims"]
 
 CLAIMED = (
     RunProblemKind.OUTPUT_NOT_IN_REGISTRY,
@@ -43,6 +43,9 @@ _FIRST, _LAST = (0, ""), (2**62, "")
 _ALL = 2**31 - 1
 """More outputs than a unit of work has."""
 
+_NOBODY = 0
+"""Number of the task, and of the unit of work, in claims of what pipelines write when they are initialised."""
+
 _NO_DATASET = 0
 """Number of the dataset in claims of other things than outputs."""
 
@@ -63,6 +66,16 @@ class Claim(NamedTuple):
     quantum_id: int
     uuid: str | None = None
     """Of the dataset; None if none is known."""
+
+    @classmethod
+    def of_initialisation(cls, run: int, dataset_type: str, uuid: str | None) -> Claim:
+        """Make a claim of what no unit of work writes; it stands in front of those of all work."""
+        return cls(run, _NOBODY, dataset_type, _NO_DATASET, _NOBODY, uuid)
+
+    @property
+    def initial_output(self) -> str | None:
+        """Name of the dataset type, if no unit of work writes it."""
+        return self.data_id if self.task_id == _NOBODY else None
 
     @property
     def key(self) -> Key:
@@ -93,8 +106,7 @@ async def unmet_claims(
     BadCursorError
         Raised if a key cannot be one.
     """
-    for key in filter(None, (request.after, request.before)):
-        check_key(key, [*_ORDER, DATASET.c.id])
+    _check(request)
     begin, end = (request.before, request.after) if request.backward else (request.after, request.before)
     position = begin[:2] if begin is not None else _LAST if request.backward else _FIRST
     left = {run.id: position for run in runs}
@@ -115,6 +127,27 @@ async def unmet_claims(
             read[unit.run_id] += 1
             left[unit.run_id] = (unit.task_id, unit.data_id)
         left = {run: place for run, place in left.items() if read[run] == each}
+
+
+def between(claims: Iterable[Claim], request: PageRequest) -> list[Claim]:
+    """Choose of the claims of initialisation, in their order, those between the keys of a request, in its order.
+
+    Raises
+    ------
+    BadCursorError
+        Raised if a key cannot be one.
+    """
+    _check(request)
+    after, before = request.after, request.before
+    found = [
+        claim for claim in claims if (after is None or claim.key > after) and (before is None or claim.key < before)
+    ]
+    return found[::-1] if request.backward else found
+
+
+def _check(request: PageRequest) -> None:
+    for key in filter(None, (request.after, request.before)):
+        check_key(key, [*_ORDER, DATASET.c.id])
 
 
 def _is_between(claim: Claim, request: PageRequest) -> bool:

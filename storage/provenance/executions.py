@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, execution_conditions
+from butlerql.storage.provenance.pages_of_runs import count_in_runs, numbers_in_runs
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, HOST, PIPELINE_EXECUTION, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, columns_of, cut, ordered
 from butlerql.storage.state.database import State
 
-__all__ = ["Execution", "count_executions", "executions_by_id", "executions_of", "find_executions"]
+__all__ = [
+    "Execution",
+    "count_executions",
+    "count_executions_of_runs",
+    "executions_by_id",
+    "executions_of",
+    "executions_of_runs",
+    "find_executions",
+]
 
 
 class Execution(NamedTuple):
@@ -137,6 +147,20 @@ async def count_executions(state: State, chosen: QuantumFilter) -> int:
         return int((await connection.execute(statement)).scalar_one())
 
     return await state.read(count, absent=0)
+
+
+async def executions_of_runs(
+    state: State, runs: Sequence[str], chosen: QuantumFilter, request: PageRequest
+) -> list[Page[Execution]]:
+    """Look at a page of the attempts in each run, as they became known; keys are their numbers."""
+    found = await numbers_in_runs(state, EXECUTION, runs, partial(execution_conditions, state.dialect, chosen), request)
+    known = await executions_by_id(state, [number for numbers in found for number in numbers])
+    return [cut([((number,), known[number]) for number in numbers], request) for numbers in found]
+
+
+async def count_executions_of_runs(state: State, runs: Sequence[str], chosen: QuantumFilter) -> list[int]:
+    """Count what `executions_of_runs` goes through."""
+    return await count_in_runs(state, EXECUTION, runs, partial(execution_conditions, state.dialect, chosen))
 
 
 async def executions_of(state: State, quanta: Sequence[int]) -> list[list[Execution]]:

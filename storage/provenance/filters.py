@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -21,7 +21,15 @@ from butlerql.storage.provenance.tables import (
     TASK,
 )
 
-__all__ = ["QuantumFilter", "common_conditions", "execution_conditions", "fits", "quantum_conditions", "run_conditions"]
+__all__ = [
+    "QuantumFilter",
+    "common_conditions",
+    "execution_conditions",
+    "fits",
+    "made_for",
+    "quantum_conditions",
+    "run_conditions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class QuantumFilter:
     """Of what is selected: the unit of work, or the attempt."""
 
     pipeline_executions: Sequence[str] | None = None
-    """UUIDs."""
+    """UUIDs. Of attempts of which nobody tells the graph, those at what the graphs planned."""
 
     data_id: Mapping[str, int | str] | None = None
     """Dimensions that it has, with these values."""
@@ -82,11 +90,11 @@ class QuantumFilter:
 
 
 def quantum_conditions(
-    dialect: Dialect, chosen: QuantumFilter, *, only_last: bool = False
+    dialect: Dialect, chosen: QuantumFilter, table: sa.FromClause = QUANTUM, *, only_last: bool = False
 ) -> list[sa.ColumnElement[bool]]:
-    """Give the conditions on `QUANTUM`; those on attempts are on any of them, or only on the last."""
-    c = QUANTUM.c
-    conditions = common_conditions(dialect, chosen, QUANTUM)
+    """Give the conditions on `QUANTUM`, or its alias; those on attempts are on any of them, or only on the last."""
+    c = table.c
+    conditions = common_conditions(dialect, chosen, table)
     if chosen.data_id is not None:
         conditions.append(dialect.has_members(c.data_id, chosen.data_id))
     if chosen.is_of_attempts:
@@ -103,15 +111,20 @@ def quantum_conditions(
     return conditions
 
 
-def execution_conditions(dialect: Dialect, chosen: QuantumFilter) -> list[sa.ColumnElement[bool]]:
-    """Give the conditions on `EXECUTION`."""
-    c = EXECUTION.c
-    conditions = common_conditions(dialect, chosen, EXECUTION)
+def execution_conditions(
+    dialect: Dialect, chosen: QuantumFilter, table: sa.FromClause = EXECUTION
+) -> list[sa.ColumnElement[bool]]:
+    """Give the conditions on `EXECUTION`, or its alias."""
+    c = table.c
+    conditions = common_conditions(dialect, chosen, table)
     if chosen.data_id is not None:
         agrees = dialect.has_members(QUANTUM.c.data_id, chosen.data_id)
         conditions.append(sa.exists().where(QUANTUM.c.id == c.quantum_id, agrees))
     if chosen.pipeline_executions is not None:
-        conditions.append(c.pipeline_execution_id.in_(_pipeline_executions(dialect, chosen.pipeline_executions)))
+        graphs = _pipeline_executions(dialect, chosen.pipeline_executions)
+        # By the run: attempts have no index by their pipeline execution.
+        runs = sa.select(PIPELINE_EXECUTION.c.run_id).where(PIPELINE_EXECUTION.c.id.in_(graphs))
+        conditions += [c.run_id.in_(runs), made_for(lambda number: number.in_(graphs), table)]
     if chosen.hosts is not None:
         conditions.append(c.host_id.in_(_named(dialect, HOST, chosen.hosts)))
     if chosen.exception is not None:
@@ -128,7 +141,24 @@ def execution_conditions(dialect: Dialect, chosen: QuantumFilter) -> list[sa.Col
     return conditions
 
 
-def common_conditions(dialect: Dialect, chosen: QuantumFilter, table: sa.Table) -> list[sa.ColumnElement[bool]]:
+def made_for(
+    is_one: Callable[[sa.ColumnElement[int]], sa.ColumnElement[bool]], table: sa.FromClause = EXECUTION
+) -> sa.ColumnElement[bool]:
+    """Condition that an attempt was made for a graph, or may have been: nobody tells, and the graph planned it.
+
+    Parameters
+    ----------
+    is_one
+        Condition that a number is that of the graph, or of one of several.
+    table
+        `EXECUTION`, or its alias.
+    """
+    plan, number = PLAN.alias(), table.c.pipeline_execution_id
+    is_planned = sa.exists().where(plan.c.quantum_id == table.c.quantum_id, is_one(plan.c.pipeline_execution_id))
+    return sa.case((number.is_(None), is_planned), else_=is_one(number))
+
+
+def common_conditions(dialect: Dialect, chosen: QuantumFilter, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:
     """Give the conditions on runs, tasks and statuses, of a table that has them."""
     conditions = run_conditions(dialect, chosen, table.c.run_id)
     if chosen.tasks is not None:

@@ -210,6 +210,7 @@ class GraphFile:
             task_class=name_of(task.get("task_class")),
             inputs=tuple(sorted({_dataset_type(edge) for edge in read})),
             outputs=tuple(sorted({_dataset_type(edge) for edge in written if edge is not None})),
+            initial_outputs=tuple(map(_dataset_type, object_of(_initial(task).get("outputs")).values())),
             config=config,
             config_digest=None if text is None else config_digest(text_of(text)),
         )
@@ -240,6 +241,11 @@ def _configs(init_quanta: Any) -> dict[str, UUID]:
             uuid = object_of(config[0]).get("dataset_id") if type(config) is list and config else config
             configs[name_of(quantum.get("task_label"))] = uuid_of(uuid)
     return configs
+
+
+def _initial(task: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task reads and writes when the pipeline is initialised."""
+    return object_of(task.get("init"))
 
 
 def _dataset_type(edge: Any) -> str:

@@ -46,8 +46,9 @@ def merged(known: Sequence[Attempt], new: Iterable[Attempt]) -> list[Attempt]:
     """Put attempts together with those that are known; what each is about is told by `ExecutionRecord`.
 
     Where two tell different things of one attempt, the one that is believed more wins. Of two that are believed as much
-    it is the one with the later end, or the later start, or else the one that came last, so that what comes late or
-    again takes nothing back. What the one leaves open is filled from the other.
+    it is a success with its metadata: who does not find them, since they were deleted, takes it for a failure. Else it
+    is the one with the later end, or the later start, or else the one that came last, so that what comes late or again
+    takes nothing back. What the one leaves open is filled from the other.
     """
     result = list(known)
     for attempt in new:
@@ -128,9 +129,10 @@ def _together(known: Attempt, new: Attempt) -> Attempt:
     )
 
 
-def _precedence(attempt: Attempt) -> tuple[int, float, float]:
+def _precedence(attempt: Attempt) -> tuple[int, bool, float, float]:
+    is_whole = attempt.status == QuantumStatus.SUCCESSFUL and attempt.metadata is not None
     ended, started = (-inf if moment is None else moment for moment in (attempt.ended_at, attempt.started_at))
-    return -attempt.believed, ended, started
+    return -attempt.believed, is_whole, ended, started
 
 
 def _earlier(one: int | None, other: int | None) -> int | None:

@@ -42,7 +42,7 @@ async def described(
             producer = None if number is None else producers.get(number)
             problems.append(RunProblem(kind, detail, one, one.uuid, one.dataset_type.name, producer))
         else:
-            name = None if number is None else traces[number].dataset_type_name
+            name = one.initial_output or (None if number is None else traces[number].dataset_type_name)
             quantum = quanta.get(one.quantum_id)
             problems.append(RunProblem(kind, _detail(kind, one, quantum), None, one.uuid, name, quantum))
     return problems
@@ -57,6 +57,8 @@ _DETAILS = {
 
 
 def _detail(kind: RunProblemKind, claim: Claim, quantum: Quantum | None) -> str:
+    if claim.initial_output is not None:
+        return f"Work of the run needs {claim.initial_output}, written when it was initialised, and the run has none."
     if kind in _DETAILS:
         return _DETAILS[kind]
     if kind is RunProblemKind.NEVER_RAN:

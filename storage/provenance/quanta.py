@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,13 +11,23 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, quantum_conditions
+from butlerql.storage.provenance.pages_of_runs import count_in_runs, numbers_in_runs
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import QUANTUM, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, columns_of, cut, ordered
 from butlerql.storage.state.database import State
 
-__all__ = ["SELECT_QUANTA", "Quantum", "count_quanta", "find_quanta", "quanta_by_id", "quantum_of"]
+__all__ = [
+    "SELECT_QUANTA",
+    "Quantum",
+    "count_quanta",
+    "count_quanta_of_runs",
+    "find_quanta",
+    "quanta_by_id",
+    "quanta_of_runs",
+    "quantum_of",
+]
 
 
 class Quantum(NamedTuple):
@@ -102,6 +113,20 @@ async def count_quanta(state: State, chosen: QuantumFilter) -> int:
         return int((await connection.execute(statement)).scalar_one())
 
     return await state.read(count, absent=0)
+
+
+async def quanta_of_runs(
+    state: State, runs: Sequence[str], chosen: QuantumFilter, request: PageRequest
+) -> list[Page[Quantum]]:
+    """Look at a page of the units of work of each run, as they became known; keys are their numbers."""
+    found = await numbers_in_runs(state, QUANTUM, runs, partial(quantum_conditions, state.dialect, chosen), request)
+    known = await quanta_by_id(state, [number for numbers in found for number in numbers])
+    return [cut([((number,), known[number]) for number in numbers], request) for numbers in found]
+
+
+async def count_quanta_of_runs(state: State, runs: Sequence[str], chosen: QuantumFilter) -> list[int]:
+    """Count what `quanta_of_runs` goes through."""
+    return await count_in_runs(state, QUANTUM, runs, partial(quantum_conditions, state.dialect, chosen))
 
 
 async def quanta_by_id(state: State, numbers: Sequence[int]) -> dict[int, Quantum]:

@@ -54,7 +54,7 @@ class QuantumStatus(IntEnum):
     FAILED = -1
 
     BLOCKED = 0
-    """It could not run, since what it needs failed. No attempt has this status."""
+    """It could not run, since what it needs failed; a graph says so, or it follows. No attempt has this status."""
 
     SUCCESSFUL = 1
 
@@ -145,6 +145,9 @@ class TaskRecord:
 
     outputs: tuple[str, ...] | None = None
     """Names of dataset types, with those of metadata and logs."""
+
+    initial_outputs: tuple[str, ...] | None = None
+    """Names of dataset types that it writes when the pipeline is initialised, without that of its configuration."""
 
     config: UUID | None = None
     """The dataset of its configuration."""

@@ -9,7 +9,7 @@ A snapshot lasts for a few statements; what changes meanwhile may be told as it 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from collections.abc import Collection as AnyOf
 
 import sqlalchemy as sa
@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from butlerql.storage.datastores.existence import Reading
 from butlerql.storage.datastores.records import record_sources
 from butlerql.storage.errors import BadCursorError
-from butlerql.storage.provenance.claims import CLAIMED, Claim, unmet_claims
+from butlerql.storage.provenance.claims import CLAIMED, Claim, between, unmet_claims
+from butlerql.storage.provenance.initial_outputs import lost_initial_outputs
 from butlerql.storage.provenance.known_runs import KnownRun, known_runs
 from butlerql.storage.provenance.problem_details import described
 from butlerql.storage.provenance.run_problems import RunProblem, RunProblemKind
@@ -88,13 +89,13 @@ class RunChecks:
         """
         once = {run.key: run for run in runs}
         known = await known_runs(self._state, [run.name for run in runs])
-        keys = {known[run.name].id: key for key, run in once.items() if run.name in known}
+        those = {known[run.name].id: run for run in once.values() if run.name in known}
         found: dict[int | str | None, Counter[RunProblemKind]] = {key: Counter() for key in once}
         for kind in kinds:
             if kind in CLAIMED:
-                async for unmet in unmet_claims(self._state, self._missing, list(known.values()), kind, _EVERYTHING):
+                async for unmet in self._unmet(list(known.values()), those, kind, _EVERYTHING):
                     for claim in unmet:
-                        found[keys[claim.run_id]][kind] += 1
+                        found[those[claim.run_id].key][kind] += 1
             elif kind is RunProblemKind.NO_PRODUCER:
                 telling = [run for run in once.values() if run.name in known and known[run.name].tells_outputs]
                 async for datasets in self._unproduced(telling, _EVERYTHING):
@@ -146,11 +147,25 @@ class RunChecks:
                 if len(found) > request.limit:
                     break
         else:
-            async for unmet in unmet_claims(self._state, self._missing, [known], kind, request):
+            async for unmet in self._unmet([known], {known.id: run}, kind, request):
                 found += [(claim.key, claim) for claim in unmet]
                 if len(found) > request.limit:
                     break
         return found[: request.limit + 1]
+
+    async def _unmet(
+        self, known: Sequence[KnownRun], runs: Mapping[int, Collection], kind: RunProblemKind, request: PageRequest
+    ) -> AsyncIterator[list[Claim]]:
+        """Go through claims that the registry does not meet; those of no unit of work come first."""
+        lost: list[Claim] = []
+        if kind is RunProblemKind.OUTPUT_NOT_IN_REGISTRY:
+            lost = between(await lost_initial_outputs(self._state, self._reading, runs), request)
+        if not request.backward:
+            yield lost
+        async for unmet in unmet_claims(self._state, self._missing, known, kind, request):
+            yield unmet
+        if request.backward:
+            yield lost
 
     async def _missing(self, uuids: Sequence[str]) -> set[str]:
         async with self._reading() as snapshot:

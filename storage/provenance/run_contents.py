@@ -16,14 +16,17 @@ from butlerql.storage.registry.datasets import Dataset
 from butlerql.storage.registry.summaries import candidates
 from butlerql.storage.snapshot import Snapshot
 
-__all__ = ["Contents", "Kept", "Unit", "contents_of", "digest_of", "few", "units"]
+__all__ = ["CONFIGS", "PACKAGES", "Contents", "Kept", "Unit", "contents_of", "digest_of", "few", "units"]
 
-_GRAPHS, _CONFIGS, _LOGS = "ProvenanceQuantumGraph", "Config", "ButlerLogRecords"
-_PACKAGES = "packages"
+CONFIGS = "Config"
+"""The storage class of configurations."""
+
+_GRAPHS, _LOGS = "ProvenanceQuantumGraph", "ButlerLogRecords"
+PACKAGES = "packages"
 """The Butler's name of the dataset type, and in lower case that of its storage class."""
 
 _METADATA = frozenset({"TaskMetadata", "PropertySet", "PropertyList"})
-_SUFFIXES = {"_config": frozenset({_CONFIGS}), "_log": frozenset({_LOGS}), "_metadata": _METADATA}
+_SUFFIXES = {"_config": frozenset({CONFIGS}), "_log": frozenset({_LOGS}), "_metadata": _METADATA}
 _PAGE = 1_000
 
 
@@ -98,7 +101,7 @@ async def contents_of(snapshot: Snapshot, run: str) -> Contents:
         if config or log or metadata:
             tasks.append(Kept(label, config, log, metadata, "_log" in of_label))
     graphs = [kind for kind in types if kind in may_hold and kind.storage_class == _GRAPHS]
-    of_run = (kind for kind in types if kind in may_hold and kind.name == kind.storage_class.lower() == _PACKAGES)
+    of_run = (kind for kind in types if kind in may_hold and kind.name == kind.storage_class.lower() == PACKAGES)
     return Contents(collection, graphs, tasks, next(of_run, None))
 
 

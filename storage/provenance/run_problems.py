@@ -15,7 +15,10 @@ class RunProblemKind(StrEnum):
     """In which respect registry, datastores and provenance do not tell the same of a run, or not enough."""
 
     OUTPUT_NOT_IN_REGISTRY = "OUTPUT_NOT_IN_REGISTRY"
-    """Provenance says that a unit of work wrote it. Logs and metadata have kinds of their own."""
+    """Provenance says that a unit of work wrote it, or that it was written when a pipeline was initialised.
+
+    Logs and metadata have kinds of their own.
+    """
 
     OUTPUT_NOT_STORED = "OUTPUT_NOT_STORED"
     """In the registry, and no datastore has a record of it."""

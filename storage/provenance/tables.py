@@ -112,6 +112,7 @@ PIPELINE_TASK = sa.Table(
     sa.Column("task_class", sa.Text),
     sa.Column("config", UuidText),
     sa.Column("config_digest", sa.Text),
+    sa.Column("initial_outputs", sa.Text),  # JSON, names of dataset types; NULL where no graph says
     sa.Index("pipeline_task_by_pipeline_execution", "pipeline_execution_id"),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,23 @@ from butlerql.storage.provenance.filters import (
     QuantumFilter,
     common_conditions,
     execution_conditions,
+    made_for,
     quantum_conditions,
 )
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, PLAN, QUANTUM, RUN, TASK, TASK_SUMMARY
 from butlerql.storage.state.database import State
 
-__all__ = ["CaveatCount", "ExceptionCount", "TaskSummary", "find_task_summaries", "measured_tasks", "sum_up_tasks"]
+__all__ = [
+    "CaveatCount",
+    "ExceptionCount",
+    "TaskSummary",
+    "find_task_summaries",
+    "measured_tasks",
+    "sum_up_tasks",
+    "task_summaries_of_graphs",
+]
 
 FAILURES = (int(QuantumStatus.FAILED), int(QuantumStatus.ABORTED))
 """Statuses of attempts that count as failed."""
@@ -82,6 +92,9 @@ class TaskSummary:
     chosen: QuantumFilter
     """What was summed up."""
 
+    graph: PipelineExecution | None = None
+    """Only what this one planned, and did."""
+
     measured: Mapping[Measure, Distribution | None] | None = None
     """None where it has to be asked for, see `measured_tasks`."""
 
@@ -106,6 +119,20 @@ async def find_task_summaries(state: State, chosen: QuantumFilter) -> list[TaskS
     return await state.read(find, absent=[])
 
 
+async def task_summaries_of_graphs(state: State, graphs: Sequence[PipelineExecution]) -> list[list[TaskSummary]]:
+    """Sum up what each pipeline execution planned and did, one row a task, all of them in a few statements."""
+    chosen, once = QuantumFilter(), list(dict.fromkeys(graphs))
+
+    async def find(connection: AsyncConnection) -> list[TaskSummary]:
+        return await _in_order(connection, state.dialect, await _sum(connection, state.dialect, chosen, graphs=once))
+
+    by_graph: dict[PipelineExecution | None, list[TaskSummary]] = {}
+    summaries: list[TaskSummary] = await state.read(find, absent=[])
+    for summary in summaries:
+        by_graph.setdefault(summary.graph, []).append(summary)
+    return [by_graph.get(graph, []) for graph in graphs]
+
+
 async def measured_tasks(state: State, summaries: Sequence[TaskSummary], measure: Measure) -> list[Distribution | None]:
     """Give the distribution of what is measured of the attempts of each summary; None where nothing is."""
     left: dict[int, list[int]] = {}
@@ -115,12 +142,11 @@ async def measured_tasks(state: State, summaries: Sequence[TaskSummary], measure
     found = [None if summary.measured is None else summary.measured[measure] for summary in summaries]
 
     async def find(connection: AsyncConnection) -> list[dict[Any, Distribution]]:
-        by = [EXECUTION.c.run_id, EXECUTION.c.task_id]
         answers: list[dict[Any, Distribution]] = []
         for places in left.values():
             pairs = [(summaries[place].run_id, summaries[place].task_id) for place in places]
-            conditions = execution_conditions(state.dialect, summaries[places[0]].chosen)
-            conditions += _among(state.dialect, EXECUTION, pairs)
+            graphs = {graph for place in places if (graph := summaries[place].graph) is not None}
+            by, conditions = _of_executions(state.dialect, summaries[places[0]].chosen, pairs, list(graphs))
             answers.append(await distributions(connection, measure, by, conditions))
         return answers
 
@@ -128,7 +154,9 @@ async def measured_tasks(state: State, summaries: Sequence[TaskSummary], measure
         answers: list[dict[Any, Distribution]] = await state.read(find, absent=[{}] * len(left))
         for places, answer in zip(left.values(), answers, strict=True):
             for place in places:
-                found[place] = answer.get((summaries[place].run_id, summaries[place].task_id))
+                one = summaries[place]
+                of_graph = () if one.graph is None else (one.graph.id,)
+                found[place] = answer.get((*of_graph, one.run_id, one.task_id))
     return found
 
 
@@ -139,16 +167,14 @@ async def sum_up_tasks(connection: AsyncConnection, dialect: Dialect, run: int) 
     if not pairs:
         return
     summed = await _sum(connection, dialect, QuantumFilter(), pairs)
-    by = [EXECUTION.c.run_id, EXECUTION.c.task_id]
-    measured = {
-        measure: await distributions(connection, measure, by, _among(dialect, EXECUTION, pairs)) for measure in Measure
-    }
+    by, conditions = _of_executions(dialect, QuantumFilter(), pairs)
+    measured = {measure: await distributions(connection, measure, by, conditions) for measure in Measure}
     for summary in summed:
         key = (summary.run_id, summary.task_id)
         content = {
             name: getattr(summary, name)
             for name in TaskSummary.__slots__
-            if name not in {"run_id", "task_id", "run_name", "task_label", "chosen", "measured"}
+            if name not in {"run_id", "task_id", "run_name", "task_label", "chosen", "graph", "measured"}
         }
         content["measured"] = {measure.value: found.get(key) for measure, found in measured.items()}
         await connection.execute(
@@ -169,21 +195,76 @@ def _read(run: int, task: int, content: str, chosen: QuantumFilter) -> TaskSumma
     return TaskSummary(run_id=run, task_id=task, run_name="", task_label="", chosen=chosen, **values)
 
 
+_Key = tuple[int, ...]
+"""A run and a task, and in front of them a pipeline execution if several are asked of."""
+
+_Grouped = tuple[list[sa.ColumnElement[int]], list[sa.ColumnElement[bool]]]
+"""Columns that make a key, and conditions."""
+
+
+def _of_quanta(
+    dialect: Dialect,
+    chosen: QuantumFilter,
+    pairs: Sequence[tuple[int, int]] | None,
+    graphs: Sequence[PipelineExecution] = (),
+) -> _Grouped:
+    c = QUANTUM.c
+    by: list[sa.ColumnElement[int]] = [c.run_id, c.task_id]
+    conditions = quantum_conditions(dialect, chosen)
+    if pairs is not None:
+        conditions += _among(dialect, QUANTUM, pairs)
+    if graphs:
+        given = _given(dialect, graphs)
+        by = [given.c.graph_id, *by]
+        conditions += [PLAN.c.pipeline_execution_id == given.c.graph_id, c.id == PLAN.c.quantum_id]
+    return by, conditions
+
+
+def _of_executions(
+    dialect: Dialect,
+    chosen: QuantumFilter,
+    pairs: Sequence[tuple[int, int]] | None,
+    graphs: Sequence[PipelineExecution] = (),
+) -> _Grouped:
+    c = EXECUTION.c
+    by: list[sa.ColumnElement[int]] = [c.run_id, c.task_id]
+    conditions = execution_conditions(dialect, chosen)
+    if pairs is not None:
+        conditions += _among(dialect, EXECUTION, pairs)
+    if graphs:
+        given = _given(dialect, graphs)
+        by = [given.c.graph_id, *by]
+        conditions += [c.run_id == given.c.run_id, made_for(lambda number: number == given.c.graph_id)]
+    return by, conditions
+
+
+def _given(dialect: Dialect, graphs: Sequence[PipelineExecution]) -> sa.FromClause:
+    columns = {"graph_id": sa.BigInteger(), "run_id": sa.BigInteger()}
+    return dialect.rows("graphs", columns, [(graph.id, graph.run_id) for graph in graphs])
+
+
 async def _sum(
     connection: AsyncConnection,
     dialect: Dialect,
     chosen: QuantumFilter,
     pairs: Sequence[tuple[int, int]] | None = None,
+    graphs: Sequence[PipelineExecution] = (),
 ) -> list[TaskSummary]:
-    """Sum up what is chosen, of these runs and tasks only if they are given; names are not filled in."""
-    of_quanta, of_executions = quantum_conditions(dialect, chosen), execution_conditions(dialect, chosen)
-    if pairs is not None:
-        of_quanta += _among(dialect, QUANTUM, pairs)
-        of_executions += _among(dialect, EXECUTION, pairs)
-    quanta = await _sum_quanta(connection, of_quanta)
-    executions = await _sum_executions(connection, of_executions)
-    exceptions = await _sum_exceptions(connection, of_executions)
-    caveats = await _sum_caveats(connection, of_executions)
+    """Sum up what is chosen; names are not filled in.
+
+    Parameters
+    ----------
+    pairs
+        Only of these runs and tasks, if they are given.
+    graphs
+        Only what these pipeline executions planned and did, each by itself, if any are given.
+    """
+    quanta = await _sum_quanta(connection, *_of_quanta(dialect, chosen, pairs, graphs))
+    of_executions = _of_executions(dialect, chosen, pairs, graphs)
+    executions = await _sum_executions(connection, *of_executions)
+    exceptions = await _sum_exceptions(connection, *of_executions)
+    caveats = await _sum_caveats(connection, *of_executions)
+    by_number = {graph.id: graph for graph in graphs}
     result: list[TaskSummary] = []
     for key in quanta.keys() | executions.keys():
         counts = quanta.get(key) or _QuantumCounts()
@@ -191,8 +272,8 @@ async def _sum(
         by_status = counts.by_status
         result.append(
             TaskSummary(
-                run_id=key[0],
-                task_id=key[1],
+                run_id=key[-2],
+                task_id=key[-1],
                 run_name="",
                 task_label="",
                 expected=counts.planned or None,
@@ -211,6 +292,7 @@ async def _sum(
                 exceptions=exceptions.get(key, []),
                 caveats=caveats.get(key, []),
                 chosen=chosen,
+                graph=by_number.get(key[0]) if graphs else None,
             )
         )
     return result
@@ -225,25 +307,24 @@ class _QuantumCounts:
 
 
 async def _sum_quanta(
-    connection: AsyncConnection, conditions: Iterable[sa.ColumnElement[bool]]
-) -> dict[tuple[int, int], _QuantumCounts]:
-    c = QUANTUM.c
-    is_planned = sa.exists().where(PLAN.c.quantum_id == c.id)
+    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> dict[_Key, _QuantumCounts]:
+    c, plan = QUANTUM.c, PLAN.alias()
+    is_planned = sa.exists().where(plan.c.quantum_id == c.id)
     statement = (
         sa.select(
-            c.run_id,
-            c.task_id,
+            *by,
             c.status,
             sa.func.count(),
             sa.func.sum(sa.case((c.attempts > 1, 1), else_=0)),
             sa.func.sum(sa.case((is_planned, 1), else_=0)),
         )
         .where(*conditions)
-        .group_by(c.run_id, c.task_id, c.status)
+        .group_by(*by, c.status)
     )
-    found: dict[tuple[int, int], _QuantumCounts] = {}
-    for run, task, status, count, retried, planned in await connection.execute(statement):
-        counts = found.setdefault((run, task), _QuantumCounts())
+    found: dict[_Key, _QuantumCounts] = {}
+    for *key, status, count, retried, planned in await connection.execute(statement):
+        counts = found.setdefault(tuple(key), _QuantumCounts())
         counts.by_status[status] = count
         counts.planned += planned
         counts.retried += retried
@@ -252,65 +333,59 @@ async def _sum_quanta(
 
 
 async def _sum_executions(
-    connection: AsyncConnection, conditions: Iterable[sa.ColumnElement[bool]]
-) -> dict[tuple[int, int], tuple[int, int, int]]:
+    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> dict[_Key, tuple[int, int, int]]:
     c = EXECUTION.c
     statement = (
         sa.select(
-            c.run_id,
-            c.task_id,
+            *by,
             sa.func.count(),
             sa.func.sum(sa.case((c.status.in_(FAILURES), 1), else_=0)),
             sa.func.count(c.host_id.distinct()),
         )
         .where(*conditions)
-        .group_by(c.run_id, c.task_id)
+        .group_by(*by)
     )
-    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in await connection.execute(statement)}
+    return {tuple(key): (count, failed, hosts) for *key, count, failed, hosts in await connection.execute(statement)}
 
 
 async def _sum_exceptions(
-    connection: AsyncConnection, conditions: Iterable[sa.ColumnElement[bool]]
-) -> dict[tuple[int, int], list[ExceptionCount]]:
+    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> dict[_Key, list[ExceptionCount]]:
     """Count exceptions, the most frequent first."""
     c = EXECUTION.c
     counted = (
         sa.select(
-            c.run_id,
-            c.task_id,
+            *by,
             c.exception_id,
             sa.func.count().label("count"),
             sa.func.min(sa.case((c.message.is_not(None), c.id))).label("sample"),
         )
         .where(*conditions, c.exception_id.is_not(None))
-        .group_by(c.run_id, c.task_id, c.exception_id)
+        .group_by(*by, c.exception_id)
         .subquery()
     )
     sample = EXECUTION.alias()
     statement = (
-        sa.select(counted.c.run_id, counted.c.task_id, EXCEPTION.c.name, counted.c.count, sample.c.message)
+        sa.select(*(counted.c[column.name] for column in by), EXCEPTION.c.name, counted.c.count, sample.c.message)
         .join_from(counted, EXCEPTION, EXCEPTION.c.id == counted.c.exception_id)
         .outerjoin(sample, sample.c.id == counted.c.sample)
         .order_by(counted.c.count.desc(), EXCEPTION.c.name)
     )
-    found: dict[tuple[int, int], list[ExceptionCount]] = {}
-    for run, task, name, count, message in await connection.execute(statement):
-        found.setdefault((run, task), []).append(ExceptionCount(name, count, message))
+    found: dict[_Key, list[ExceptionCount]] = {}
+    for *key, name, count, message in await connection.execute(statement):
+        found.setdefault(tuple(key), []).append(ExceptionCount(name, count, message))
     return found
 
 
 async def _sum_caveats(
-    connection: AsyncConnection, conditions: Iterable[sa.ColumnElement[bool]]
-) -> dict[tuple[int, int], list[CaveatCount]]:
+    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
+) -> dict[_Key, list[CaveatCount]]:
     c = EXECUTION.c
-    statement = (
-        sa.select(c.run_id, c.task_id, c.caveats, sa.func.count())
-        .where(*conditions, c.caveats > 0)
-        .group_by(c.run_id, c.task_id, c.caveats)
-    )
-    counts: dict[tuple[int, int], dict[Caveats, int]] = {}
-    for run, task, caveats, count in await connection.execute(statement):
-        of_task = counts.setdefault((run, task), dict.fromkeys(_MEANINGS, 0))
+    statement = sa.select(*by, c.caveats, sa.func.count()).where(*conditions, c.caveats > 0).group_by(*by, c.caveats)
+    counts: dict[_Key, dict[Caveats, int]] = {}
+    for *key, caveats, count in await connection.execute(statement):
+        of_task = counts.setdefault(tuple(key), dict.fromkeys(_MEANINGS, 0))
         for flag in _MEANINGS:
             if flag & caveats:
                 of_task[flag] += count

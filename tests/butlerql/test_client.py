@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,15 @@ from lsst.daf.butler import CollectionType, DatasetRef
 from lsst.daf.butler import Timespan as ButlerTimespan
 
 from butlerql.client import Client, DataId, Dataset, EmptyResultError, Timespan
+from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord, QuantumStatus, Source, SourceKind
+from butlerql.storage.repository import Repository
 from tests.docs.pages import ROOT
 from tests.support.client_questions import BothClients
-from tests.support.repositories import RealRepository
+from tests.support.provenance_state import in_batches
+from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.served import serving
+from tests.support.small import SMALL
 
 _SCHEMA = build_schema((ROOT / "schema" / "schema.graphql").read_text(encoding="utf-8"))
 
@@ -98,6 +105,26 @@ def test_datasets_tell_where_their_files_are(demonstration: RealRepository, tmp_
             assert not path.exists() or found.size == path.stat().st_size
         else:
             assert (found.filename, found.size) == (None, None)
+
+
+def test_datasets_that_work_wrote(repositories: Repositories, tmp_path: Path) -> None:
+    with repositories.private(SMALL, Layout("sqlite")) as real:
+        one, *_ = found = list(real.butler.query_datasets("flat", "run"))
+
+        async def tell() -> None:
+            repository = await Repository.open(real.uri)
+            attempt = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, "node-17", 1_000_000)
+            record = QuantumRecord("run", "make", {}, executions=(attempt,), outputs=(one.id,))
+            await ingest(repository.state, Source(SourceKind.JSON_LINES, "lines", ""), in_batches([record]))
+            await repository.close()
+
+        asyncio.run(tell())
+        with serving(f"small={real.uri}", log=tmp_path / "log") as address:
+            asked = BothClients(address)
+            assert len(asked.query_datasets("flat", "run")) == len(found) > 1
+            for work in ({"hosts": ("node-*",)}, {"startedAfter": datetime(1970, 1, 1, tzinfo=UTC), "tasks": ["make"]}):
+                assert [dataset.uuid for dataset in asked.query_datasets("flat", "run", generated_by=work)] == [one.id]
+            assert asked.query_datasets("flat", "run", generated_by={"hosts": []}) == []
 
 
 def test_a_dataset_type_of_the_butler_is_as_good_as_its_name(rich: RealRepository, rich_server: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -18,6 +19,10 @@ from click.testing import CliRunner, Result
 from lsst.daf.butler import CollectionType
 
 from butlerql.cli import main
+from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord, QuantumStatus, Source, SourceKind
+from butlerql.storage.repository import Repository
+from tests.support.provenance_state import in_batches
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.things import STORE, THINGS
@@ -83,6 +88,29 @@ def test_shown_carried_out_and_undone(things: RealRepository) -> None:
     assert (registry_rows(things), files(things)) == (rows, before)
     for command in (("restore", things.uri, "1"), ("delete", things.uri, "--resume", "1", "--yes")):
         assert run(*command).exit_code == 2
+
+
+def test_what_a_machine_wrote(things: RealRepository) -> None:
+    one, other, *_ = things.butler.query_datasets("thing", "a", order_by="detector")
+
+    async def tell() -> None:
+        repository = await Repository.open(things.uri)
+        for place, (ref, host) in enumerate(((one, "good"), (other, "bad"))):
+            attempt = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, host, (86_400 + place) * 1_000_000)
+            record = QuantumRecord("a", "make", {"detector": place}, executions=(attempt,), outputs=(ref.id,))
+            await ingest(repository.state, Source(SourceKind.JSON_LINES, host, ""), in_batches([record]))
+        await repository.close()
+
+    asyncio.run(tell())
+    times = ("--started-after", "1970-01-02T00:00:01Z", "--started-before", "1970-01-02T00:00:02")
+    for said in (("--host", "ba*"), ("--task", "make", *times), ("--host", "bad", "--status", "successful")):
+        shown = run("delete", things.uri, "--run", "a", *said)
+        [found] = re.findall(r"^file:/*(/.*)  13 bytes$", shown.stdout, re.MULTILINE)
+        assert found == things.butler.getURI(other).ospath
+    for said in (("--host", "worse"), ("--status", "FAILED"), ("--exception", "*")):
+        assert "There is nothing to delete." in run("delete", things.uri, "--run", "a", *said).stderr
+    wrong = run("delete", things.uri, "--run", "a", "--started-after", "noon")
+    assert wrong.exit_code == 2 and "'noon' is no time such as" in wrong.stderr
 
 
 def test_removed_at_once_where_operators_allow_it(things: RealRepository) -> None:

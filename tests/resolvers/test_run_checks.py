@@ -131,18 +131,33 @@ async def test_statements_do_not_grow_with_the_runs(question: Ask, real: RealRep
     butler = real.open(writeable=True)
     for name in names:
         butler.collections.register(name)
-    log = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, "node", 1, log=LOG)
-    works = [QuantumRecord(name, "makeFlat", {}, executions=(log,), outputs=(GONE,)) for name in names]
+    log = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, "node", 1, run_time=1.0, log=LOG)
+    works = [
+        QuantumRecord(name, "makeFlat", {}, None, UUID(int=1000 + place), executions=(log,), outputs=(GONE,))
+        for place, name in enumerate(names)
+    ]
     repository = await Repository.open(real.uri)
     await ingest(repository.state, Source(SourceKind.TASK_RECORDS, "many", "1"), in_batches(works))
     await repository.close()
     query = """query ($names: [String!]!) { runs(names: $names) { nodes {
-        check { consistent summary { kind } } } } }"""
+        check { consistent summary { kind } }
+        provenance { quanta(first: 1, filter: {tasks: ["make*"]}) { totalCount nodes { run { name } } }
+            executions(first: 1, filter: {hosts: ["node"]}) { totalCount nodes { quantum { runName } } }
+            pipelineExecutions { summary { runName quanta executions runTime { count } } } } } } }"""
     numbers = []
     for some in (names[:1], names):
         with every_statement() as statements:
             nodes = data_of(await question(query, names=some))["runs"]["nodes"]
         kinds = [{"kind": "OUTPUT_NOT_IN_REGISTRY"}, {"kind": "QUANTUM_WITHOUT_LOG"}]
         assert [node["check"] for node in nodes] == [{"consistent": False, "summary": kinds}] * len(some)
+        summaries = [{"quanta": 1, "executions": 1, "runTime": {"count": 1}}]
+        assert [node["provenance"] for node in nodes] == [
+            {
+                "quanta": {"totalCount": 1, "nodes": [{"run": {"name": name}}]},
+                "executions": {"totalCount": 1, "nodes": [{"quantum": {"runName": name}}]},
+                "pipelineExecutions": [{"summary": [{"runName": name, **one} for one in summaries]}],
+            }
+            for name in sorted(some)
+        ]
         numbers.append(len(statements))
     assert numbers[1] <= numbers[0]

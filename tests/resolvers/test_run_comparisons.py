@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from lsst.daf.butler import Butler, DatasetRef, FileDataset
 
+from butlerql.resolvers import run_comparisons as comparing
 from butlerql.storage.datastores import run_comparisons
 from butlerql.storage.repository import Repository
 from tests.support.asking import Ask, asking, codes_of, data_of
@@ -216,6 +217,7 @@ async def test_generated_runs(
     ask: Ask, butler: Butler, real: RealRepository, monkeypatch: pytest.MonkeyPatch, pairs: list[Any]
 ) -> None:
     monkeypatch.setattr(run_comparisons, "_CHUNK", 3)
+    monkeypatch.setattr(comparing, "_DATASETS", 3)
     both: tuple[dict[int, Planted], dict[int, Planted]] = ({}, {})
     for place, (first, how, second) in enumerate(pairs):
         if how not in {"none", "other alone"}:

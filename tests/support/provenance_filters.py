@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
+from uuid import UUID
 
 from hypothesis import strategies as st
 
@@ -83,9 +84,14 @@ def meets(one: Attempt, chosen: QuantumFilter) -> bool:
         and (chosen.exception is None or named([chosen.exception], record.exception))
         and (
             chosen.pipeline_executions is None
-            or (one.graph is not None and str(one.graph.uuid) in chosen.pipeline_executions)
+            or not {str(graph) for graph in graphs_of(one)}.isdisjoint(chosen.pipeline_executions)
         )
     )
+
+
+def graphs_of(one: Attempt) -> list[UUID]:
+    """Which graphs an attempt was made for, or may have been."""
+    return list(one.work.planned_in) if one.graph is None else [one.graph.uuid]
 
 
 def executions_chosen(world: World, chosen: QuantumFilter) -> list[Attempt]:

@@ -44,6 +44,7 @@ _ENDS = st.sampled_from(
         QuantumStatus.UNKNOWN,
     ]
 )
+_BLOCKING = {QuantumStatus.FAILED, QuantumStatus.ABORTED, QuantumStatus.BLOCKED}
 _OPTIONAL = ("host", "ended_at", "run_time", "cpu_time", "max_rss", "process_index", "exception", "message", "caveats")
 
 
@@ -69,14 +70,18 @@ class Work:
     """Its own UUID, by that of the graph."""
 
     is_blocked: bool = False
+    """Whether a graph says so."""
+
     inputs: tuple[UUID, ...] = ()
     outputs: tuple[UUID, ...] = ()
+    is_behind: bool = False
+    """Whether it needs something that failed, or was blocked, in the same run."""
 
     @property
     def status(self) -> QuantumStatus:
         if self.attempts:
             return self.attempts[-1][1].status
-        return QuantumStatus.BLOCKED if self.is_blocked else QuantumStatus.UNKNOWN
+        return QuantumStatus.BLOCKED if self.is_blocked or self.is_behind else QuantumStatus.UNKNOWN
 
 
 @dataclass
@@ -112,12 +117,16 @@ def worlds(draw: st.DrawFn) -> World:
     keys = st.tuples(st.sampled_from(RUNS), st.sampled_from(TASKS), st.integers(0, len(DATA_IDS) - 1))
     works = [Work(run, task, DATA_IDS[place]) for run, task, place in draw(st.lists(keys, max_size=7, unique=True))]
     datasets: dict[UUID, tuple[str, dict[str, int | str], str, bool]] = {}
+    makers: dict[UUID, Work] = {}
     for work in works:
         _do(draw, work, [graph for graph in graphs if graph.run == work.run], new, clock)
         known = list(datasets)
         if known:
             work.inputs = tuple(draw(st.lists(st.sampled_from(known), max_size=2, unique=True)))
+        needed = (makers[uuid] for uuid in work.inputs)
+        work.is_behind = any(one.run == work.run and one.status in _BLOCKING for one in needed)
         work.outputs = tuple(new() for _ in range(draw(st.integers(0, 2))))
+        makers |= dict.fromkeys(work.outputs, work)
         written = work.status is QuantumStatus.SUCCESSFUL
         datasets |= dict.fromkeys(work.outputs, (f"{work.task}_out", work.data_id, work.run, written))
     return World(graphs, works, _tell(draw, graphs, works, datasets), datasets)
@@ -129,9 +138,10 @@ def _do(draw: st.DrawFn, work: Work, graphs: Sequence[Graph], new: Any, clock: A
     work.planned_in = {graph.uuid: new() for graph in chosen}
     for graph in chosen:
         graph.tasks.add(work.task)
-    for place, graph in enumerate(chosen or [None]):
+    # Of a full Butler nobody tells for which graph it made an attempt.
+    for place, graph in enumerate([None] if not chosen or draw(st.booleans()) else chosen):
         log = new()
-        number = draw(st.integers(0 if graph is not None else 1, 3))
+        number = draw(st.integers(0 if chosen else 1, 3))
         for attempt in range(number):
             status = draw(_ENDS)
             ended = next(clock)

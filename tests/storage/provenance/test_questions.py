@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,25 @@ from hypothesis import strategies as st
 
 from butlerql.storage.errors import InvalidExpressionError
 from butlerql.storage.provenance.distributions import Distribution, Measure
-from butlerql.storage.provenance.executions import count_executions, find_executions
+from butlerql.storage.provenance.executions import (
+    count_executions,
+    count_executions_of_runs,
+    executions_of_runs,
+    find_executions,
+)
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.host_summaries import HostSummary, find_host_summaries, measured_hosts
 from butlerql.storage.provenance.pipeline_executions import pipeline_executions_of_runs, times_of
-from butlerql.storage.provenance.quanta import count_quanta, find_quanta
+from butlerql.storage.provenance.quanta import count_quanta, count_quanta_of_runs, find_quanta, quanta_of_runs
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import RUN, TASK_SUMMARY
-from butlerql.storage.provenance.task_summaries import TaskSummary, find_task_summaries, measured_tasks
+from butlerql.storage.provenance.task_summaries import (
+    TaskSummary,
+    find_task_summaries,
+    measured_tasks,
+    task_summaries_of_graphs,
+)
 from butlerql.storage.provenance.tasks import (
     classes_of,
     count_tasks,
@@ -43,6 +54,7 @@ from tests.support.provenance_filters import (
 from tests.support.provenance_state import emptied, take_in
 from tests.support.provenance_worlds import RUNS, Work, World, worlds
 
+ALL = PageRequest(1000)
 FAILED = {QuantumStatus.FAILED, QuantumStatus.ABORTED}
 SETTINGS = settings(
     max_examples=settings.default.max_examples // 6,
@@ -143,6 +155,16 @@ async def check_summaries(state: State, world: World, chosen: QuantumFilter) -> 
             assert_same(one, distribution_of([getattr(attempt.record, measure.value) for attempt in attempts]))
 
 
+async def check_graphs(state: State) -> None:
+    """Of several graphs at once, the same is told as of each alone."""
+    graphs = [one for of_run in await pipeline_executions_of_runs(state, RUNS) for one in of_run]
+    for graph, together in zip(graphs, await task_summaries_of_graphs(state, graphs), strict=True):
+        alone = await find_task_summaries(state, QuantumFilter(pipeline_executions=[graph.uuid]))
+        assert [replace(one, chosen=QuantumFilter(), graph=graph) for one in alone] == together
+        for measure in Measure:
+            assert await measured_tasks(state, together, measure) == await measured_tasks(state, alone, measure)
+
+
 async def check_hosts(state: State, world: World, chosen: QuantumFilter, least: int) -> None:
     by_host: dict[str | None, list[Attempt]] = defaultdict(list)
     for one in executions_chosen(world, chosen):
@@ -176,6 +198,7 @@ async def test_summaries(state: State, data: st.DataObject, world: World) -> Non
     for chosen in [*whole, *(data.draw(filters(world)) for _ in range(4))]:
         await check_summaries(state, world, chosen)
         await check_hosts(state, world, chosen, data.draw(st.integers(0, 3)))
+    await check_graphs(state)
     # What is not summed up gives the same.
     await unsum(state)
     for chosen in whole:
@@ -220,6 +243,16 @@ async def test_units_of_work_and_attempts(state: State, data: st.DataObject, wor
         async def executions(request: PageRequest, chosen: QuantumFilter = chosen) -> Page[Any]:
             return await find_executions(state, chosen, request, ["-runTime"])
 
+        for find, of_runs, count in (
+            (find_quanta, quanta_of_runs, count_quanta_of_runs),
+            (find_executions, executions_of_runs, count_executions_of_runs),
+        ):
+            pages = await of_runs(state, [*RUNS, "nobody"], chosen, PageRequest(size))
+            assert pages == [
+                await find(state, replace(chosen, only_runs=[run]), PageRequest(size)) for run in [*RUNS, "nobody"]
+            ]
+            whole = [await find(state, replace(chosen, only_runs=[run]), ALL) for run in RUNS]
+            assert await count(state, [*RUNS, "nobody"], chosen) == [*(len(page.rows) for page in whole), 0]
         found = await all_pages(quanta, size)
         shown = Counter((one.run_name, one.task_label, str(sorted(one.data_id_values.items()))) for one in found)
         assert shown == Counter((one.run, one.task, str(sorted(one.data_id.items()))) for one in works)

@@ -13,6 +13,7 @@ import pytest
 from lsst.daf.butler import Butler, DatasetRef, DatasetType
 
 from butlerql.storage.errors import BadCursorError
+from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.ingest import ingest
 from butlerql.storage.provenance.records import (
@@ -24,6 +25,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.run_checks import RunChecks
 from butlerql.storage.provenance.run_problems import RunProblem, RunProblemKind
 from butlerql.storage.provenance.run_sources import sources_of_run
+from butlerql.storage.provenance.task_summaries import find_task_summaries
 from butlerql.storage.registry.collections import by_names
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
@@ -189,9 +191,46 @@ async def test_a_log_or_metadata_that_are_gone(spoilt: Spoilt) -> None:
         [one] = await spoilt.with_more(kind, ref)
         assert one.quantum is not None and one.quantum.data_id_values == dict(ref.dataId.required)
         assert one.dataset_type_name == ref.datasetType.name
-    # Taken in again, it is known to be gone, and no other problem.
-    await take_in(spoilt.repository)
+    # Taken in again, it is known to be gone, and no other problem; what was a success still is one.
+    before = await find_task_summaries(spoilt.repository.state, QuantumFilter(runs=[ONE]))
+    await take_in(spoilt.repository, [ONE])
     await spoilt.with_more(RunProblemKind.QUANTUM_WITHOUT_LOG)
+    assert await find_task_summaries(spoilt.repository.state, QuantumFilter(runs=[ONE])) == before
+
+
+async def test_what_was_written_at_the_beginning_is_gone(
+    known: RealRepository, repositories: Repositories, pipelines: Recorded
+) -> None:
+    kind = RunProblemKind.OUTPUT_NOT_IN_REGISTRY
+    with repositories.copy(known) as copy:
+        butler = copy.open(writeable=True)
+        gone = [one_of(butler, name) for name in ("isr_config", "packages", "src_schema")]
+        purge(butler, *gone, one_of(butler, "calexp", exposure=1, detector=1))
+        async with opened(copy.uri) as repository:
+            config, packages, output = await found(repository, ONE)
+            assert {one.kind for one in (config, packages, output)} == {kind}
+            assert (config.uuid, config.dataset_type_name, config.quantum) == (str(gone[0].id), "isr_config", None)
+            assert (packages.uuid, packages.dataset_type_name) == (
+                None,
+                "packages",
+            ) and "initialised" in packages.detail
+            # What tasks write beside is told by graphs alone.
+            await take_graph_in(repository, pipelines.graph("one"))
+            every = await found(repository, ONE)
+            assert [one.dataset_type_name for one in every] == ["isr_config", "packages", "src_schema", "calexp"]
+            async with repository.snapshot() as snapshot:
+                run = (await by_names(snapshot, [ONE]))[ONE]
+            checks = RunChecks(repository, repository.snapshot)
+            for backward in (False, True):
+                request, read = PageRequest(1, backward), []
+                while True:
+                    page = await checks.page(run, [kind], request)
+                    read += page.rows
+                    if not (page.has_previous if backward else page.has_next):
+                        break
+                    [key] = page.keys
+                    request = request._replace(**{"before" if backward else "after": key})
+                assert read == (every[::-1] if backward else every)
 
 
 async def test_records_that_are_incomplete(spoilt: Spoilt) -> None:
@@ -257,6 +296,7 @@ async def test_cursors_that_somebody_made_up(known: RealRepository) -> None:
             ("NO_PRODUCER",),
             ("NO_PRODUCER", "nothing", "x"),
             ("NO_PRODUCER", "src", "x"),
+            ("OUTPUT_NOT_IN_REGISTRY", "x", 1, 2),
             ("INCOMPLETE_RECORD", "src", 1),
         ):
             for request in (PageRequest(3, after=key), PageRequest(3, backward=True, before=key)):

@@ -29,6 +29,7 @@ async def test_when_runs_began_is_found_out(state: State) -> None:
     async def go_back(connection: AsyncConnection) -> None:
         for column in ("first_start", "last_start", "packages"):
             await connection.exec_driver_sql(f"ALTER TABLE run DROP COLUMN {column}")
+        await connection.exec_driver_sql("ALTER TABLE pipeline_task DROP COLUMN initial_outputs")
         await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
 
     await state.write(go_back)

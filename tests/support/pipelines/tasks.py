@@ -24,7 +24,7 @@ from lsst.pipe.base import (
     RepeatableQuantumError,
     Struct,
 )
-from lsst.pipe.base.connectionTypes import Input, Output
+from lsst.pipe.base.connectionTypes import InitOutput, Input, Output
 
 __all__ = ["ORDERS", "CalibrateTask", "GatherTask", "IsrTask", "UnfitHostError"]
 
@@ -142,6 +142,7 @@ class CalibrateConnections(PipelineTaskConnections, dimensions={"instrument", "e
         dimensions=("instrument", "exposure", "detector"),
         doc="Calibrated.",
     )
+    schema = InitOutput(name="src_schema", storageClass="StructuredDataDict", doc="What is told of what was found.")
     catalog = Output(
         name="src",
         storageClass="StructuredDataDict",
@@ -159,6 +160,10 @@ class CalibrateTask(PipelineTask):
 
     ConfigClass = CalibrateConfig
     _DefaultName = "calibrate"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.schema = {"columns": ["stars"]}
 
     def runQuantum(self, butlerQC: Any, inputRefs: Any, outputRefs: Any) -> None:
         act = _perform(self, butlerQC)
