@@ -38,6 +38,7 @@ __all__ = [
 WHOLE = frozenset({"__NULL_STRING__", "", None})
 # Rows begin with the dataset's UUID. Positions, since it takes a row longer to find a column by its name.
 _PATH, _COMPONENT = 1, 2
+_WANTED = {"id": UuidText()}
 _FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
 
 
@@ -88,8 +89,10 @@ async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]
     """Return those of `record_tables` that exist: the Butler makes each when it first opens the repository to write."""
     key = "opaque tables"
     if key not in snapshot.cache:
-        meta = sa.table("opaque_meta", sa.column("table_name"), schema=snapshot.repository.tables.location.schema)
-        snapshot.cache[key] = {name for (name,) in await snapshot.rows(sa.select(meta.c.table_name))}
+        schema = snapshot.repository.tables.location.schema
+        meta = sa.table("opaque_meta", sa.column("table_name"), schema=schema)
+        statement = snapshot.repository.statements.get(key, lambda: sa.select(meta.c.table_name))
+        snapshot.cache[key] = {name for (name,) in await snapshot.rows(statement)}
     return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
 
 
@@ -247,13 +250,17 @@ async def recorded_rows(
             for leaf in repository.datastore.leaves
             if isinstance(leaf, FileDatastore) and leaf.records_table == table
         ]
-        rows = await snapshot.rows(_records(repository, table, uuids, columns, sharing))
+        statement = repository.statements.get(
+            ("records of datasets", table, tuple(columns)), partial(_records, repository, table, columns, sharing)
+        )
+        given = repository.dialect.given("wanted", _WANTED, [(uuid,) for uuid in uuids])
+        rows = await snapshot.rows(statement, given)
         found.update(_shared_out(repository.dialect.uuids(map(itemgetter(0), rows)), rows, sharing))
     return [(leaf, found[leaf]) for leaf in datastore.leaves if leaf in wanted and leaf in found]
 
 
 def _records(
-    repository: Repository, table: str, uuids: Iterable[str], columns: Sequence[str], sharing: Sequence[FileDatastore]
+    repository: Repository, table: str, columns: Sequence[str], sharing: Sequence[FileDatastore]
 ) -> sa.Select[Any]:
     """Select records, and for each datastore that shares the table whether it has the dataset.
 
@@ -265,7 +272,7 @@ def _records(
     chosen: list[sa.ColumnElement[Any]] = [raw(records.c.dataset_id), *(records.c[column] for column in columns)]
     if len(sharing) > 1:
         chosen += [_has(repository, leaf, records).label(f"in_{index}") for index, leaf in enumerate(sharing)]
-    ids = repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    ids = repository.dialect.slots("wanted", _WANTED)
     return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
 
 
