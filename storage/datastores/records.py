@@ -182,15 +182,15 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     rows_by_leaf = await recorded_rows(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
     derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[str | None] = [None] * len(datasets)
-    for index, dataset in enumerate(datasets):
-        for leaf, rows_by_id in rows_by_leaf:
-            rows = rows_by_id.get(dataset.uuid)
-            if rows is None:
-                continue
-            if len(chosen := _of_component(dataset.dataset_type, rows, derived)) == 1:
-                place = leaf.artifacts.place(chosen[0][_PATH])
-                result[index] = place.uri if place.path is None else place.path
-            break
+    left: Sequence[int] = range(len(datasets))
+    for leaf, rows_by_id in rows_by_leaf:
+        own = [index for index in left if datasets[index].uuid in rows_by_id]
+        rows = _chosen([datasets[index] for index in own], rows_by_id, derived)
+        single = [(index, some[0][_PATH]) for index, some in zip(own, rows, strict=True) if len(some) == 1]
+        uris, paths = leaf.artifacts.places([path for _, path in single])
+        for (index, _), uri, path in zip(single, uris, paths, strict=True):
+            result[index] = uri if path is None else path
+        left = sorted(set(left).difference(own))
     return result
 
 
@@ -216,7 +216,7 @@ async def derived_components(snapshot: Snapshot, kinds: Iterable[DatasetType]) -
 def _chosen(datasets: Sequence[Dataset], rows_by_id: _Rows, derived: frozenset[DatasetType]) -> Sequence[Sequence[Any]]:
     """Choose the rows that each dataset is read from."""
     found = [rows_by_id.get(dataset.uuid, ()) for dataset in datasets]
-    if max(map(len, found)) == 1 and all(dataset.dataset_type.component is None for dataset in datasets):
+    if max(map(len, found), default=1) == 1 and all(dataset.dataset_type.component is None for dataset in datasets):
         return found
     return [
         _of_component(dataset.dataset_type, rows, derived) if rows else rows
