@@ -39,6 +39,7 @@ WHOLE = frozenset({"__NULL_STRING__", "", None})
 # Rows begin with the dataset's UUID. Positions, since it takes a row longer to find a column by its name.
 _PATH, _COMPONENT = 1, 2
 _WANTED = {"id": UuidText()}
+_TABLES = "tables of records"
 _FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
 
 
@@ -87,13 +88,12 @@ def record_tables(datastore: Datastore) -> list[str]:
 
 async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]:
     """Return those of `record_tables` that exist: the Butler makes each when it first opens the repository to write."""
-    key = "opaque tables"
-    if key not in snapshot.cache:
-        schema = snapshot.repository.tables.location.schema
-        meta = sa.table("opaque_meta", sa.column("table_name"), schema=schema)
-        statement = snapshot.repository.statements.get(key, lambda: sa.select(meta.c.table_name))
-        snapshot.cache[key] = {name for (name,) in await snapshot.rows(statement)}
-    return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
+    known: frozenset[str] | None = snapshot.kept.get(_TABLES)
+    if known is None:
+        meta = sa.table("opaque_meta", sa.column("table_name"), schema=snapshot.repository.tables.location.schema)
+        rows = await snapshot.rows(sa.select(meta.c.table_name))
+        known = snapshot.kept.setdefault(_TABLES, frozenset(name for (name,) in rows))
+    return [table for table in record_tables(datastore) if table in known]
 
 
 async def record_sources(snapshot: Snapshot, datastore: Datastore | None = None) -> list[RecordSource]:
