@@ -153,8 +153,10 @@ async def _made(snapshot: Snapshot, element: Element, rows: Sequence[Key]) -> di
     of_dimension = {name: own[names.index(element.column_of(name))] for name in (*element.required, *element.implied)}
     required = zip(*map(of_dimension.__getitem__, group.required), strict=True)
     data_ids = await expand(snapshot, [(group, key) for key in required])
-    regions = columns[len(names)] if element.spatial is not None else repeat(None)
-    timespans = map(Timespan.from_columns, *columns[-2:]) if element.temporal is not None else repeat(None)
+    regions: Iterable[str | None] = columns[len(names)] if element.spatial is not None else repeat(None)
+    timespans: Iterable[Timespan | None] = repeat(None)
+    if element.temporal is not None:
+        timespans = map(Timespan.from_columns, *columns[-2:])
     records = map(DimensionRecord, repeat(element), data_ids, zip(*own, strict=True), regions, timespans)
     keys = zip(*map(of_dimension.__getitem__, element.required), strict=True)
     return dict(zip(keys, records, strict=True))
