@@ -14,7 +14,7 @@ from butlerql.storage.errors import ButlerQLError
 from butlerql.storage.registry import data_ids, dimension_records
 from butlerql.storage.registry.data_ids import DataIdConditions
 from butlerql.storage.registry.dimension_records import DimensionRecord
-from butlerql.storage.registry.spatial import Region, decode, describe
+from butlerql.storage.registry.spatial import Region, decode_base64, describe
 from butlerql.storage.snapshot import Snapshot
 from butlerql.storage.universe import Column, Element, Universe
 
@@ -155,4 +155,4 @@ def _region(parents: Sequence[DimensionRecord]) -> list[Region | None]:
 
 
 def _described(record: DimensionRecord) -> Region | None:
-    return None if record.region is None else describe(decode(record.region))
+    return None if record.region is None else describe(decode_base64(record.region))

@@ -38,6 +38,8 @@ __all__ = [
 WHOLE = frozenset({"__NULL_STRING__", "", None})
 # Rows begin with the dataset's UUID. Positions, since it takes a row longer to find a column by its name.
 _PATH, _COMPONENT = 1, 2
+_WANTED = {"id": UuidText()}
+_TABLES = "tables of records"
 _FILE_COLUMNS = ("path", "component", "formatter", "storage_class", "file_size", "checksum")
 
 
@@ -86,11 +88,12 @@ def record_tables(datastore: Datastore) -> list[str]:
 
 async def recorded_tables(snapshot: Snapshot, datastore: Datastore) -> list[str]:
     """Return those of `record_tables` that exist: the Butler makes each when it first opens the repository to write."""
-    key = "opaque tables"
-    if key not in snapshot.cache:
+    known: frozenset[str] | None = snapshot.kept.get(_TABLES)
+    if known is None:
         meta = sa.table("opaque_meta", sa.column("table_name"), schema=snapshot.repository.tables.location.schema)
-        snapshot.cache[key] = {name for (name,) in await snapshot.rows(sa.select(meta.c.table_name))}
-    return [table for table in record_tables(datastore) if table in snapshot.cache[key]]
+        rows = await snapshot.rows(sa.select(meta.c.table_name))
+        known = snapshot.kept.setdefault(_TABLES, frozenset(name for (name,) in rows))
+    return [table for table in record_tables(datastore) if table in known]
 
 
 async def record_sources(snapshot: Snapshot, datastore: Datastore | None = None) -> list[RecordSource]:
@@ -179,15 +182,15 @@ async def filenames(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[str
     rows_by_leaf = await recorded_rows(snapshot, datasets, snapshot.repository.datastore, ("path", "component"))
     derived = await derived_components(snapshot, {dataset.dataset_type for dataset in datasets})
     result: list[str | None] = [None] * len(datasets)
-    for index, dataset in enumerate(datasets):
-        for leaf, rows_by_id in rows_by_leaf:
-            rows = rows_by_id.get(dataset.uuid)
-            if rows is None:
-                continue
-            if len(chosen := _of_component(dataset.dataset_type, rows, derived)) == 1:
-                place = leaf.artifacts.place(chosen[0][_PATH])
-                result[index] = place.uri if place.path is None else place.path
-            break
+    left: Sequence[int] = range(len(datasets))
+    for leaf, rows_by_id in rows_by_leaf:
+        own = [index for index in left if datasets[index].uuid in rows_by_id]
+        rows = _chosen([datasets[index] for index in own], rows_by_id, derived)
+        single = [(index, some[0][_PATH]) for index, some in zip(own, rows, strict=True) if len(some) == 1]
+        uris, paths = leaf.artifacts.places([path for _, path in single])
+        for (index, _), uri, path in zip(single, uris, paths, strict=True):
+            result[index] = uri if path is None else path
+        left = sorted(set(left).difference(own))
     return result
 
 
@@ -213,7 +216,7 @@ async def derived_components(snapshot: Snapshot, kinds: Iterable[DatasetType]) -
 def _chosen(datasets: Sequence[Dataset], rows_by_id: _Rows, derived: frozenset[DatasetType]) -> Sequence[Sequence[Any]]:
     """Choose the rows that each dataset is read from."""
     found = [rows_by_id.get(dataset.uuid, ()) for dataset in datasets]
-    if max(map(len, found)) == 1 and all(dataset.dataset_type.component is None for dataset in datasets):
+    if max(map(len, found), default=1) == 1 and all(dataset.dataset_type.component is None for dataset in datasets):
         return found
     return [
         _of_component(dataset.dataset_type, rows, derived) if rows else rows
@@ -247,13 +250,17 @@ async def recorded_rows(
             for leaf in repository.datastore.leaves
             if isinstance(leaf, FileDatastore) and leaf.records_table == table
         ]
-        rows = await snapshot.rows(_records(repository, table, uuids, columns, sharing))
+        statement = repository.statements.get(
+            ("records of datasets", table, tuple(columns)), partial(_records, repository, table, columns, sharing)
+        )
+        given = repository.dialect.given("wanted", _WANTED, [(uuid,) for uuid in uuids])
+        rows = await snapshot.rows(statement, given)
         found.update(_shared_out(repository.dialect.uuids(map(itemgetter(0), rows)), rows, sharing))
     return [(leaf, found[leaf]) for leaf in datastore.leaves if leaf in wanted and leaf in found]
 
 
 def _records(
-    repository: Repository, table: str, uuids: Iterable[str], columns: Sequence[str], sharing: Sequence[FileDatastore]
+    repository: Repository, table: str, columns: Sequence[str], sharing: Sequence[FileDatastore]
 ) -> sa.Select[Any]:
     """Select records, and for each datastore that shares the table whether it has the dataset.
 
@@ -265,7 +272,7 @@ def _records(
     chosen: list[sa.ColumnElement[Any]] = [raw(records.c.dataset_id), *(records.c[column] for column in columns)]
     if len(sharing) > 1:
         chosen += [_has(repository, leaf, records).label(f"in_{index}") for index, leaf in enumerate(sharing)]
-    ids = repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
+    ids = repository.dialect.slots("wanted", _WANTED)
     return sa.select(*chosen).where(records.c.dataset_id.in_(sa.select(ids.c.id)))
 
 

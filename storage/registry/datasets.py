@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.dataset_types import DatasetType
 from butlerql.storage.snapshot import Snapshot
+from butlerql.storage.universe import DimensionGroup
 from butlerql.time_scales import utc_datetime_to_tai_ns
 
 __all__ = ["Dataset", "by_uuids", "ingest_dates", "run_keys", "unregistered"]
@@ -43,30 +44,16 @@ async def by_uuids(snapshot: Snapshot, uuids: Sequence[str]) -> list[Dataset | N
 
     One statement, and one more for each tags table they are in; by the primary keys.
     """
-    tables, dialect = snapshot.repository.tables, snapshot.repository.dialect
     uuids = plain(uuids)
-    wanted = dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in set(uuids)])
-    dataset = tables.dataset
-    statement = sa.select(dataset.c.id, dataset.c.dataset_type_id, dataset.c.run).join_from(
-        wanted, dataset, dataset.c.id == wanted.c.id
-    )
-    rows = await snapshot.rows(statement)
+    rows = await _columns(snapshot, set(uuids), "dataset_type_id", "run")
     types = await dataset_types.by_keys(snapshot, [row[1] for row in rows])
     by_table: dict[str, list[tuple[str, DatasetType, Any]]] = {}
     for (uuid, _, run), kind in zip(rows, types, strict=True):
         by_table.setdefault(kind.tags_table, []).append((uuid, kind, run))
     found: dict[str, Dataset] = {}
     for name, entries in by_table.items():
-        dimensions = entries[0][1].dimensions
-        tags = tables.tags(name, dimensions)
-        keys = dialect.rows(
-            "keys",
-            {"id": UuidText(), "collection": tables.collection_type},
-            [(uuid, run) for uuid, _, run in entries],
-        )
-        matching = sa.and_(tags.c.dataset_id == keys.c.id, tags.c.collection == keys.c.collection)
-        values = sa.select(tags.c.dataset_id, *(tags.c[dimension] for dimension in dimensions.required))
-        data_ids = {row[0]: tuple(row[1:]) for row in await snapshot.rows(values.join_from(keys, tags, matching))}
+        keys = [(uuid, run) for uuid, _, run in entries]
+        data_ids = await _data_ids(snapshot, name, entries[0][1].dimensions, keys)
         found |= {uuid: Dataset(uuid, kind, data_ids[uuid], run) for uuid, kind, run in entries if uuid in data_ids}
     return [found.get(uuid) for uuid in uuids]
 
@@ -81,24 +68,47 @@ async def unregistered(snapshot: Snapshot, uuids: Sequence[str]) -> set[str]:
 
 async def run_keys(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[int | str]:
     """Tell the RUN of each dataset, in one statement if any has to be looked up."""
-    dataset = snapshot.repository.tables.dataset
     unknown = [entry.uuid for entry in datasets if entry.run_key is None]
-    found = await _columns(snapshot, unknown, dataset.c.run) if unknown else {}
+    found = dict(await _columns(snapshot, unknown, "run")) if unknown else {}
     return [found[entry.uuid] if entry.run_key is None else entry.run_key for entry in datasets]
 
 
 async def ingest_dates(snapshot: Snapshot, datasets: Sequence[Dataset]) -> list[int]:
     """Tell when each dataset was put, in nanoseconds TAI since 1970-01-01 TAI, in one statement."""
-    column = snapshot.repository.tables.dataset.c.ingest_date
-    found = await _columns(snapshot, [entry.uuid for entry in datasets], column)
+    found = dict(await _columns(snapshot, [entry.uuid for entry in datasets], "ingest_date"))
     dates = (found[entry.uuid] for entry in datasets)
     # The datasets manager 1.0.0 keeps UTC timestamps.
     return [date if isinstance(date, int) else utc_datetime_to_tai_ns(date) for date in dates]
 
 
-async def _columns(snapshot: Snapshot, uuids: Sequence[str], column: sa.ColumnElement[Any]) -> dict[str, Any]:
-    """Read a column of the dataset table; by its primary key."""
-    dataset = snapshot.repository.tables.dataset
-    wanted = snapshot.repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
-    statement = sa.select(dataset.c.id, column).join_from(wanted, dataset, dataset.c.id == wanted.c.id)
-    return dict(tuple(row) for row in await snapshot.rows(statement))
+async def _columns(snapshot: Snapshot, uuids: Collection[str], *names: str) -> Sequence[Any]:
+    """Read UUIDs of datasets and columns of the dataset table, of those that there are; by its primary key."""
+    dataset, dialect = snapshot.repository.tables.dataset, snapshot.repository.dialect
+    columns = {"id": UuidText()}
+
+    def make() -> sa.Select[Any]:
+        wanted = dialect.slots("wanted", columns)
+        return sa.select(dataset.c.id, *(dataset.c[name] for name in names)).join_from(
+            wanted, dataset, dataset.c.id == wanted.c.id
+        )
+
+    statement = snapshot.repository.statements.get(("columns of datasets", names), make)
+    return await snapshot.rows(statement, dialect.given("wanted", columns, [(uuid,) for uuid in uuids]))
+
+
+async def _data_ids(
+    snapshot: Snapshot, table: str, dimensions: DimensionGroup, keys: Sequence[tuple[str, Any]]
+) -> dict[str, tuple[Any, ...]]:
+    """Read the data IDs of datasets, by UUID and run, from the tags table of their types; by its primary key."""
+    repository = snapshot.repository
+    columns = {"id": UuidText(), "collection": repository.tables.collection_type}
+
+    def make() -> sa.Select[Any]:
+        tags, wanted = repository.tables.tags(table, dimensions), repository.dialect.slots("keys", columns)
+        matching = sa.and_(tags.c.dataset_id == wanted.c.id, tags.c.collection == wanted.c.collection)
+        values = sa.select(tags.c.dataset_id, *(tags.c[name] for name in dimensions.required))
+        return values.join_from(wanted, tags, matching)
+
+    statement = repository.statements.get(("data IDs of datasets", table), make)
+    rows = await snapshot.rows(statement, repository.dialect.given("keys", columns, keys))
+    return {row[0]: tuple(row[1:]) for row in rows}

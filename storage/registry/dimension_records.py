@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -30,7 +31,8 @@ class DimensionRecord(NamedTuple):
     data_id: DataId
     columns: tuple[Any, ...]
     """Values of the columns of `column_names`."""
-    region: bytes | None
+    region: str | None
+    """As the registry holds it."""
     timespan: Timespan | None
 
     @property
@@ -114,7 +116,7 @@ async def by_keys(snapshot: Snapshot, element: Element, keys: Iterable[Key]) -> 
         for key in missing:
             if pixel_exists(element, key[0]):
                 group = snapshot.repository.universe.group([element.name])
-                region = pixel_region(element, key[0]).encode()
+                region = base64.b64encode(pixel_region(element, key[0]).encode()).decode()
                 known[key] = DimensionRecord(element, DataId(group, key), key, region, None)
     elif missing:
         known |= await _read(snapshot, element, missing)
@@ -138,30 +140,26 @@ def _columns(repository: Repository, element: Element, table: sa.FromClause) -> 
 
 async def _made(snapshot: Snapshot, element: Element, rows: Sequence[Key]) -> dict[Key, DimensionRecord]:
     """Make records of rows, in their order."""
+    if not rows:
+        return {}
     names = _column_names(element)
     group = dimensions_of(element, snapshot.repository.universe.group)
-    places = {name: names.index(element.column_of(name)) for name in (*element.required, *element.implied)}
-    data_ids = await expand(snapshot, [(group, tuple(row[places[name]] for name in group.required)) for row in rows])
-    hashes = [names.index(column.name) for column in (*element.keys, *element.metadata) if column.type == "hash"]
-    size, spatial, temporal = len(names), element.spatial is not None, element.temporal is not None
-    records = {}
-    for row, data_id in zip(rows, data_ids, strict=True):
-        values = row[:size]
-        if hashes:
-            read = list(values)
-            for place in hashes:
-                if read[place] is not None:
-                    read[place] = base64.b64decode(read[place]).hex()
-            values = tuple(read)
-        region = row[size] if spatial else None
-        records[tuple(row[places[name]] for name in element.required)] = DimensionRecord(
-            element,
-            data_id,
-            values,
-            None if region is None else base64.b64decode(region),
-            Timespan.from_columns(*row[-2:]) if temporal else None,
-        )
-    return records
+    columns = list(zip(*rows, strict=True))
+    own = columns[: len(names)]
+    for column in (*element.keys, *element.metadata):
+        if column.type == "hash":
+            place = names.index(column.name)
+            own[place] = tuple(None if value is None else base64.b64decode(value).hex() for value in own[place])
+    of_dimension = {name: own[names.index(element.column_of(name))] for name in (*element.required, *element.implied)}
+    required = zip(*map(of_dimension.__getitem__, group.required), strict=True)
+    data_ids = await expand(snapshot, [(group, key) for key in required])
+    regions: Iterable[str | None] = columns[len(names)] if element.spatial is not None else repeat(None)
+    timespans: Iterable[Timespan | None] = repeat(None)
+    if element.temporal is not None:
+        timespans = map(Timespan.from_columns, *columns[-2:])
+    records = map(DimensionRecord, repeat(element), data_ids, zip(*own, strict=True), regions, timespans)
+    keys = zip(*map(of_dimension.__getitem__, element.required), strict=True)
+    return dict(zip(keys, records, strict=True))
 
 
 @cache

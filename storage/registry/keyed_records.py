@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,11 +31,11 @@ def known_implied(snapshot: Snapshot, element: Element) -> dict[Key, Key]:
 
 def remember_implied(snapshot: Snapshot, element: Element, names: Sequence[str], rows: Iterable[Key]) -> None:
     """Note what records imply, of which these columns were read."""
-    required = [names.index(element.column_of(name)) for name in element.required]
-    implied = [names.index(name) for name in element.implied]
-    known = known_implied(snapshot, element)
-    for row in rows:
-        known[tuple(map(row.__getitem__, required))] = tuple(map(row.__getitem__, implied))
+    columns = list(zip(*rows, strict=True))
+    if columns:
+        required = zip(*(columns[names.index(element.column_of(name))] for name in element.required), strict=True)
+        implied = zip(*(columns[names.index(name)] for name in element.implied), strict=True)
+        known_implied(snapshot, element).update(zip(required, implied if element.implied else repeat(()), strict=False))
 
 
 async def read_records(

@@ -167,6 +167,12 @@ class TableGroup:
         found = {} if self.condition is None else self.condition.parameters
         return found if self.among is None else {**found, **self.among.parameters(self.repository)}
 
+    @cached_property
+    def listed(self) -> sa.FromClause:
+        """The table of what is `among`, the same wherever a statement needs it: it is unpacked once."""
+        assert self.among is not None
+        return self.among.table(self.repository)
+
     @property
     def size(self) -> int:
         """Number of ranges."""
@@ -389,13 +395,14 @@ class Source:
         ]
         sources = list(outer)
         if group.among is not None:
-            listed = group.among.table(group.repository)
             if group.is_complete:
-                sources.append(listed)
-                conditions += [table.c[name] == column for name, column in listed.c.items()]
+                sources.append(group.listed)
+                conditions += [table.c[name] == column for name, column in group.listed.c.items()]
             else:
                 columns = [table.c[name] for name in group.among.names]
-                conditions.append((columns[0] if len(columns) == 1 else sa.tuple_(*columns)).in_(sa.select(*listed.c)))
+                conditions.append(
+                    (columns[0] if len(columns) == 1 else sa.tuple_(*columns)).in_(sa.select(*group.listed.c))
+                )
         known: dict[str, sa.ColumnElement[Any]] = {name: of_range[f"value_{name}"] for name in group.constrained}
         for element in self._skipped():
             records = tables.element(element).alias()

@@ -15,12 +15,12 @@ from butlerql.storage.registry.combinations import combine
 from butlerql.storage.registry.conditions import Condition, key_of
 from butlerql.storage.registry.dataset_searches import Given
 from butlerql.storage.registry.dataset_types import DatasetType
-from butlerql.storage.registry.keyed_records import Key
+from butlerql.storage.registry.keyed_records import Key, remember_implied
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.ranges import Among
 from butlerql.storage.registry.topology import chosen_elements
 from butlerql.storage.snapshot import Snapshot
-from butlerql.storage.universe import DimensionGroup
+from butlerql.storage.universe import DimensionGroup, Element
 
 __all__ = ["Settled", "settle"]
 
@@ -91,7 +91,8 @@ async def _settle(
                 return Settled(data_ids, None, of_datasets)
         touched = _touched(dimensions, spoken_of)
         if touched.required and not any(element.is_skypix for element in touched.elements):
-            keys = await _keys(snapshot, touched, values, of_dimensions)
+            single = [*values, *(name for name, few in fixed.items() if len(few) == 1)]
+            keys = await _keys(snapshot, touched, values, of_dimensions, _implying(touched, single))
             if keys is not None:
                 return _few(dimensions, touched.required, keys, of_datasets)
     return Settled(_spelled_out(values, fixed, _MOST_RANGES), None, condition)
@@ -112,21 +113,45 @@ def _touched(dimensions: DimensionGroup, spoken_of: Iterable[str]) -> DimensionG
 
 
 async def _keys(
-    snapshot: Snapshot, touched: DimensionGroup, values: Mapping[str, Any], condition: Condition | None
+    snapshot: Snapshot,
+    touched: DimensionGroup,
+    values: Mapping[str, Any],
+    condition: Condition | None,
+    element: Element | None,
 ) -> Sequence[Key] | None:
-    """Read the data IDs of the dimensions that are touched; None if there are many."""
+    """Read the data IDs of the dimensions that are touched, and what they imply; None if there are many."""
     repository = snapshot.repository
 
     def make() -> Wanted:
         shape = None if condition is None else condition.shape
         slots = given_slots(values)
-        made = combine(repository, touched, constraint=slots, condition=shape, given=Given(touched, {}))
+        given = Given(touched, {})
+        made = combine(repository, touched, constraint=slots, condition=shape, element=element, given=given)
         return Wanted(made, touched.required, slots)
 
-    key = key_of(condition, "settling", touched, tuple(values))
+    key = key_of(condition, "settling", touched, element, tuple(values))
     wanted = repository.statements.get(key, make).of(values, condition)
-    page = await combination_pages.page(snapshot, wanted, PageRequest(_MOST))
-    return None if page.has_next else page.rows
+    request = PageRequest(_MOST)
+    if element is None or wanted.records is None:
+        page = await combination_pages.page(snapshot, wanted, request)
+        return None if page.has_next else page.rows
+    names = [*map(element.column_of, element.required), *element.implied]
+    found = await combination_pages.page_of_records(
+        snapshot, wanted, request, lambda records: [records.c[name] for name in names]
+    )
+    if found.has_next:
+        return None
+    remember_implied(snapshot, element, names, found.rows)
+    return wanted.complete(found.keys)
+
+
+def _implying(touched: DimensionGroup, known: Iterable[str]) -> Element | None:
+    """Find the element each of whose records stands for one data ID: what it implies is asked of the datasets next."""
+    open_ones = set(touched.required).difference(known)
+    for element in touched.elements:
+        if element.implied and not element.is_cached and open_ones <= set(element.required) <= set(touched.required):
+            return element
+    return None
 
 
 def _few(dimensions: DimensionGroup, names: Sequence[str], keys: Sequence[Key], condition: Condition | None) -> Settled:

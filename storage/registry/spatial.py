@@ -14,7 +14,6 @@ from butlerql.storage.universe import Element
 
 __all__ = [
     "Region",
-    "decode",
     "decode_base64",
     "describe",
     "intersection",
@@ -45,11 +44,6 @@ class Region(NamedTuple):
     """The region itself as an IVOA STC-S string."""
     vertices: list[list[float]] | None
     """Corners of a polygon, pairs of right ascension and declination; None for other kinds."""
-
-
-def decode(encoded: bytes) -> sphgeom.Region:
-    """Decode a region."""
-    return sphgeom.Region.decode(encoded)
 
 
 def decode_base64(encoded: str) -> sphgeom.Region:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ def as_the_butler(record: DimensionRecord) -> dict[str, Any]:
     """Write our record as the Butler's ``toDict`` would."""
     values = dict(record.values)
     if record.element.spatial is not None:
-        values["region"] = record.region
+        values["region"] = None if record.region is None else base64.b64decode(record.region)
     if record.element.temporal is not None:
         values["timespan"] = record.timespan
     return values
