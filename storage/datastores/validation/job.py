@@ -23,7 +23,7 @@ from butlerql.storage.datastores.validation.contents import Contents, Seen, Veri
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind, Verdict
 from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, Wrong, look, look_again
 from butlerql.storage.datastores.validation.own_files import own_files
-from butlerql.storage.datastores.validation.recorded import Singles
+from butlerql.storage.datastores.validation.recorded import Plain
 from butlerql.storage.datastores.validation.registry_check import DISAGREEMENTS, MOST, disagreements
 from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.registry.datasets import Dataset
@@ -119,7 +119,7 @@ class Validation(Kind):
         async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is None:
-                found = Catalogue(Singles(), {})
+                found = Catalogue(Plain(), {})
             elif request.select is None:
                 found = await catalogue.within(snapshot, source, work["after"], work["until"])
             else:
@@ -135,7 +135,7 @@ class Validation(Kind):
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
-            found.singles,
+            found.plain,
             own,
             request.checks or frozenset(),
             listing,
@@ -143,7 +143,7 @@ class Validation(Kind):
             self._contents(job, request),
         )
         outside = (
-            replace(stretch, root=root, singles=Singles(), others=others, listing=None)
+            replace(stretch, root=root, plain=Plain(), others=others, listing=None)
             for root, others in found.others.items()
         )
         return [stretch, *outside]
@@ -195,7 +195,7 @@ class Validation(Kind):
     async def _still_recorded(self, snapshot: Snapshot, source: RecordSource, wrong: Sequence[Wrong]) -> list[Wrong]:
         """Keep what is wrong with artifacts of which the records say the same as before."""
         now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
-        same = {row.recorded for row in now.singles.rows}.union(*now.others.values())
+        same = set(now.plain.by_path.values()).union(*now.others.values())
         return [one for one in wrong if one.recorded in same]
 
     async def _unknown(
@@ -328,7 +328,7 @@ def _count(reviewed: _Reviewed, looked: Looked, *, is_own: bool) -> None:
     counted = reviewed.looked_at
     counted.update(looked.skipped)
     if looked.failure is not None:
-        counted[looked.failure] += looked.expected
+        counted[looked.failure] += looked.unreached
         counted[_UNREACHED] += is_own
     counted["artifacts"] += looked.artifacts
     counted["bytes"] += looked.bytes
