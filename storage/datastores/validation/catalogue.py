@@ -110,26 +110,28 @@ def _whole(ends: Iterable[tuple[str, int]]) -> dict[str, int]:
     return found
 
 
-async def within(snapshot: Snapshot, source: RecordSource, after: str, until: str | None) -> Catalogue:
-    """Read what should be there of a stretch: behind one path, and up to another."""
+async def within(
+    snapshot: Snapshot, source: RecordSource, after: str, until: str | None, *, checksums: bool
+) -> Catalogue:
+    """Read what should be there of a stretch: behind one path, and up to another; checksums only if they are needed."""
     path = snapshot.repository.dialect.by_bytes(source.table.c.path)
     conditions = [path > after] if until is None else [path > after, path <= until]
-    return await _read(snapshot, source, *conditions)
+    return await _read(snapshot, source, *conditions, checksums=checksums)
 
 
-async def catalogue(snapshot: Snapshot, source: RecordSource, texts: Sequence[str]) -> Catalogue:
+async def catalogue(snapshot: Snapshot, source: RecordSource, texts: Sequence[str], *, checksums: bool) -> Catalogue:
     """Read what should be there of some artifacts, by `Recorded.text`."""
-    return await _read(snapshot, source, is_of(snapshot, source, texts))
+    return await _read(snapshot, source, is_of(snapshot, source, texts), checksums=checksums)
 
 
-async def of_datasets(snapshot: Snapshot, source: RecordSource, uuids: Sequence[str]) -> Catalogue:
+async def of_datasets(snapshot: Snapshot, source: RecordSource, uuids: Sequence[str], *, checksums: bool) -> Catalogue:
     """Read what should be there of some datasets."""
     wanted = snapshot.repository.dialect.rows("datasets", {"id": UuidText()}, [(uuid,) for uuid in uuids])
     file = snapshot.repository.dialect.text_before(source.table.c.path, "#")
     chosen = sa.select(file).where(source.own, source.table.c.dataset_id.in_(sa.select(wanted.c.id))).distinct()
     # All that use a file say what it should be.
     texts = [text for (text,) in await snapshot.rows(chosen)]
-    return await catalogue(snapshot, source, texts)
+    return await catalogue(snapshot, source, texts, checksums=checksums)
 
 
 async def datasets(snapshot: Snapshot, source: RecordSource) -> int:
@@ -161,7 +163,9 @@ async def known(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) 
     return {path for (path,) in await snapshot.rows(found)}
 
 
-async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.ColumnElement[bool]) -> Catalogue:
+async def _read(
+    snapshot: Snapshot, source: RecordSource, *conditions: sa.ColumnElement[bool], checksums: bool
+) -> Catalogue:
     """Read records, and put together those of one artifact; what is in the trash alone need not be there any more."""
     table, tables = source.table, snapshot.repository.tables
     here, trash = (
@@ -170,19 +174,20 @@ async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.Column
     )
     is_kept = sa.or_(table.c.dataset_id.not_in(trash), table.c.dataset_id.in_(here))
     chosen = (source.own, *conditions, is_kept)
-    columns = (
+    columns = [
         table.c.path,
         sa.cast(raw(table.c.dataset_id), sa.Text),
         sa.func.coalesce(sa.cast(table.c.file_size, sa.Text), UNKNOWN),
-        sa.func.coalesce(table.c.checksum, ""),
-    )
+    ]
+    if checksums:
+        columns.append(sa.func.coalesce(table.c.checksum, ""))
     lines = (sa.func.aggregate_strings(column, "\n") for column in columns)
     [(number, *texts)] = await snapshot.rows(sa.select(sa.func.count(), *lines).where(*chosen))
     if not number:
         return Catalogue(Plain(), {})
     plain = Plain(number, *texts)
     if not plain.is_whole:
-        rows = list(map(Row._make, await snapshot.rows(sa.select(*columns).where(*chosen))))
+        rows = [Row(*row) for row in await snapshot.rows(sa.select(*columns).where(*chosen))]
     elif _are_plain(plain.paths):
         return Catalogue(plain, {})
     else:

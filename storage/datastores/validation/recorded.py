@@ -65,8 +65,8 @@ class Row(NamedTuple):
     size: str
     """`UNKNOWN` if it was not recorded."""
 
-    checksum: str
-    """Empty if it was not recorded."""
+    checksum: str = ""
+    """Empty if it was not recorded, or not asked for."""
 
     @property
     def bytes(self) -> int | None:
@@ -86,9 +86,10 @@ class Plain(NamedTuple):
     owners: str = ""
     sizes: str = ""
     checksums: str = ""
+    """Empty if they were not asked for."""
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> Singles:
+    def of(cls, rows: Iterable[Row]) -> Plain:
         """Put rows together; no line feed may be in any."""
         columns = list(zip(*rows, strict=True))
         return cls(len(columns[0]), *map("\n".join, columns)) if columns else cls()
@@ -96,7 +97,8 @@ class Plain(NamedTuple):
     @property
     def rows(self) -> list[Row]:
         """Take them apart."""
-        return list(map(Row._make, zip(*self._columns, strict=True)))
+        columns = [text.split("\n") for text in self._texts] if self.number else []
+        return [Row(*row) for row in zip(*columns, strict=True)]
 
     @property
     def by_path(self) -> dict[str, Recorded]:
@@ -127,12 +129,12 @@ class Plain(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether each has one line: there is a line feed in none."""
-        breaks = {column.count("\n") for column in self[1:]}
-        return breaks <= {self.number - 1}
+        return all(text.count("\n") == self.number - 1 for text in self._texts)
 
     @property
-    def _columns(self) -> list[list[str]]:
-        return [column.split("\n") for column in self[1:]] if self.number else [[], [], [], []]
+    def _texts(self) -> tuple[str, ...]:
+        texts = (self.paths, self.owners, self.sizes)
+        return (*texts, self.checksums) if self.checksums else texts
 
 
 def _order(member: Member) -> tuple[str, int]:
