@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import BinaryIO
@@ -30,10 +31,10 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 # Where a link leads to nothing.
 _NOWHERE = _ABSENT | {errno.ELOOP}
 
-_Name = tuple[bytes, os.DirEntry[bytes]]
-"""How an entry of a directory counts in order, and the entry."""
-
 _SLASH = ord("/")
+
+_SHOWS_TEXTS = sys.getfilesystemencoding() == "utf-8"
+"""Whether the system's text of a file name is that of `path_text`."""
 
 
 class LocalStore:
@@ -175,7 +176,7 @@ class LocalStore:
     def _place(self, path: str) -> bytes:
         return self._directory + path_bytes(path)
 
-    def _walk(self, names: Sequence[_Name], after: bytes, expected: dict[str, int]) -> Iterator[Entry]:
+    def _walk(self, names: Sequence[bytes], after: bytes, expected: dict[str, int]) -> Iterator[Entry]:
         """Go through the root, of which the sorted content is given."""
         # A stack of our own: the depth of a tree must not meet Python's limit here.
         pending = [(b"", iter(names))]
@@ -192,45 +193,49 @@ class LocalStore:
                     if error.errno not in _ABSENT and below > after:
                         yield Entry(path_text(below), Kind.UNREADABLE, problem=_problem(error))
 
-    def _names(self, prefix: bytes, expected: dict[str, int]) -> Sequence[_Name]:
+    def _names(self, prefix: bytes, expected: dict[str, int]) -> Sequence[bytes]:
         """Read a directory, in the order of paths, without files of the expected sizes.
 
-        A directory counts with the slash that follows it there.
+        A directory ends with the slash that follows it there.
         """
-        # There may be millions of them: nothing is made, and little of Python called, for what is as expected.
-        names: dict[bytes, os.DirEntry[bytes]] = {}
-        shown, size_of, is_file = path_text(prefix), expected.get, stat.S_ISREG
-        with os.scandir(self._directory + prefix) as found:
-            for name in found:
-                key = name.name
-                try:
-                    if name.is_dir(follow_symlinks=False):
-                        key += b"/"
-                    elif expected:
-                        path = shown + key.decode("utf-8", "surrogateescape")
-                        if (size := size_of(path)) is not None:
+        # There may be millions of them: nothing is made, and little of Python called, for what is as expected. By the
+        # open directory the system finds a file sooner than by its path.
+        names: list[bytes] = []
+        shown, is_file = path_text(prefix), stat.S_ISREG
+        size_of = (expected if _SHOWS_TEXTS else {}).get
+        directory = os.open(self._directory + prefix, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with os.scandir(directory) as found:
+                for name in found:
+                    slash = b""
+                    try:
+                        if name.is_dir(follow_symlinks=False):
+                            slash = b"/"
+                        elif (size := size_of(path := shown + name.name)) is not None:
                             own = name.stat(follow_symlinks=False)
                             if own.st_size == size and is_file(own.st_mode):
                                 del expected[path]
                                 continue
-                except OSError:
-                    pass  # What it is will be asked once more.
-                names[key] = name
-        # Texts are sorted quicker than pairs.
-        return [(key, names[key]) for key in sorted(names)]
+                    except OSError:
+                        pass  # What it is will be asked once more.
+                    names.append(os.fsencode(name.name) + slash)
+        finally:
+            os.close(directory)
+        return sorted(names)
 
     def _files(
-        self, prefix: bytes, names: Iterator[_Name], after: bytes, expected: dict[str, int]
+        self, prefix: bytes, names: Iterator[bytes], after: bytes, expected: dict[str, int]
     ) -> Generator[Entry, None, bytes | None]:
         """Go through the files of a directory up to the next directory in it, and give that; None at the end."""
-        for key, name in names:
+        for name in names:
+            key = prefix + name
             if key[-1] == _SLASH:
-                return prefix + key
-            if prefix + key <= after:
+                return key
+            if key <= after:
                 continue
-            path = path_text(prefix + key)
+            path = path_text(key)
             try:
-                entry = self._listed(path, name.stat(follow_symlinks=False))
+                entry = self._listed(path, os.lstat(self._directory + key))
             except OSError as error:
                 # It may have gone away meanwhile.
                 if error.errno not in _ABSENT:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from functools import reduce
-from hashlib import blake2b
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -14,8 +14,7 @@ from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.record_users import is_of
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.datastores.tree import FileDatastore
-from butlerql.storage.datastores.validation.recorded import UNKNOWN, Recorded, Row, Singles
-from butlerql.storage.datastores.validation.zip_members import Member, member_of
+from butlerql.storage.datastores.validation.recorded import UNKNOWN, Plain, Recorded, Row
 from butlerql.storage.dialect import UuidText, raw
 from butlerql.storage.snapshot import Snapshot
 
@@ -24,9 +23,8 @@ __all__ = ["Catalogue", "catalogue", "datasets", "elsewhere", "is_text", "known"
 _ODD = ("%\\%%", "%#%", "%$%", "~%", "/%", ".%", "%:%", "%//%", "%/.%")
 """Patterns of LIKE: what is like none is plain, see `_are_plain`."""
 
-_SPECIAL = ("%", "#", "$", ":", "//", "/.", "\n/", "\n~", "\n.")
-"""The same, in lines."""
-
+_SPECIAL, _ODD_STEP = "%#$:", re.compile("/[/~.]")
+"""The same, behind a slash."""
 
 _LAST = "\U0010ffff"
 """What comes behind all other characters."""
@@ -35,7 +33,7 @@ _LAST = "\U0010ffff"
 class Catalogue(NamedTuple):
     """What records say should be there."""
 
-    singles: Singles
+    plain: Plain
 
     others: dict[str, list[Recorded]]
     """The rest, by the absolute URI of the store that it is in: the datastore's, or that of what lies outside."""
@@ -43,7 +41,7 @@ class Catalogue(NamedTuple):
     @property
     def texts(self) -> list[str]:
         """Paths of all, as in the records."""
-        return [*self.singles.names, *(one.text for found in self.others.values() for one in found)]
+        return [*self.plain.names, *(one.text for found in self.others.values() for one in found)]
 
 
 async def stretches(
@@ -112,26 +110,28 @@ def _whole(ends: Iterable[tuple[str, int]]) -> dict[str, int]:
     return found
 
 
-async def within(snapshot: Snapshot, source: RecordSource, after: str, until: str | None) -> Catalogue:
-    """Read what should be there of a stretch: behind one path, and up to another."""
+async def within(
+    snapshot: Snapshot, source: RecordSource, after: str, until: str | None, *, checksums: bool
+) -> Catalogue:
+    """Read what should be there of a stretch: behind one path, and up to another; checksums only if they are needed."""
     path = snapshot.repository.dialect.by_bytes(source.table.c.path)
     conditions = [path > after] if until is None else [path > after, path <= until]
-    return await _read(snapshot, source, *conditions)
+    return await _read(snapshot, source, *conditions, checksums=checksums)
 
 
-async def catalogue(snapshot: Snapshot, source: RecordSource, texts: Sequence[str]) -> Catalogue:
+async def catalogue(snapshot: Snapshot, source: RecordSource, texts: Sequence[str], *, checksums: bool) -> Catalogue:
     """Read what should be there of some artifacts, by `Recorded.text`."""
-    return await _read(snapshot, source, is_of(snapshot, source, texts))
+    return await _read(snapshot, source, is_of(snapshot, source, texts), checksums=checksums)
 
 
-async def of_datasets(snapshot: Snapshot, source: RecordSource, uuids: Sequence[str]) -> Catalogue:
+async def of_datasets(snapshot: Snapshot, source: RecordSource, uuids: Sequence[str], *, checksums: bool) -> Catalogue:
     """Read what should be there of some datasets."""
     wanted = snapshot.repository.dialect.rows("datasets", {"id": UuidText()}, [(uuid,) for uuid in uuids])
     file = snapshot.repository.dialect.text_before(source.table.c.path, "#")
     chosen = sa.select(file).where(source.own, source.table.c.dataset_id.in_(sa.select(wanted.c.id))).distinct()
     # All that use a file say what it should be.
     texts = [text for (text,) in await snapshot.rows(chosen)]
-    return await catalogue(snapshot, source, texts)
+    return await catalogue(snapshot, source, texts, checksums=checksums)
 
 
 async def datasets(snapshot: Snapshot, source: RecordSource) -> int:
@@ -163,7 +163,9 @@ async def known(snapshot: Snapshot, source: RecordSource, paths: Sequence[str]) 
     return {path for (path,) in await snapshot.rows(found)}
 
 
-async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.ColumnElement[bool]) -> Catalogue:
+async def _read(
+    snapshot: Snapshot, source: RecordSource, *conditions: sa.ColumnElement[bool], checksums: bool
+) -> Catalogue:
     """Read records, and put together those of one artifact; what is in the trash alone need not be there any more."""
     table, tables = source.table, snapshot.repository.tables
     here, trash = (
@@ -172,23 +174,24 @@ async def _read(snapshot: Snapshot, source: RecordSource, *conditions: sa.Column
     )
     is_kept = sa.or_(table.c.dataset_id.not_in(trash), table.c.dataset_id.in_(here))
     chosen = (source.own, *conditions, is_kept)
-    columns = (
+    columns = [
         table.c.path,
         sa.cast(raw(table.c.dataset_id), sa.Text),
         sa.func.coalesce(sa.cast(table.c.file_size, sa.Text), UNKNOWN),
-        sa.func.coalesce(table.c.checksum, ""),
-    )
+    ]
+    if checksums:
+        columns.append(sa.func.coalesce(table.c.checksum, ""))
     lines = (sa.func.aggregate_strings(column, "\n") for column in columns)
     [(number, *texts)] = await snapshot.rows(sa.select(sa.func.count(), *lines).where(*chosen))
     if not number:
-        return Catalogue(Singles(), {})
-    singles = Singles(number, *texts)
-    if not singles.is_whole:
-        rows = list(map(Row._make, await snapshot.rows(sa.select(*columns).where(*chosen))))
-    elif _are_plain(singles.paths) and len(set(singles.names)) == number:
-        return Catalogue(singles, {})
+        return Catalogue(Plain(), {})
+    plain = Plain(number, *texts)
+    if not plain.is_whole:
+        rows = [Row(*row) for row in await snapshot.rows(sa.select(*columns).where(*chosen))]
+    elif _are_plain(plain.paths):
+        return Catalogue(plain, {})
     else:
-        rows = singles.rows
+        rows = plain.rows
     return _catalogue(source.datastore, rows)
 
 
@@ -199,40 +202,21 @@ def _catalogue(datastore: FileDatastore, rows: Sequence[Row]) -> Catalogue:
         path, root = row.path, datastore.root_uri
         place = (root, path) if _are_plain(path) else place_in_store(datastore, datastore.artifacts.place(path))
         places.setdefault(place, []).append(row)
-    singles: list[Row] = []
+    plain: list[Row] = []
     others: dict[str, list[Recorded]] = {}
     for (root, path), found in places.items():
-        first = found[0]
-        if len(found) == 1 and (root, path) == (datastore.root_uri, first.path) and "\n" not in "".join(first):
-            singles.append(first)
+        if root == datastore.root_uri and all(row.path == path and "\n" not in "".join(row) for row in found):
+            plain += found
         else:
-            others.setdefault(root, []).append(_recorded(path, found))
-    return Catalogue(Singles.of(singles), others)
-
-
-def _recorded(path: str, rows: Sequence[Row]) -> Recorded:
-    first = rows[0]
-    if len(rows) == 1:
-        owner = first.owner
-    else:
-        owner = blake2b("".join(sorted({row.owner for row in rows})).encode(), digest_size=16).hexdigest()
-    if member_of(first.path) is not None:
-        members = {Member(member_of(row.path) or "", row.bytes) for row in rows}
-        return Recorded(path, first.path.rpartition("#")[0], owner, members=tuple(sorted(members, key=_order)))
-    sizes = {row.bytes for row in rows if row.bytes is not None}
-    checksums = {row.checksum for row in rows if row.checksum}
-    return Recorded(path, first.path, owner, tuple(sorted(sizes)), min(checksums, default=None))
-
-
-def _order(member: Member) -> tuple[str, int]:
-    return member.name, -1 if member.size is None else member.size
+            others.setdefault(root, []).append(Recorded.of(path, found))
+    return Catalogue(Plain.of(plain), others)
 
 
 def _are_plain(paths: str) -> bool:
     """Whether a store has paths, one a line, as their records do: none is escaped, expanded, normalised, a fragment."""
     # All at once: this is asked of millions.
-    lines = f"\n{paths}"
-    return not any(special in lines for special in _SPECIAL)
+    steps = f"/{paths}".replace("\n", "/")
+    return not any(special in steps for special in _SPECIAL) and _ODD_STEP.search(steps) is None
 
 
 def is_text(path: str) -> bool:

@@ -23,7 +23,7 @@ from butlerql.storage.datastores.validation.contents import Contents, Seen, Veri
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind, Verdict
 from butlerql.storage.datastores.validation.looking import Listing, Looked, Stretch, Wrong, look, look_again
 from butlerql.storage.datastores.validation.own_files import own_files
-from butlerql.storage.datastores.validation.recorded import Singles
+from butlerql.storage.datastores.validation.recorded import Plain
 from butlerql.storage.datastores.validation.registry_check import DISAGREEMENTS, MOST, disagreements
 from butlerql.storage.datastores.validation.request import Request
 from butlerql.storage.registry.datasets import Dataset
@@ -116,17 +116,19 @@ class Validation(Kind):
             return ()
         request = Request.from_json(job.request)
         leaf = self._leaves(request)[work["leaf"]]
+        checksums = request.reads_contents
         async with self._snapshot() as snapshot:
             source = await _source(snapshot, leaf)
             if source is None:
-                found = Catalogue(Singles(), {})
+                found = Catalogue(Plain(), {})
             elif request.select is None:
-                found = await catalogue.within(snapshot, source, work["after"], work["until"])
+                found = await catalogue.within(snapshot, source, work["after"], work["until"], checksums=checksums)
             else:
                 page = await _datasets(snapshot, request, work["after"])
-                found = await catalogue.of_datasets(snapshot, source, [dataset.uuid for dataset in page.rows])
+                uuids = [dataset.uuid for dataset in page.rows]
+                found = await catalogue.of_datasets(snapshot, source, uuids, checksums=checksums)
         seen: Mapping[str, Seen] = {}
-        if Check.CHECKSUM in (request.checks or ()):
+        if checksums:
             seen = await results.seen(self._state, leaf.name, found.texts)
         listing = None
         own = found.others.pop(leaf.root_uri, [])
@@ -135,7 +137,7 @@ class Validation(Kind):
             listing = Listing(work["after"], work["until"], not_artifacts.union(one.path for one in own))
         stretch = Stretch(
             leaf.root_uri,
-            found.singles,
+            found.plain,
             own,
             request.checks or frozenset(),
             listing,
@@ -143,7 +145,7 @@ class Validation(Kind):
             self._contents(job, request),
         )
         outside = (
-            replace(stretch, root=root, singles=Singles(), others=others, listing=None)
+            replace(stretch, root=root, plain=Plain(), others=others, listing=None)
             for root, others in found.others.items()
         )
         return [stretch, *outside]
@@ -173,7 +175,7 @@ class Validation(Kind):
             async with self._snapshot() as snapshot:
                 source = await _source(snapshot, leaf)
                 if source is not None and wrong:
-                    wrong = await self._still_recorded(snapshot, source, wrong)
+                    wrong = await _still_recorded(snapshot, source, wrong, request)
                 if source is not None and untracked:
                     untracked = await self._unknown(snapshot, source, untracked, (job.id, work["leaf"]))
         if untracked:
@@ -191,12 +193,6 @@ class Validation(Kind):
             reviewed.findings += await self._once_more(request, leaf, found)
         reviewed.looked_at["datasets"] = work["datasets"]
         return reviewed
-
-    async def _still_recorded(self, snapshot: Snapshot, source: RecordSource, wrong: Sequence[Wrong]) -> list[Wrong]:
-        """Keep what is wrong with artifacts of which the records say the same as before."""
-        now = await catalogue.catalogue(snapshot, source, list({one.recorded.text for one in wrong}))
-        same = {row.recorded for row in now.singles.rows}.union(*now.others.values())
-        return [one for one in wrong if one.recorded in same]
 
     async def _unknown(
         self, snapshot: Snapshot, source: RecordSource, entries: Sequence[Entry], place: tuple[int, int]
@@ -256,7 +252,7 @@ class Validation(Kind):
         if begin is None:
             return
         times = 1 if self._repository.dialect.indexes_by_bytes else _TIMES_UNINDEXED
-        most = _BYTES * times if Check.CHECKSUM in (request.checks or ()) else None
+        most = _BYTES * times if request.reads_contents else None
         async with self._snapshot(_PLANNING_SECONDS) as snapshot:
             source = await _source(snapshot, leaf)
             ends: Sequence[tuple[str | None, int]] = [(None, 0)]
@@ -315,6 +311,16 @@ async def _source(snapshot: Snapshot, leaf: FileDatastore) -> RecordSource | Non
     return next((source for source in await record_sources(snapshot) if source.datastore is leaf), None)
 
 
+async def _still_recorded(
+    snapshot: Snapshot, source: RecordSource, wrong: Sequence[Wrong], request: Request
+) -> list[Wrong]:
+    """Keep what is wrong with artifacts of which the records say the same as before."""
+    texts = list({one.recorded.text for one in wrong})
+    now = await catalogue.catalogue(snapshot, source, texts, checksums=request.reads_contents)
+    same = set(now.plain.by_path.values()).union(*now.others.values())
+    return [one for one in wrong if one.recorded in same]
+
+
 async def _datasets(snapshot: Snapshot, request: Request, after: Sequence[Any] | None) -> Page[Dataset]:
     assert request.select is not None
     sets = await select(snapshot, request.select)
@@ -328,7 +334,7 @@ def _count(reviewed: _Reviewed, looked: Looked, *, is_own: bool) -> None:
     counted = reviewed.looked_at
     counted.update(looked.skipped)
     if looked.failure is not None:
-        counted[looked.failure] += looked.expected
+        counted[looked.failure] += looked.unreached
         counted[_UNREACHED] += is_own
     counted["artifacts"] += looked.artifacts
     counted["bytes"] += looked.bytes

@@ -16,7 +16,7 @@ from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Ki
 from butlerql.storage.datastores.artifacts.stores import open_store
 from butlerql.storage.datastores.validation.contents import Contents, Reader, Seen, Skipped, Verified
 from butlerql.storage.datastores.validation.findings import Check, Finding, FindingKind
-from butlerql.storage.datastores.validation.recorded import Recorded, Singles
+from butlerql.storage.datastores.validation.recorded import Plain, Recorded
 from butlerql.storage.datastores.validation.zip_members import wrong_members
 from butlerql.storage.errors import UnavailableDatastoreError, UnreadableArtifactError
 
@@ -57,8 +57,8 @@ class Stretch:
     ----------
     root
         Absolute URI of the store.
-    singles
-        What should be there, of one dataset each.
+    plain
+        What should be there.
     others
         What should be there as well, and is looked at one by one.
     seen
@@ -72,7 +72,7 @@ class Stretch:
     """
 
     root: str
-    singles: Singles
+    plain: Plain
     others: Sequence[Recorded]
     checks: frozenset[Check]
     listing: Listing | None = None
@@ -85,9 +85,6 @@ class Looked:
     """What was found, and how much was looked at."""
 
     root: str
-    expected: int
-    """How many artifacts should be there."""
-
     now: int = 0
     """When it was, by the store's clock, in nanoseconds since 1970 UTC."""
 
@@ -107,6 +104,9 @@ class Looked:
     failure: str | None = None
     """Why nothing can be said of the stretch."""
 
+    unreached: int = 0
+    """How many artifacts should be there of which nothing can be said then."""
+
     unrecorded: int = 0
     """Contents that there was nothing to compare with."""
 
@@ -120,14 +120,15 @@ def look(stretch: Stretch) -> Looked:
 
     What is not as expected from outside was looked at twice.
     """
-    looked = Looked(stretch.root, stretch.singles.number + len(stretch.others))
+    looked = Looked(stretch.root)
     try:
         store = open_store(stretch.root)
         # Before anything is looked at: what comes later is younger.
         looked.now = store.now()
         _Look(stretch, store, looked).go()
     except (UnavailableDatastoreError, UnreadableArtifactError) as error:
-        return Looked(looked.root, looked.expected, looked.now, failure=str(error))
+        unreached = len(stretch.plain.sizes_by_path) + len(stretch.others)
+        return Looked(looked.root, looked.now, failure=str(error), unreached=unreached)
     return looked
 
 
@@ -155,10 +156,10 @@ class _Look:
     def go(self) -> None:
         """Look at everything."""
         stretch = self._stretch
-        waiting = stretch.singles.sizes_by_path
+        waiting = stretch.plain.sizes_by_path
         if stretch.listing is not None:
             self._list(stretch.listing, waiting)
-        left = [self._singles[path] for path in waiting]
+        left = [self._plain[path] for path in waiting]
         for batch in _batches([*left, *stretch.others]):
             # What was listed differently is looked at for the second time, the rest for the first.
             entries = self._store.stat([one.path for one in batch])
@@ -178,16 +179,16 @@ class _Look:
                     self._report(one, now)
 
     @cached_property
-    def _singles(self) -> dict[str, Recorded]:
+    def _plain(self) -> dict[str, Recorded]:
         """What is recorded of each; it takes a while, and nothing needs it where all is well."""
-        return self._stretch.singles.by_path
+        return self._stretch.plain.by_path
 
     def _list(self, listing: Listing, waiting: dict[str, int]) -> None:
         """List what is there, and take what is as expected away from what is waited for."""
         until = None if listing.until is None else path_bytes(listing.until)
         checks, looked = self._stretch.checks, self._looked
         any_size, looks_into = Check.SIZE not in checks, Check.CHECKSUM in checks
-        number, bytes_ = len(waiting), _recorded_bytes(waiting)
+        number, bytes_ = len(waiting), sum(waiting.values())
         differing: dict[str, int] = {}
         for entry in self._store.list(listing.after, {} if looks_into else waiting):
             path = entry.path
@@ -196,10 +197,10 @@ class _Look:
                 if entry.kind is not Kind.FILE or not (any_size or recorded in {-1, entry.size}):
                     differing[path] = recorded
                     continue
-                if recorded == -1:
-                    bytes_ += entry.size or 0
+                if recorded < 0:
+                    bytes_ += (entry.size or 0) - recorded
                 if looks_into:
-                    self._look_into(self._singles[path], entry)
+                    self._look_into(self._plain[path], entry)
             elif until is not None and path_bytes(path) > until:
                 break
             elif path not in listing.known:
@@ -210,7 +211,7 @@ class _Look:
                     looked.untracked.append(entry)
         waiting |= differing
         looked.artifacts += number - len(waiting)
-        looked.bytes += bytes_ - _recorded_bytes(waiting)
+        looked.bytes += bytes_ - sum(waiting.values())
 
     def _fits(self, one: Recorded, entry: Entry) -> bool:
         """Whether something is as it should be, as far as one sees from outside."""
@@ -285,11 +286,6 @@ class _Look:
 
     def _add(self, kind: FindingKind, one: Recorded, expected: str | None = None, observed: str | None = None) -> None:
         self._looked.wrong.append(Wrong(one, Finding(kind, one.text, one.size, expected, observed)))
-
-
-def _recorded_bytes(sizes: Mapping[str, int]) -> int:
-    """Add sizes up, but for those that were not recorded."""
-    return sum(size for size in sizes.values() if size > 0)
 
 
 def _batches(things: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -39,5 +39,6 @@ def own_files(repository: Repository, datastore: FileDatastore) -> frozenset[str
     exports = Exports(repository).directory
     with suppress(OSError):
         files += [] if exports is None else [os.path.join(exports, name) for name in os.listdir(exports)]
-    paths = (os.path.relpath(os.path.realpath(file), os.path.realpath(root)) for file in files)
+    base = os.path.realpath(root)
+    paths = (os.path.relpath(os.path.realpath(file), base) for file in files)
     return frozenset(path for path in paths if not path.startswith(".."))

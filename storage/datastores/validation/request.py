@@ -79,6 +79,11 @@ class Request:
         return replace(self, checks=checks)
 
     @property
+    def reads_contents(self) -> bool:
+        """Whether contents are compared with checksums, so that these are needed."""
+        return Check.CHECKSUM in (self.checks or ())
+
+    @property
     def as_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         return {

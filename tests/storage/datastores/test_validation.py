@@ -26,7 +26,9 @@ from butlerql.storage.repository import Repository
 from tests.support.repositories import Content, Layout, RealRepository, Repositories
 from tests.support.rights import threads_of_nobody
 from tests.support.things import STORE, THINGS, UNSUMMED, fill
-from tests.support.validated import validated
+from tests.support.validated import EVERYTHING, validated
+
+OUTSIDE = frozenset({Check.MISSING, Check.UNTRACKED, Check.SIZE})
 
 # What the rich repository is made with; see its files.
 _KNOWN = {
@@ -136,8 +138,10 @@ async def test_each_fault_is_found(things: RealRepository, fault: str) -> None:
     spoil(file)
     async with opened(things) as repository:
         found = await validated(repository)
+        outside = await validated(repository, checks=OUTSIDE)
     assert found.kinds == {(kind, file.name)} and len(found.findings) == 1
     assert found.verdict == "INVALID"
+    assert outside.findings == ([] if kind is FindingKind.CHECKSUM_MISMATCH else found.findings)
 
 
 async def test_what_nobody_recorded_is_found_by_any_name(things: RealRepository) -> None:
@@ -162,6 +166,25 @@ async def test_a_size_that_is_not_known_is_not_wrong(things: RealRepository) -> 
     async with opened(things) as repository:
         found = await validated(repository)
         assert found.verdict == "VALID"
+
+
+@pytest.mark.parametrize("checks", [OUTSIDE, EVERYTHING], ids=["outside", "everything"])
+async def test_a_file_that_two_datasets_share(things: RealRepository, checks: frozenset[Check]) -> None:
+    """It is one artifact, and of the size that each of its records says."""
+    file = path_of(things, "d", 1)
+    size, table = file.stat().st_size, "file_datastore_records"
+    one = f"SELECT dataset_id FROM {table} WHERE path LIKE 'd/%' ORDER BY dataset_id LIMIT 1"
+    async with opened(things) as repository:
+        run_sql(things, f"UPDATE {table} SET file_size = NULL WHERE dataset_id = ({one})")
+        found = await validated(repository, checks=checks)
+        assert found.findings == [] and found.coverage["artifacts"] == 14
+        run_sql(things, f"UPDATE {table} SET file_size = {size + 1} WHERE dataset_id = ({one})")
+        [finding] = (await validated(repository, checks=checks)).findings
+        assert finding.kind is FindingKind.SIZE_MISMATCH
+        assert (finding.expected, finding.observed) == (f"{size} bytes or {size + 1} bytes", f"{size} bytes")
+        assert (await validated(repository, checks=checks - {Check.SIZE})).findings == []
+        file.unlink()
+        assert (await validated(repository, checks=checks)).kinds == {(FindingKind.MISSING, file.name)}
 
 
 def run_sql(real: RealRepository, statement: str) -> None:

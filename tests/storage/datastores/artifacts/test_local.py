@@ -208,6 +208,11 @@ def test_large_and_empty_files(tmp_path: Path) -> None:
     assert [len(block) for block in store.read("blocks")] == [BLOCK, 1]
 
 
+def place_of(path: bytes | int) -> bytes:
+    """Return the path of what a call is given, also where that is the number of an open directory."""
+    return path if isinstance(path, bytes) else os.readlink(b"/proc/self/fd/%d" % path) + b"/"
+
+
 class Faults:
     """Makes the system's calls for some paths fail."""
 
@@ -215,11 +220,11 @@ class Faults:
         self._patch = patch
 
     def fail(self, call: str, name: str, number: int) -> None:
-        """Let a call of `os` fail for paths that end with a name."""
+        """Let a call of `os` fail for paths, and directories that are open, that end with a name."""
         real = getattr(os, call)
 
         def failing(path: Any, *arguments: Any, **options: Any) -> Any:
-            if isinstance(path, bytes) and path.endswith(name.encode()):
+            if place_of(path).endswith(name.encode()):
                 raise OSError(number, os.strerror(number))
             return real(path, *arguments, **options)
 
@@ -233,28 +238,29 @@ def faults() -> Iterator[Faults]:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ENAMETOOLONG])
-@pytest.mark.parametrize("call", ["lstat", "stat", "scandir", "open"])
-def test_what_cannot_be_looked_at_is_not_missing(odd: Path, faults: Faults, call: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [("lstat", "/file"), ("stat", "/link"), ("scandir", "/deep/"), ("open", "/deep/"), ("open", "/file")],
+)
+def test_what_cannot_be_looked_at_is_not_missing(odd: Path, faults: Faults, call: str, name: str, number: int) -> None:
     """Of what fails it is said that it cannot be read, and why; of all else the truth."""
-    name = {"lstat": "/file", "stat": "/link", "scandir": "/deep/", "open": "/file"}[call]
     store = LocalStore(str(odd))
     problem = errno.errorcode[number]
     listed, seen = list(store.list()), store.stat(list(KINDS))
     faults.fail(call, name, number)
-    match call:
-        case "lstat" | "stat":
+    if name == "/deep/":
+        unread = Entry("directory/deep/", Kind.UNREADABLE, problem=problem)
+        assert list(store.list()) == [unread if entry.path == "directory/deep/file" else entry for entry in listed]
+    elif call == "open":
+        with pytest.raises(UnreadableArtifactError, match=problem):
+            list(store.read("file"))
+    else:
+        for found, before in ((store.stat(list(KINDS)), seen), (store.list(), listed)):
             expected = [
                 Entry(entry.path, Kind.UNREADABLE, problem=problem) if f"/{entry.path}".endswith(name) else entry
-                for entry in seen
+                for entry in before
             ]
-            assert list(store.stat(list(KINDS))) == expected
-            assert sum(entry.kind is Kind.UNREADABLE for entry in expected) >= 1
-        case "scandir":
-            unread = Entry("directory/deep/", Kind.UNREADABLE, problem=problem)
-            assert list(store.list()) == [unread if entry.path == "directory/deep/file" else entry for entry in listed]
-        case _:
-            with pytest.raises(UnreadableArtifactError, match=problem):
-                list(store.read("file"))
+            assert list(found) == expected != before
 
 
 def test_a_directory_that_breaks_off_half_way_is_unread(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,8 +268,8 @@ def test_a_directory_that_breaks_off_half_way_is_unread(odd: Path, monkeypatch: 
     real = os.scandir
 
     class Half:
-        def __init__(self, path: bytes) -> None:
-            self._path, self._inner = path, real(path)
+        def __init__(self, directory: int) -> None:
+            self._place, self._inner = place_of(directory), real(directory)
 
         def __enter__(self) -> Self:
             return self
@@ -271,9 +277,9 @@ def test_a_directory_that_breaks_off_half_way_is_unread(odd: Path, monkeypatch: 
         def __exit__(self, *error: object) -> None:
             self._inner.close()
 
-        def __iter__(self) -> Iterator[os.DirEntry[bytes]]:
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
             yield from islice(self._inner, 1)
-            if self._path.endswith(b"/many/"):
+            if self._place.endswith(b"/many/"):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             yield from self._inner
 
