@@ -30,8 +30,6 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 # Where a link leads to nothing.
 _NOWHERE = _ABSENT | {errno.ELOOP}
 
-_REMOVED = (Removed.REMOVED, None)
-
 _Name = tuple[bytes, os.DirEntry[bytes]]
 """How an entry of a directory counts in order, and the entry."""
 
@@ -161,10 +159,10 @@ class LocalStore:
         try:
             os.unlink(self._place(claim))
         except FileNotFoundError:
-            return _REMOVED
+            return Removed.REMOVED, None
         except OSError as error:
             return Removed.FAILED, f"{_problem(error)}; it is kept as {removal.claim}"
-        return _REMOVED
+        return Removed.REMOVED, None
 
     def _put_back(self, removal: Removal, claim: str) -> str:
         """Give a file its name back, unless something has it by now."""
