@@ -130,16 +130,17 @@ class LocalStore:
         """Remove a file; see `ArtifactStore.remove`."""
         directory, slash, _ = removal.path.rpartition("/")
         claim = directory + slash + removal.claim
-        found = self._look(removal.path)
-        if found.identity != removal.identity:
-            return self._left(removal, claim, found)
-        if found.kind not in {Kind.FILE, Kind.DANGLING}:
-            return Removed.FAILED, "not a file"
+        if not self._is_file(removal.path, removal.identity):
+            found = self._look(removal.path)
+            if found.identity != removal.identity:
+                return self._left(removal, claim, found)
+            if found.kind not in {Kind.FILE, Kind.DANGLING}:
+                return Removed.FAILED, "not a file"
         try:
             os.rename(self._place(removal.path), self._place(claim))
         except OSError as error:
             return (Removed.GONE, None) if error.errno in _ABSENT else (Removed.FAILED, _problem(error))
-        return self._unlink(removal, claim, self._look(claim))
+        return self._unlink(removal, claim)
 
     def _left(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
         """Go on where an earlier try came as far as the new name; else tell what is there instead."""
@@ -147,14 +148,14 @@ class LocalStore:
         if Kind.UNREADABLE in {found.kind, left.kind}:
             return Removed.FAILED, found.problem or left.problem
         if left.kind is not Kind.MISSING:
-            return self._unlink(removal, claim, left)
+            return self._unlink(removal, claim)
         if found.kind is Kind.MISSING:
             return Removed.GONE, None
         return Removed.CHANGED, "another file is in its place"
 
-    def _unlink(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
+    def _unlink(self, removal: Removal, claim: str) -> tuple[Removed, str | None]:
         """Remove what has been renamed; or put it back, if it is not what was meant."""
-        if found.identity != removal.identity:
+        if not self._is_file(claim, removal.identity) and self._look(claim).identity != removal.identity:
             return Removed.CHANGED, f"another file was in its place{self._put_back(removal, claim)}"
         try:
             os.unlink(self._place(claim))
@@ -248,6 +249,14 @@ class LocalStore:
         entry = self._of_status(path, own)
         # A link to a directory is not followed: it may lead anywhere, and in a circle.
         return entry._replace(path=f"{entry.path}/") if entry.kind is Kind.DIRECTORY else entry
+
+    def _is_file(self, path: str, identity: Identity) -> bool:
+        """Whether a file, and no link, with an identity is there; where not, `_look` tells what is."""
+        try:
+            status = os.lstat(self._place(path))
+        except (OSError, ValueError):
+            return False
+        return stat.S_ISREG(status.st_mode) and _identity(status) == identity
 
     def _look(self, path: str) -> Entry:
         try:

@@ -34,6 +34,10 @@ _BATCH = 64
 _NEAR_SECONDS = 200e-6
 """A file that takes less is on a disk of this machine, or remembered: threads would only wait for each other."""
 
+_FEW = 16
+_SLOW = 4
+"""A disk of this machine keeps one waiting now and then: it takes so many times a few files in a row to be far away."""
+
 
 def open_store(root: str) -> ArtifactStore:
     """Make the store below a root, an absolute URI.
@@ -138,14 +142,14 @@ class ArtifactStores:
 
 
 def _while_near(work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]) -> list[T]:
-    """Do something with one batch after another, until one of them had to be waited for."""
+    """Do something with a few at a time, until they had to be waited for again and again."""
     done: list[T] = []
-    while len(done) < len(them):
-        batch = them[len(done) : len(done) + _BATCH]
+    slow = 0
+    while len(done) < len(them) and slow < _SLOW:
+        few = them[len(done) : len(done) + _FEW]
         begin = time.perf_counter()
-        done += work(batch)
-        if time.perf_counter() - begin > _NEAR_SECONDS * len(batch):
-            break
+        done += work(few)
+        slow = slow + 1 if time.perf_counter() - begin > _NEAR_SECONDS * len(few) else 0
     return done
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from butlerql.storage.datastores.artifacts.store import Identity
 from butlerql.storage.datastores.deletion.files import Place
 from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.tree import FileDatastore
@@ -24,6 +27,8 @@ __all__ = [
     "Chunk",
     "ChunkDataset",
     "ChunkItem",
+    "Done",
+    "Said",
     "datasets_left",
     "end_of_chunk",
     "files_left",
@@ -34,8 +39,9 @@ __all__ = [
     "write_journal",
 ]
 
-_DATASETS = 5_000
-"""Datasets of a chunk, or more where more share a file."""
+_DATASETS = 20_000
+"""Datasets of a chunk, or more where more share a file. On SQLite each chunk writes nearly every page of the registry's
+indexes, however few of their rows it takes: with a quarter of these it is three times as much to write."""
 
 
 class ChunkDataset(NamedTuple):
@@ -52,46 +58,47 @@ class ChunkItem(NamedTuple):
     """A file of a plan, or a dataset without any."""
 
     number: int
-    bundle: int
-    datastore: str | None
-    root: str | None
-    path: str | None
-    """None where there is no file."""
+    place: Place | None
+    """Root of the store, and path in it; None where there is no file."""
     bytes: int | None
-    identity: Any
+    identity: Identity | None
     stays: bool
     outcome: str
-    reason: str | None
     tries: int
 
-    @property
-    def place(self) -> Place:
-        """Root of the store, and path in it."""
-        assert self.root is not None
-        assert self.path is not None
-        return self.root, self.path
 
-
-@dataclass(frozen=True)
+@dataclass
 class Chunk:
     """Whole bundles: nothing in it shares a file with a dataset of the plan that is not."""
 
     datasets: Sequence[ChunkDataset]
     items: Sequence[ChunkItem]
-    users: Mapping[int, Sequence[str]]
-    """Number of an item to the datasets of the plan that have it."""
-    records: Mapping[str, Sequence[tuple[int, str]]]
-    """UUID to its files: item, and path in the record."""
+    uses: Sequence[tuple[int, str, str]]
+    """Of its datasets: number of the item, UUID, and the path in the record."""
 
-    def records_of(self, items: Iterable[ChunkItem]) -> list[tuple[Place, str]]:
-        """List where files are, with the path in each record of them."""
-        by_number = {item.number: item.place for item in items}
-        return [
-            (by_number[number], record)
-            for records in self.records.values()
-            for number, record in records
-            if number in by_number
-        ]
+    @cached_property
+    def places(self) -> Mapping[int, Place]:
+        """Where files are, by their numbers."""
+        return {item.number: item.place for item in self.items if item.place is not None}
+
+
+class Said(NamedTuple):
+    """What is written down of a dataset or a file; None leaves the last two as they are."""
+
+    outcome: Outcome
+    reason: str | None = None
+    stays: bool | None = None
+    tries: int | None = None
+
+
+@dataclass
+class Done:
+    """What became of a chunk: the numbers of the datasets, and of the files, of which the same is said."""
+
+    datasets: defaultdict[Said, list[int]] = field(default_factory=lambda: defaultdict(list))
+    items: defaultdict[Said, list[int]] = field(default_factory=lambda: defaultdict(list))
+    bytes: int = 0
+    """How many were freed."""
 
 
 def datasets_left(plan: int, outcomes: Sequence[str]) -> sa.Select[Any]:
@@ -102,9 +109,13 @@ def datasets_left(plan: int, outcomes: Sequence[str]) -> sa.Select[Any]:
 
 def files_left(plan: int) -> sa.Select[Any]:
     """Select the bundles of the files of detached datasets that are still there."""
+    return sa.select(DELETION_ITEM.c.bundle).where(DELETION_ITEM.c.plan_id == plan, _is_left())
+
+
+def _is_left() -> sa.ColumnElement[bool]:
     item = DELETION_ITEM.c
-    failed = sa.and_(item.outcome == Outcome.FAILED, item.tries > 0)
-    return sa.select(item.bundle).where(item.plan_id == plan, sa.or_(item.outcome == Outcome.DETACHED, failed))
+    # What failed and was never tried was never detached.
+    return sa.or_(item.outcome == Outcome.DETACHED, sa.and_(item.outcome == Outcome.FAILED, item.tries > 0))
 
 
 async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[int, int] | None:
@@ -130,60 +141,58 @@ async def end_of_chunk(state: State, left: sa.Select[Any], after: int) -> tuple[
 
 async def read_chunk(repository: Repository, plan: int, after: int, until: int) -> Chunk:
     """Read a chunk: the bundles behind one, up to another. Files are where the datastores' roots are now."""
-    dataset, item, use, dialect = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c, repository.state.dialect
-    columns = [dataset.number, dataset.bundle, raw(dataset.dataset_id), dataset.dataset_type, dataset.outcome]
-    within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
-    joined = DELETION_USE.join(DELETION_ITEM, sa.and_(item.plan_id == use.plan_id, item.number == use.item))
-    uses = sa.select(use.item, raw(use.dataset_id), use.record).select_from(joined).where(*within)
-    items = sa.select(*(item[name] for name in ChunkItem._fields)).where(*within).order_by(item.number)
-    datasets = sa.select(*columns).where(*_within(plan, after, until)).order_by(dataset.number)
-    roots = _roots(repository)
+    dataset, use, dialect = DELETION_DATASET.c, DELETION_USE.c, repository.state.dialect
+    columns = [raw(dataset.dataset_id), dataset.number, dataset.bundle, dataset.dataset_type, dataset.outcome]
+    within = _within(DELETION_ITEM, plan, after, until)
+    uses = sa.select(raw(use.dataset_id), use.item, use.record).select_from(_USES).where(*within)
+    datasets = sa.select(*columns).where(*_within(DELETION_DATASET, plan, after, until)).order_by(dataset.number)
 
     async def read(connection: AsyncConnection) -> Chunk:
         rows = (await connection.execute(datasets)).all()
-        uuids = dialect.uuids([row[2] for row in rows])
-        found = [ChunkDataset(*row)._replace(uuid=uuid) for row, uuid in zip(rows, uuids, strict=True)]
+        uuids = dialect.uuids([row[0] for row in rows])
+        found = [
+            ChunkDataset(number, bundle, uuid, *more)
+            for uuid, (_, number, bundle, *more) in zip(uuids, rows, strict=True)
+        ]
         planned = set(uuids)
         used = (await connection.execute(uses)).all()
-        users: dict[int, list[str]] = {}
-        records: dict[str, list[tuple[int, str]]] = {}
-        for (number, _, record), uuid in zip(used, dialect.uuids([row[1] for row in used]), strict=True):
-            if uuid in planned:
-                users.setdefault(number, []).append(uuid)
-                records.setdefault(uuid, []).append((number, record))
-        placed = [_placed(roots, *row) for row in (await connection.execute(items)).all()]
-        return Chunk(found, placed, users, records)
+        users = dialect.uuids([row[0] for row in used])
+        its = [(item, uuid, record) for uuid, (_, item, record) in zip(users, used, strict=True) if uuid in planned]
+        return Chunk(found, await _read_items(repository, connection, *within), its)
 
-    return await repository.state.read(read, absent=Chunk([], [], {}, {}))
+    return await repository.state.read(read, absent=Chunk([], [], []))
 
 
-async def read_files(repository: Repository, plan: int, after: int, until: int) -> dict[ChunkItem, list[str]]:
-    """Read of a chunk the files alone, and by what paths the records of its datasets call each; see `read_chunk`."""
+async def read_files(
+    repository: Repository, plan: int, after: int, until: int
+) -> tuple[Sequence[ChunkItem], Sequence[tuple[int, str]]]:
+    """Read what is left of the files of a chunk; see `read_chunk`.
+
+    Returns
+    -------
+    items
+        The files.
+    records
+        Numbers of those that the records of its datasets call otherwise than by the path, and how.
+    """
     item, use = DELETION_ITEM.c, DELETION_USE.c
-    joined = DELETION_ITEM.outerjoin(DELETION_USE, sa.and_(use.plan_id == item.plan_id, use.item == item.number))
-    columns = [item[name] for name in ChunkItem._fields]
-    within = [item.plan_id == plan, item.bundle > after, item.bundle <= until]
-    statement = sa.select(use.record, *columns).select_from(joined).where(*within).order_by(item.number)
-    roots = _roots(repository)
+    within = [*_within(DELETION_ITEM, plan, after, until), _is_left()]
+    # Records of others are not written down.
+    named = sa.select(use.item, use.record).select_from(_USES).where(*within, use.record != "", use.record != item.path)
 
-    async def read(connection: AsyncConnection) -> dict[ChunkItem, list[str]]:
-        found: dict[ChunkItem, list[str]] = {}
-        for record, *row in (await connection.execute(statement)).all():
-            records = found.setdefault(_placed(roots, *row), [])
-            if record:  # Those of others are not written down.
-                records.append(record)
-        return found
+    async def read(connection: AsyncConnection) -> tuple[Sequence[ChunkItem], Sequence[tuple[int, str]]]:
+        items = await _read_items(repository, connection, *within)
+        return items, [(number, record) for number, record in await connection.execute(named)]
 
-    nothing: dict[ChunkItem, list[str]] = {}
+    nothing: tuple[Sequence[ChunkItem], Sequence[tuple[int, str]]] = ([], [])
     return await repository.state.read(read, absent=nothing)
 
 
 async def read_journal(state: State, plan: int, after: int, until: int) -> dict[str, str]:
     """Read what was taken out of the Butler's tables: UUID to JSON, see `rows.Rows`."""
     dataset = DELETION_DATASET.c
-    statement = sa.select(dataset.dataset_id, dataset.rows).where(
-        *_within(plan, after, until), dataset.rows.is_not(None)
-    )
+    within = _within(DELETION_DATASET, plan, after, until)
+    statement = sa.select(dataset.dataset_id, dataset.rows).where(*within, dataset.rows.is_not(None))
 
     async def read(connection: AsyncConnection) -> dict[str, str]:
         return {row[0]: row[1] for row in await connection.execute(statement)}
@@ -192,23 +201,38 @@ async def read_journal(state: State, plan: int, after: int, until: int) -> dict[
     return await state.read(read, absent=nothing)
 
 
-def _within(plan: int, after: int, until: int) -> list[sa.ColumnElement[bool]]:
-    dataset = DELETION_DATASET.c
-    return [dataset.plan_id == plan, dataset.bundle > after, dataset.bundle <= until]
+_USES = DELETION_USE.join(
+    DELETION_ITEM,
+    sa.and_(DELETION_ITEM.c.plan_id == DELETION_USE.c.plan_id, DELETION_ITEM.c.number == DELETION_USE.c.item),
+)
 
 
-def _roots(repository: Repository) -> dict[str, str]:
-    return {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
+def _within(table: sa.Table, plan: int, after: int, until: int) -> list[sa.ColumnElement[bool]]:
+    return [table.c.plan_id == plan, table.c.bundle > after, table.c.bundle <= until]
 
 
-def _placed(
-    roots: Mapping[str, str], number: int, bundle: int, datastore: str | None, root: str | None, *rest: Any
-) -> ChunkItem:
-    path, size, identity, *more = rest
-    if root == "":
-        root = roots[datastore or ""]
-    known = None if identity is None else tuple(orjson.loads(identity))
-    return ChunkItem(number, bundle, datastore, root, path, size, known, *more)
+async def _read_items(
+    repository: Repository, connection: AsyncConnection, *conditions: sa.ColumnElement[bool]
+) -> list[ChunkItem]:
+    item = DELETION_ITEM.c
+    columns = [
+        *(item.number, item.datastore, item.root, item.path, item.identity),
+        *(item.bytes, item.stays, item.outcome, item.tries),
+    ]
+    rows = (await connection.execute(sa.select(*columns).where(*conditions).order_by(item.number))).all()
+    roots = {leaf.name: leaf.root_uri for leaf in repository.datastore.leaves if isinstance(leaf, FileDatastore)}
+    # All at once: one by one they take longer than to be read.
+    identities = orjson.loads(f"[{','.join([row[4] or 'null' for row in rows])}]")
+    return [
+        ChunkItem(
+            number,
+            None if path is None else (root or roots[datastore], path),
+            size,
+            None if identity is None else tuple(identity),
+            *more,
+        )
+        for (number, datastore, root, path, _, size, *more), identity in zip(rows, identities, strict=True)
+    ]
 
 
 async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[tuple[int, str]]) -> None:
@@ -218,17 +242,11 @@ async def write_journal(connection: AsyncConnection, plan: int, rows: Iterable[t
 
 
 async def note(
-    connection: AsyncConnection,
-    dialect: Dialect,
-    table: sa.Table,
-    plan: int,
-    changes: Iterable[tuple[int, Mapping[str, Any]]],
+    connection: AsyncConnection, dialect: Dialect, table: sa.Table, plan: int, done: Mapping[Said, Sequence[int]]
 ) -> None:
     """Write down what became of datasets or files, by their numbers: a statement for all of which the same is said."""
-    alike: dict[tuple[tuple[str, Any], ...], list[int]] = {}
-    for number, values in changes:
-        alike.setdefault(tuple(values.items()), []).append(number)
-    for said, numbers in alike.items():
+    for said, numbers in done.items():
         these = dialect.rows("numbers", {"number": sa.BigInteger()}, [(one,) for one in numbers])
         change = sa.update(table).where(table.c.plan_id == plan, table.c.number.in_(sa.select(these.c.number)))
-        await connection.execute(change.values(dict(said)))
+        values = {name: value for name, value in said._asdict().items() if value is not None or name == "reason"}
+        await connection.execute(change.values(values))

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.deletion.chunks import (
     DETACHING,
+    Done,
     datasets_left,
     end_of_chunk,
     files_left,
@@ -19,11 +20,11 @@ from butlerql.storage.datastores.deletion.chunks import (
     read_files,
     read_journal,
 )
-from butlerql.storage.datastores.deletion.detaching import Detached, detach
+from butlerql.storage.datastores.deletion.detaching import detach
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan, PlanState, find_plan, read_plan
-from butlerql.storage.datastores.deletion.restoring import Restored, restore
-from butlerql.storage.datastores.deletion.unlinking import Unlinked, require_roots, unlink
+from butlerql.storage.datastores.deletion.restoring import restore
+from butlerql.storage.datastores.deletion.unlinking import require_roots, unlink
 from butlerql.storage.errors import InvalidArgumentError, StalePlanError
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
@@ -46,6 +47,9 @@ __all__ = ["Deletion", "ask_to_delete", "ask_to_restore", "stop"]
 
 _RETRIES = (10.0, 60.0)
 """Seconds after which files that could not be removed are tried again."""
+
+_WRITING = 4
+"""Chunks whose rows are taken out, or put back, at once; more would only wait for each other."""
 
 _DETACH, _UNLINK, _RESTORE = "detach", "unlink", "restore"
 _OUTCOMES = {_DETACH: (Outcome.PENDING, DETACHING), _RESTORE: (Outcome.DETACHED, DETACHING)}
@@ -218,6 +222,8 @@ class Deletion(Kind):
         self._state = repository.state
         self._exports = Exports(repository)
         self._retries = retry_seconds
+        # On SQLite who writes is alone, and who waits long enough is told that it is busy.
+        self._writing = asyncio.Semaphore(1 if repository.dialect.name == "sqlite" else _WRITING)
 
     async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
         """Cut the plan into chunks, each of whole bundles, for the step that it has come to."""
@@ -246,30 +252,26 @@ class Deletion(Kind):
                 return
             await asyncio.sleep(_WAIT_SECONDS)
 
-    async def review(self, job: Job, work: Any, result: Any) -> Detached | Unlinked | Restored:
+    async def review(self, job: Job, work: Any, result: Any) -> Done:
         """Do a step of a chunk."""
         plan = await find_plan(self._state, job.request["plan"])
         if work["step"] == _UNLINK:
             files = await read_files(self._repository, plan.id, work["after"], work["until"])
-            return await unlink(self._repository, plan, files)
+            return await unlink(self._repository, plan, *files)
         chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
-        if work["step"] == _RESTORE:
-            journal = await read_journal(self._state, plan.id, work["after"], work["until"])
-            return await restore(self._repository, plan, chunk, journal)
-        await require_roots(self._repository, plan)
-        return await detach(self._repository, plan, chunk, self._exports)
+        async with self._writing:
+            if work["step"] == _RESTORE:
+                journal = await read_journal(self._state, plan.id, work["after"], work["until"])
+                return await restore(self._repository, plan, chunk, journal)
+            await require_roots(self._repository, plan)
+            return await detach(self._repository, plan, chunk, self._exports)
 
-    async def absorb(
-        self, connection: AsyncConnection, job: Job, work: Any, result: Detached | Unlinked | Restored
-    ) -> Step:
+    async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Done) -> Step:
         """Write down what became of the chunk."""
-        plan = job.request["plan"]
-        await note(connection, self._state.dialect, DELETION_ITEM, plan, result.items.items())
-        if isinstance(result, Unlinked):
-            return Step(work["count"], result.bytes)
-        changes = ((one, {"outcome": outcome, "reason": why}) for one, (outcome, why) in result.datasets.items())
-        await note(connection, self._state.dialect, DELETION_DATASET, plan, changes)
-        return Step(work["count"])
+        plan, dialect = job.request["plan"], self._state.dialect
+        await note(connection, dialect, DELETION_ITEM, plan, result.items)
+        await note(connection, dialect, DELETION_DATASET, plan, result.datasets)
+        return Step(work["count"], result.bytes)
 
     async def stopped(self, connection: AsyncConnection, job: Job) -> None:
         """Write down in the audit log that it did not come to its end."""

@@ -14,7 +14,7 @@ from butlerql.storage.datastores.artifacts.store import path_bytes
 from butlerql.storage.datastores.artifacts.stores import place_in_store
 from butlerql.storage.datastores.deletion.plans import Plan
 from butlerql.storage.datastores.deletion.rows import RowsOf
-from butlerql.storage.datastores.record_users import users
+from butlerql.storage.datastores.record_users import may_begin, users
 from butlerql.storage.datastores.records import RecordSource, record_sources
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.dialect import UuidText, raw
@@ -177,7 +177,11 @@ async def sources_at(snapshot: Snapshot, root: str) -> list[RecordSource]:
 
 
 async def users_of(
-    snapshot: Snapshot, files: Iterable[tuple[Place, str]], with_members: Collection[str] = ()
+    snapshot: Snapshot,
+    files: Iterable[tuple[Place, str]],
+    with_members: Collection[str] = (),
+    *,
+    but: Collection[str] = (),
 ) -> dict[Place, set[str]]:
     """Find the datasets that have a record of some files; a few statements a store.
 
@@ -190,6 +194,8 @@ async def users_of(
     with_members
         Roots of stores where members of zip files may be recorded of any file. Of a store that one of the files is a
         zip file of they are looked for in any case; that goes through all records.
+    but
+        UUIDs of datasets that are not looked for.
 
     Returns
     -------
@@ -202,20 +208,26 @@ async def users_of(
     found: dict[Place, set[str]] = {}
     for root, some in by_root.items():
         is_zipped = root in with_members or any(is_member(record) for _, record in some)
-        names = _names(root, some)
         for source in await sources_at(snapshot, root):
-            for name, uuids in (await users(snapshot, source, list(names), members=is_zipped)).items():
+            names = _names(some)
+            if await may_begin(snapshot, source, {root, root.removeprefix("file://")}):
+                names |= _absolute_names(root, some)
+            for name, uuids in (await users(snapshot, source, list(names), members=is_zipped, but=but)).items():
                 found.setdefault((root, names[name]), set()).update(uuids)
     return found
 
 
-def _names(root: str, files: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """List what records may call files: as these do, by the path, or by the URI; and which path each is."""
+def _names(files: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """List what records may call files: as these do, or by the path; and which path each is."""
+    return {record.partition("#")[0] if "#" in record else record: path for path, record in files} | {
+        path: path for path, _ in files
+    }
+
+
+def _absolute_names(root: str, files: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """List what else they may call them: by the URI, or what follows its scheme."""
     paths = [path for path, _ in files]
     text = "".join(paths)
     is_plain = quote(path_bytes(text)) == text
     uris = [root + path if is_plain else root + quote(path_bytes(path)) for path in paths]
-    names = {record.partition("#")[0]: path for path, record in files}
-    for more in (paths, uris, [uri.removeprefix("file://") for uri in uris]):
-        names.update(zip(more, paths, strict=True))
-    return names
+    return dict(zip([*uris, *(uri.removeprefix("file://") for uri in uris)], [*paths, *paths], strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
 from butlerql.storage.datastores.artifacts.store import Kind
-from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkDataset
+from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkDataset, Done, Said
 from butlerql.storage.datastores.deletion.files import is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
@@ -21,18 +20,12 @@ from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.dataset_searches import overlaps
 from butlerql.storage.repository import Repository
 
-__all__ = ["Restored", "restore"]
+__all__ = ["restore"]
+
+_RESTORED = Said(Outcome.RESTORED)
 
 
-@dataclass
-class Restored:
-    """What became of the datasets of a chunk, by their numbers, and of its files."""
-
-    datasets: dict[int, tuple[Outcome, str | None]] = field(default_factory=dict)
-    items: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-
-async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Mapping[str, str]) -> Restored:
+async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Mapping[str, str]) -> Done:
     """Put back what can be put back of a chunk: all rows of a dataset, or none.
 
     Parameters
@@ -46,66 +39,74 @@ async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Map
     journal
         Their rows, see `read_journal`.
     """
-    restored = Restored()
     todo = [one for one in chunk.datasets if one.outcome in {Outcome.DETACHED, DETACHING}]
     rows: dict[ChunkDataset, Rows] = {one: orjson.loads(journal[one.uuid]) for one in todo}
     files = await _lost(repository, chunk)
-    lost = {one.uuid for one in todo if any(number in files for number, _ in chunk.records.get(one.uuid, ()))}
+    lost = {uuid for number, uuid, _ in chunk.uses if number in files}
     try:
-        restored.datasets = await _put_back(repository, plan, chunk, rows, lost)
+        ended = await _put_back(repository, plan, chunk, rows, lost)
     except sa.exc.IntegrityError:
         # Somebody came in between, or something refers to what is not there: one by one it shows whose fault it is.
+        ended = {}
         for one in todo:
             try:
-                restored.datasets |= await _put_back(repository, plan, chunk, {one: rows[one]}, lost)
+                ended |= await _put_back(repository, plan, chunk, {one: rows[one]}, lost)
             except sa.exc.IntegrityError:
-                restored.datasets[one.number] = (
-                    Outcome.RESTORE_CONFLICT,
-                    "the registry lacks what it refers to, or has something in its place",
+                ended[one.uuid] = Said(
+                    Outcome.RESTORE_CONFLICT, "the registry lacks what it refers to, or has something in its place"
                 )
-    by_uuid = {one.uuid: restored.datasets.get(one.number) for one in chunk.datasets}
+    done = Done()
+    for one in todo:
+        done.datasets[ended[one.uuid]].append(one.number)
+    of_items: dict[int, Said] = {}
+    for number, uuid, _ in chunk.uses:
+        said = ended.get(uuid)
+        if said is not None and of_items.get(number, _RESTORED) == _RESTORED:
+            of_items[number] = said
     for item in chunk.items:
-        those = [one for one in map(by_uuid.get, chunk.users.get(item.number, ())) if one is not None]
-        if those and item.outcome in {Outcome.DETACHED, Outcome.PENDING, Outcome.FAILED}:
-            outcome, reason = max(those, key=lambda one: one[0] is not Outcome.RESTORED)
-            restored.items[item.number] = {"outcome": outcome, "reason": reason}
-    return restored
+        if item.number in of_items and item.outcome in {Outcome.DETACHED, Outcome.PENDING, Outcome.FAILED}:
+            done.items[of_items[item.number]].append(item.number)
+    return done
 
 
 async def _lost(repository: Repository, chunk: Chunk) -> set[int]:
     """Tell which files are not there, or are others."""
-    files = [item for item in chunk.items if item.path is not None and item.identity is not None]
-    entries = await repository.stores.look_at([item.place for item in files])
+    files = [(item, item.place) for item in chunk.items if item.place is not None and item.identity is not None]
+    entries = await repository.stores.look_at([place for _, place in files])
     return {
         item.number
-        for item, entry in zip(files, entries, strict=True)
+        for (item, _), entry in zip(files, entries, strict=True)
         if entry.kind is Kind.MISSING or (entry.kind is not Kind.UNREADABLE and entry.identity != item.identity)
     }
 
 
 async def _put_back(
     repository: Repository, plan: Plan, chunk: Chunk, rows: Mapping[ChunkDataset, Rows], lost: AbstractSet[str]
-) -> dict[int, tuple[Outcome, str | None]]:
-    """Put back some datasets in one transaction: those in whose place there is nothing, and whose files are there."""
+) -> dict[str, Said]:
+    """Put back some datasets in one transaction: those in whose place there is nothing, and whose files are there.
+
+    Returns
+    -------
+    dict
+        UUID to what became of it.
+    """
     journal = {one.uuid: its for one, its in rows.items()}
 
-    async def put_back(change: Change) -> dict[str, tuple[Outcome, str | None]]:
+    async def put_back(change: Change) -> dict[str, Said]:
         sources, names = await sources_of(change, plan), leaf_names(repository, plan)
         now = await read_rows(change, plan.scope, list(journal), sources, names)
         # What was never taken out is as it was.
         away = {uuid: its for uuid, its in journal.items() if _sorted(now.get(uuid, {})) != _sorted(its)}
-        left: dict[str, tuple[Outcome, str | None]] = {
-            uuid: (Outcome.RESTORE_CONFLICT, reason)
-            for uuid, reason in (await _conflicts(change, plan, chunk, away, now)).items()
-        }
-        left |= dict.fromkeys(lost & away.keys() - left.keys(), (Outcome.LOST, "its file is not there any more"))
-        going = [its for uuid, its in away.items() if uuid not in left]
+        conflicts = await _conflicts(change, plan, chunk, away, now)
+        ended = dict.fromkeys(journal, _RESTORED)
+        ended |= dict.fromkeys(lost & away.keys(), Said(Outcome.LOST, "its file is not there any more"))
+        ended |= {uuid: Said(Outcome.RESTORE_CONFLICT, reason) for uuid, reason in conflicts.items()}
+        going = [its for uuid, its in away.items() if ended[uuid] is _RESTORED]
         await _keep_summaries(change, going)
         await insert_rows(change, await _free_numbers(change, going))
-        return left
+        return ended
 
-    left = await repository.write(put_back)
-    return {one.number: left.get(one.uuid, (Outcome.RESTORED, None)) for one in rows}
+    return await repository.write(put_back)
 
 
 async def _conflicts(
@@ -122,15 +123,14 @@ async def _conflicts(
     if plan.scope is DeletionScope.PURGE:
         await _registry_conflicts(change, away, found)
     # With those that shared a file before, and where it stayed, it can be shared again.
-    files = [item for item in chunk.items if item.path is not None and not item.stays]
+    places = {item.number: item.place for item in chunk.items if item.place is not None and not item.stays}
+    uses = [(places[number], uuid, record) for number, uuid, record in chunk.uses if number in places]
     # Sharing a zip file is no harm.
-    plain = [(place, record) for place, record in chunk.records_of(files) if not is_member(record)]
-    users = await users_of(change, plain)
-    for item in files:
-        if any(uuid not in away for uuid in users.get(item.place, ())):
-            for uuid in chunk.users[item.number]:
-                if uuid in away:
-                    found.setdefault(uuid, "another dataset has its file")
+    plain = [(place, record) for place, _, record in uses if not is_member(record)]
+    taken = await users_of(change, plain, but=away)
+    for place, uuid, _ in uses:
+        if place in taken and uuid in away:
+            found.setdefault(uuid, "another dataset has its file")
     return found
 
 

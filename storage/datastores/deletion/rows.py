@@ -69,40 +69,39 @@ async def read_rows(
     names
         Names of the datastores.
     """
-    tables = snapshot.repository.tables
+    tables, wanted = snapshot.repository.tables, _wanted(snapshot, uuids)
     found: RowsOf = {uuid: {} for uuid in uuids}
     for source in sources:
-        for row in await _read(snapshot, uuids, source.table, list(source.table.c), source.own):
-            _add(found, row["dataset_id"], f"records:{source.datastore.name}", row)
+        records = await _read(snapshot, wanted, source.table, source.own)
+        _add(found, f"records:{source.datastore.name}", records)
     here = tables.location.c.datastore_name.in_(names)
-    for row in await _read(snapshot, uuids, tables.location, list(tables.location.c), here):
-        _add(found, row["dataset_id"], LOCATION, row)
+    _add(found, LOCATION, await _read(snapshot, wanted, tables.location, here))
     if scope is DeletionScope.PURGE:
-        await _read_registry(snapshot, uuids, found)
+        await _read_registry(snapshot, wanted, found)
     return {uuid: rows for uuid, rows in found.items() if rows}
 
 
-async def _read_registry(snapshot: Snapshot, uuids: Sequence[str], found: RowsOf) -> None:
+async def _read_registry(snapshot: Snapshot, wanted: sa.FromClause, found: RowsOf) -> None:
     tables = snapshot.repository.tables
-    dataset = await _read(snapshot, uuids, tables.dataset, list(tables.dataset.c), sa.true(), key="id")
+    dataset = await _read(snapshot, wanted, tables.dataset, sa.true(), key="id")
     kinds = {
         kind.key: kind for kind in await dataset_types.by_keys(snapshot, {row["dataset_type_id"] for row in dataset})
     }
     for row in dataset:
         row["dataset_type_name"] = kinds[row["dataset_type_id"]].name
-        _add(found, row["id"], DATASET, row)
-    held: list[dict[str, Any]] = []
-    for name, table in association_tables(snapshot, kinds.values()).items():
-        for row in await _read(snapshot, uuids, table, list(table.c), sa.true()):
-            held.append(row)
-            _add(found, row["dataset_id"], name, row)
-    runs = [row["run"] for row in dataset]
-    keys = list(dict.fromkeys([*runs, *(row["collection"] for row in held)]))
-    named = {one.key: one.name for one in await by_keys(snapshot, keys)}
-    for row in held:
-        row["collection_name"] = named[row["collection"]]
+    held = {
+        name: await _read(snapshot, wanted, table, sa.true())
+        for name, table in association_tables(snapshot, kinds.values()).items()
+    }
+    keys = {row["run"] for row in dataset}.union(row["collection"] for rows in held.values() for row in rows)
+    named = {one.key: one.name for one in await by_keys(snapshot, list(keys))}
     for row in dataset:
         row["collection_name"] = named[row["run"]]
+    _add(found, DATASET, dataset, key="id")
+    for name, rows in held.items():
+        for row in rows:
+            row["collection_name"] = named[row["collection"]]
+        _add(found, name, rows)
 
 
 def association_tables(snapshot: Snapshot, kinds: Iterable[DatasetType]) -> dict[str, sa.Table]:
@@ -229,29 +228,35 @@ def _sql_type(column: sa.ColumnElement[Any]) -> TypeEngine[Any]:
 
 async def _read(
     snapshot: Snapshot,
-    uuids: Sequence[str],
+    wanted: sa.FromClause,
     table: sa.FromClause,
-    columns: Sequence[sa.ColumnElement[Any]],
     own: sa.ColumnElement[bool],
     *,
     key: str = "dataset_id",
 ) -> list[dict[str, Any]]:
-    wanted, dialect = _wanted(snapshot, uuids), snapshot.repository.dialect
-    shown = [sa.cast(column, sa.Text) if _is_written(column) else column for column in columns if column.key != key]
-    names = [str(column.key) for column in columns if column.key != key]
+    dialect, others = snapshot.repository.dialect, [column for column in table.c if column.key != key]
+    shown = [sa.cast(column, sa.Text) if _is_written(column) else column for column in others]
     statement = (
         sa.select(raw(table.c[key]), *shown)
         .select_from(dialect.each(wanted, table))
         .where(table.c[key] == wanted.c.id, own)
     )
     rows = await snapshot.rows(statement)
-    ids = dialect.uuids([row[0] for row in rows])
-    return [{key: uuid, **dict(zip(names, row[1:], strict=True))} for uuid, row in zip(ids, rows, strict=True)]
+    if not rows:
+        return []
+    names = [key, *(str(column.key) for column in others)]
+    ids, *columns = zip(*rows, strict=True)
+    return [dict(zip(names, row, strict=True)) for row in zip(dialect.uuids(ids), *columns, strict=True)]
 
 
 def _wanted(snapshot: Snapshot, uuids: Sequence[str]) -> sa.FromClause:
     return snapshot.repository.dialect.rows("wanted", {"id": UuidText()}, [(uuid,) for uuid in uuids])
 
 
-def _add(found: RowsOf, uuid: str, name: str, row: dict[str, Any]) -> None:
-    found[uuid].setdefault(name, []).append(row)
+def _add(found: RowsOf, name: str, rows: Iterable[dict[str, Any]], *, key: str = "dataset_id") -> None:
+    for row in rows:
+        its = found[row[key]]
+        if name in its:
+            its[name].append(row)
+        else:
+            its[name] = [row]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from butlerql.storage.datastores.artifacts.store import Removal, Removed
-from butlerql.storage.datastores.deletion.chunks import ChunkItem
+from butlerql.storage.datastores.deletion.chunks import ChunkItem, Done, Said
 from butlerql.storage.datastores.deletion.files import Place, users_of
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
 
-__all__ = ["CLAIM", "Unlinked", "require_roots", "unlink"]
+__all__ = ["CLAIM", "require_roots", "unlink"]
 
 CLAIM = ".butlerql-deleting-"
 """How the names begin that files have while they are removed."""
@@ -27,20 +25,9 @@ _OUTCOMES = {
 }
 
 
-@dataclass
-class Unlinked:
-    """What became of the files of a chunk, by their numbers."""
-
-    items: dict[int, dict[str, Any]] = field(default_factory=dict)
-    bytes: int = 0
-    """How many were freed."""
-
-    def note(self, item: ChunkItem, outcome: Outcome, reason: str | None) -> None:
-        """Note what became of one."""
-        self.items[item.number] = {"outcome": outcome, "reason": reason, "tries": item.tries + 1}
-
-
-async def unlink(repository: Repository, plan: Plan, files: Mapping[ChunkItem, Sequence[str]]) -> Unlinked:
+async def unlink(
+    repository: Repository, plan: Plan, items: Sequence[ChunkItem], records: Iterable[tuple[int, str]]
+) -> Done:
     """Remove the files of what is detached.
 
     Parameters
@@ -49,31 +36,31 @@ async def unlink(repository: Repository, plan: Plan, files: Mapping[ChunkItem, S
         Where.
     plan
         What is carried out.
-    files
+    items, records
         Of a chunk, see `read_files`.
     """
     await require_roots(repository, plan)
-    done = Unlinked()
+    done = Done()
+    named: dict[int, list[str]] = {}
+    for number, record in records:
+        named.setdefault(number, []).append(record)
     left: dict[str, list[tuple[Place, ChunkItem]]] = {}
-    for item in files:
-        # What failed and was never tried was never detached.
-        if item.outcome == Outcome.DETACHED or (item.outcome == Outcome.FAILED and item.tries):
-            if (outcome := _without_file(item)) is not None:
-                done.note(item, outcome, None)
-            else:
-                place = item.place
-                left.setdefault(place[0], []).append((place, item))
-    for root, items in left.items():
-        records = [(place, record) for place, item in items for record in files[item] or (place[1],)]
+    for item in items:
+        if (outcome := _without_file(item)) is not None:
+            _end(done, item, outcome)
+        elif item.place is not None:
+            left.setdefault(item.place[0], []).append((item.place, item))
+    for root, some in left.items():
+        names = ((place, name) for place, item in some for name in named.get(item.number, (place[1],)))
         async with repository.snapshot() as snapshot:
-            users = await users_of(snapshot, records)
-        for place, item in items:
+            users = await users_of(snapshot, names)
+        for place, item in some if users else ():
             if place in users:
-                done.note(item, Outcome.CHANGED_LATER, "another dataset has it by now")
-        going = [(place[1], item) for place, item in items if place not in users]
-        claims = [Removal(path, item.identity, f"{CLAIM}{plan.id}-{item.number}") for path, item in going]
+                _end(done, item, Outcome.CHANGED_LATER, "another dataset has it by now")
+        going = [(path, item) for (_, path), item in some if (root, path) not in users]
+        claims = [Removal(path, item.identity or (), f"{CLAIM}{plan.id}-{item.number}") for path, item in going]
         for (_, item), (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
-            done.note(item, _OUTCOMES[removed], problem)
+            _end(done, item, _OUTCOMES[removed], problem)
             if removed is Removed.REMOVED:
                 done.bytes += item.bytes or 0
     return done
@@ -81,11 +68,15 @@ async def unlink(repository: Repository, plan: Plan, files: Mapping[ChunkItem, S
 
 def _without_file(item: ChunkItem) -> Outcome | None:
     """Tell what becomes of an item of which no file is to be removed."""
-    if item.path is None:
+    if item.place is None:
         return Outcome.REMOVED
     if item.stays:
         return Outcome.RECORDS_REMOVED
     return Outcome.ALREADY_GONE if item.identity is None else None
+
+
+def _end(done: Done, item: ChunkItem, outcome: Outcome, reason: str | None = None) -> None:
+    done.items[Said(outcome, reason, tries=item.tries + 1)].append(item.number)
 
 
 async def require_roots(repository: Repository, plan: Plan) -> None:

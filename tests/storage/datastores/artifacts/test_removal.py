@@ -13,7 +13,7 @@ import pytest
 from butlerql.storage.datastores.artifacts.conditional_delete import ConditionalDelete
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
-from butlerql.storage.datastores.artifacts.store import Entry, Identity, Removal, Removed
+from butlerql.storage.datastores.artifacts.store import Identity, Removal, Removed
 from butlerql.storage.errors import UnavailableDatastoreError, UnreadableArtifactError
 from tests.support.object_store import ObjectServer, run_object_server
 
@@ -109,12 +109,12 @@ class _Meddled(LocalStore):
         super().__init__(directory)
         self._act: Callable[[], object] | None = act
 
-    def _look(self, path: str) -> Entry:
-        entry = super()._look(path)
+    def _is_file(self, path: str, identity: Identity) -> bool:
+        found = super()._is_file(path, identity)
         if self._act is not None and not path.endswith(CLAIM):
             act, self._act = self._act, None
             act()
-        return entry
+        return found
 
 
 def test_who_comes_in_between_loses_nothing(tmp_path: Path) -> None:

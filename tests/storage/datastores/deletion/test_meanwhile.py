@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 from butlerql.storage.datastores.deletion import planning
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
@@ -150,6 +150,25 @@ async def test_a_path_that_is_taken_again(things: RealRepository, scope: Deletio
     assert butler.get(new) == {"new": 1}
     assert other.read_text() == "somebody's own"
     assert not any(butler.stored(ref) for ref in (second, third, fourth))
+
+
+@pytest.mark.parametrize("transfer", [None, "direct"])
+async def test_a_file_that_others_have_by_now(things: RealRepository, transfer: str | None) -> None:
+    """Whatever they call it, by its path in the store or by its URI, it is left to them."""
+    butler = things.open(writeable=True)
+    refs = refs_of(butler, "a")[:2]
+    others = [DatasetRef(ref.datasetType, ref.dataId, run="others") for ref in refs]
+    files = [FileDataset(str(path_of(butler, ref)), [other]) for ref, other in zip(refs, others, strict=True)]
+    butler.collections.register("others")
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(runs=["a"])
+        butler.ingest(files[0], transfer=transfer)
+        plan = await ours.delete(plan, grace_seconds=3600)
+        butler.ingest(files[1], transfer=transfer)
+        plan = await ours.go_on(plan)
+        assert await ours.outcomes(plan) == {Outcome.BLOCKED: 1, Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 2}
+    assert [butler.get(other) for other in others] and butler.get(refs[0])
+    assert not butler.stored(refs[1])
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
