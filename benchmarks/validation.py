@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import shutil
 import sqlite3
@@ -191,7 +192,9 @@ async def peak(cache: Path, datasets: int) -> None:
         await validate(repository, executor, _OUTSIDE)
         executor.shutdown()
         await repository.close()
-    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # What `getrusage` says of this process may be its parent's.
+    [own] = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())  # noqa: ASYNC240
+    most = max(int(own), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     print(f"{datasets} files: at most {most // 1024} MB in one process")
 
 

@@ -118,6 +118,8 @@ async def test_planned_carried_out_and_undone(real: RealRepository) -> None:
 
         log = (await ask(service, LOG))["auditLog"]["nodes"]
         assert [(entry["action"], entry["outcome"]) for entry in log] == [
+            ("deleteDatasets", "STALE_PLAN"),
+            ("restoreDeletion", "STALE_PLAN"),
             ("restoreDeletion", "RESTORED"),
             ("deleteDatasets", "DONE"),
             ("deleteDatasets", "CANCELLED"),

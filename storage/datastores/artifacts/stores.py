@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -35,8 +36,11 @@ _NEAR_SECONDS = 200e-6
 """A file that takes less is on a disk of this machine, or remembered: threads would only wait for each other."""
 
 _FEW = 16
-_SLOW = 4
-"""A disk of this machine keeps one waiting now and then: it takes so many times a few files in a row to be far away."""
+"""Files that one thread takes before others may, where it need not wait."""
+
+_LOOKING, _REMOVING = 0.05, 1.0
+"""Seconds that may be lost on a disk that is near, before it counts as far away: when what is changed there is written
+down, everybody waits for a while."""
 
 
 def open_store(root: str) -> ArtifactStore:
@@ -61,6 +65,7 @@ class ArtifactStores:
     def __init__(self) -> None:
         self._stores: dict[str, ArtifactStore] = {}
         self._threads: ThreadPoolExecutor | None = None
+        self._near = Lock()
 
     def store(self, root: str) -> ArtifactStore:
         """Give the store below a root, an absolute URI; see `open_store`.
@@ -107,14 +112,14 @@ class ArtifactStores:
             except UnavailableDatastoreError as error:
                 entries: Sequence[Entry] = [Entry(path, Kind.UNREADABLE, problem=str(error)) for path in paths]
             else:
-                entries = await self._in_batches(store, store.stat, paths)
+                entries = await self._in_batches(store, store.stat, paths, _LOOKING)
             seen.update(zip(((root, path) for path in paths), entries, strict=True))
         return [seen[place] for place in places]
 
     async def remove(self, root: str, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
         """Remove files of a store, some at a time on each of many threads; see `ArtifactStore.remove`."""
         store = self.store(root)
-        return await self._in_batches(store, lambda batch: list(map(store.remove, batch)), removals)
+        return await self._in_batches(store, lambda batch: list(map(store.remove, batch)), removals, _REMOVING)
 
     async def on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Have something done that waits for a store."""
@@ -129,28 +134,28 @@ class ArtifactStores:
             self._threads = None
 
     async def _in_batches(
-        self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]
+        self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S], patience: float
     ) -> list[T]:
         """Have something done with many: on one thread as long as it is quick, and then on many."""
         done: list[T] = []
         if isinstance(store, LocalStore):
-            done = await self.on_thread(_while_near, work, them)
+            done = await self.on_thread(self._while_near, work, them, patience)
         batches = [them[begin : begin + _BATCH] for begin in range(len(done), len(them), _BATCH)]
         for some in await asyncio.gather(*(self.on_thread(work, batch) for batch in batches)):
             done += some
         return done
 
-
-def _while_near(work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]) -> list[T]:
-    """Do something with a few at a time, until they had to be waited for again and again."""
-    done: list[T] = []
-    slow = 0
-    while len(done) < len(them) and slow < _SLOW:
-        few = them[len(done) : len(done) + _FEW]
-        begin = time.perf_counter()
-        done += work(few)
-        slow = slow + 1 if time.perf_counter() - begin > _NEAR_SECONDS * len(few) else 0
-    return done
+    def _while_near(self, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S], patience: float) -> list[T]:
+        """Do something with a few at a time, until more than some seconds are lost by waiting."""
+        done: list[T] = []
+        spent = 0.0
+        while len(done) < len(them) and spent <= _NEAR_SECONDS * len(done) + patience:
+            # One after the other, whoever asks: to wait for each other would seem to be the disk's fault.
+            with self._near:
+                begin = time.perf_counter()
+                done += work(them[len(done) : len(done) + _FEW])
+                spent += time.perf_counter() - begin
+        return done
 
 
 def place_in_store(datastore: FileDatastore, place: Place) -> tuple[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,11 +13,12 @@ from butlerql.storage.datastores.deletion.deleting import ask_to_delete, ask_to_
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import insert_plan
 from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Plan, Reason, find_plan
-from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.errors import InvalidArgumentError, StalePlanError
 from butlerql.storage.registry.chosen_datasets import select_to_change
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.audit import DONE, begin, ended
+from butlerql.storage.state.database import State
 from butlerql.storage.state.jobs import Job
 
 __all__ = ["PlanRequest", "ask_to_plan", "begin_deletion", "begin_restoring"]
@@ -112,13 +114,11 @@ async def begin_deletion(
     repository.require_writable()
     plan = await find_plan(repository.state, number)
 
-    async def ask(connection: AsyncConnection) -> Job:
-        detail = {**_detail(plan), "graceSeconds": grace_seconds}
-        entry = await begin(connection, user=user, action="deleteDatasets", target=_name(plan), detail=detail)
-        job = await ask_to_delete(connection, number, grace_seconds, user, idempotency_key=idempotency_key, audit=entry)
-        return await _noted(connection, job, entry)
+    def ask(connection: AsyncConnection, entry: int) -> Awaitable[Job]:
+        return ask_to_delete(connection, number, grace_seconds, user, idempotency_key=idempotency_key, audit=entry)
 
-    return await repository.state.write(ask)
+    detail = {**_detail(plan), "graceSeconds": grace_seconds}
+    return await _noted(repository.state, ask, user=user, action="deleteDatasets", target=_name(plan), detail=detail)
 
 
 async def begin_restoring(repository: Repository, number: int, user: str) -> Job:
@@ -136,18 +136,31 @@ async def begin_restoring(repository: Repository, number: int, user: str) -> Job
     repository.require_writable()
     plan = await find_plan(repository.state, number)
 
-    async def ask(connection: AsyncConnection) -> Job:
-        entry = await begin(connection, user=user, action="restoreDeletion", target=_name(plan), detail=_detail(plan))
-        return await _noted(connection, await ask_to_restore(connection, number, user, audit=entry), entry)
+    def ask(connection: AsyncConnection, entry: int) -> Awaitable[Job]:
+        return ask_to_restore(connection, number, user, audit=entry)
 
-    return await repository.state.write(ask)
+    what = {"target": _name(plan), "detail": _detail(plan)}
+    return await _noted(repository.state, ask, user=user, action="restoreDeletion", **what)
 
 
-async def _noted(connection: AsyncConnection, job: Job, entry: int) -> Job:
-    """See that an entry of the audit log gets its outcome also where another job does already what is asked."""
-    if job.request["audit"] != entry:
-        await ended(entry, DONE)(connection)
-    return job
+async def _noted(state: State, ask: Callable[[AsyncConnection, int], Awaitable[Job]], **asked: Any) -> Job:
+    """Ask with an entry of the audit log, which gets its outcome from the job; at once if there is none for it."""
+
+    async def write(connection: AsyncConnection) -> Job:
+        entry = await begin(connection, **asked)
+        job = await ask(connection, entry)
+        if job.request["audit"] != entry:
+            await ended(entry, DONE)(connection)
+        return job
+
+    async def refuse(connection: AsyncConnection, outcome: str) -> None:
+        await ended(await begin(connection, **asked), outcome)(connection)
+
+    try:
+        return await state.write(write)
+    except (StalePlanError, InvalidArgumentError) as error:
+        await state.write(partial(refuse, outcome=error.code))
+        raise
 
 
 def _name(plan: Plan) -> str:
