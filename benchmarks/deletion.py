@@ -133,6 +133,8 @@ async def main(cache: Path) -> None:
             with tempfile.TemporaryDirectory(dir=cache) as directory:
                 root = Path(directory, "copy")
                 shutil.copytree(source, root, copy_function=_copy)
+                # What was never written to the disk is removed much sooner than what is there.
+                os.sync()
                 if is_ours:
                     await run(root, best)
                     continue
