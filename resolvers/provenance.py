@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from butlerql.resolvers.connections import Connection, paging, paging_of
@@ -167,25 +167,22 @@ async def _packages(context: RequestContext, parents: Sequence[_RunProvenance]) 
     return [found.get(one.run) for one in parents]
 
 
-@loaders.field("RunProvenance.quanta", database=False)
-async def _quanta(context: RequestContext, parents: Sequence[_RunProvenance], **arguments: Any) -> list[Connection]:
-    page = paging_of(context, "RunProvenance.quanta", arguments)
-    state, runs = context.repository.state, [one.run for one in parents]
-    chosen = await filter_of(context, arguments.get("filter"))
+def _in_runs(name: str, find_pages: Callable[..., Any], count: Callable[..., Awaitable[list[int]]]) -> None:
+    """Have a connection of each run looked at by its filter, all runs at once."""
 
-    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
-        return await count_quanta_of_runs(state, [runs[index] for index in indexes], chosen)
+    @loaders.field(f"RunProvenance.{name}", database=False)
+    async def connections(
+        context: RequestContext, parents: Sequence[_RunProvenance], **arguments: Any
+    ) -> list[Connection]:
+        page = paging_of(context, f"RunProvenance.{name}", arguments)
+        state, runs = context.repository.state, [one.run for one in parents]
+        chosen = await filter_of(context, arguments.get("filter"))
 
-    return page.connections(await quanta_of_runs(state, runs, chosen, page.request), counts)
+        async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
+            return await count(state, [runs[index] for index in indexes], chosen)
+
+        return page.connections(await find_pages(state, runs, chosen, page.request), counts)
 
 
-@loaders.field("RunProvenance.executions", database=False)
-async def _executions(context: RequestContext, parents: Sequence[_RunProvenance], **arguments: Any) -> list[Connection]:
-    page = paging_of(context, "RunProvenance.executions", arguments)
-    state, runs = context.repository.state, [one.run for one in parents]
-    chosen = await filter_of(context, arguments.get("filter"))
-
-    async def counts(_snapshot: Snapshot, indexes: list[int]) -> list[int]:
-        return await count_executions_of_runs(state, [runs[index] for index in indexes], chosen)
-
-    return page.connections(await executions_of_runs(state, runs, chosen, page.request), counts)
+_in_runs("quanta", quanta_of_runs, count_quanta_of_runs)
+_in_runs("executions", executions_of_runs, count_executions_of_runs)

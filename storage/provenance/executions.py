@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, execution_conditions
-from butlerql.storage.provenance.pages_of_runs import count_in_runs, numbers_in_runs
+from butlerql.storage.provenance.pages_of_runs import count_in_runs, pages_in_runs
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, HOST, PIPELINE_EXECUTION, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
@@ -152,10 +152,9 @@ async def count_executions(state: State, chosen: QuantumFilter) -> int:
 async def executions_of_runs(
     state: State, runs: Sequence[str], chosen: QuantumFilter, request: PageRequest
 ) -> list[Page[Execution]]:
-    """Look at a page of the attempts in each run, as they became known; keys are their numbers."""
-    found = await numbers_in_runs(state, EXECUTION, runs, partial(execution_conditions, state.dialect, chosen), request)
-    known = await executions_by_id(state, [number for numbers in found for number in numbers])
-    return [cut([((number,), known[number]) for number in numbers], request) for numbers in found]
+    """Look at a page of the attempts in each run, see `pages_in_runs`."""
+    conditions = partial(execution_conditions, state.dialect, chosen)
+    return await pages_in_runs(state, EXECUTION, runs, conditions, request, executions_by_id)
 
 
 async def count_executions_of_runs(state: State, runs: Sequence[str], chosen: QuantumFilter) -> list[int]:

@@ -1,29 +1,36 @@
-"""Pages of units of work, or of attempts, of several runs at once, as they became known."""
+"""Pages of units of work, or of attempts, of several runs at once, as they became known; keys are their numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.tables import RUN
-from butlerql.storage.registry.pages import PageRequest, bounds, ordered
+from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
 
-__all__ = ["Conditions", "count_in_runs", "numbers_in_runs"]
+__all__ = ["Conditions", "count_in_runs", "pages_in_runs"]
+
+T = TypeVar("T")
 
 Conditions = Callable[[sa.FromClause], Sequence[sa.ColumnElement[bool]]]
 """Gives conditions on a table, or its alias."""
 
 
-async def numbers_in_runs(
-    state: State, table: sa.Table, runs: Sequence[str], conditions: Conditions, request: PageRequest
-) -> list[list[int]]:
-    """Find the numbers of rows of a table, one more than a page of them for each run by its name; they are the keys."""
+async def pages_in_runs(
+    state: State,
+    table: sa.Table,
+    runs: Sequence[str],
+    conditions: Conditions,
+    request: PageRequest,
+    by_id: Callable[[State, Sequence[int]], Awaitable[Mapping[int, T]]],
+) -> list[Page[T]]:
+    """Look at a page of the rows of a table for each run, by its name; what they are is found by their numbers."""
     given = _runs(state, runs)
 
     def rows(one: sa.FromClause) -> sa.Select[Any]:
@@ -48,11 +55,12 @@ async def numbers_in_runs(
         return {name: [row[1] for row in of_run] for name, of_run in groupby(found, itemgetter(0))}
 
     by_run: dict[str, list[int]] = await state.read(find, absent={})
-    return [by_run.get(run, []) for run in runs]
+    known = await by_id(state, [number for numbers in by_run.values() for number in numbers])
+    return [cut([((number,), known[number]) for number in by_run.get(run, [])], request) for run in runs]
 
 
 async def count_in_runs(state: State, table: sa.Table, runs: Sequence[str], conditions: Conditions) -> list[int]:
-    """Count what `numbers_in_runs` goes through, of each run."""
+    """Count what `pages_in_runs` goes through, of each run."""
     given = _runs(state, runs)
     statement = (
         sa.select(given.c.name, sa.func.count())

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, quantum_conditions
-from butlerql.storage.provenance.pages_of_runs import count_in_runs, numbers_in_runs
+from butlerql.storage.provenance.pages_of_runs import count_in_runs, pages_in_runs
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import QUANTUM, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
@@ -118,10 +118,9 @@ async def count_quanta(state: State, chosen: QuantumFilter) -> int:
 async def quanta_of_runs(
     state: State, runs: Sequence[str], chosen: QuantumFilter, request: PageRequest
 ) -> list[Page[Quantum]]:
-    """Look at a page of the units of work of each run, as they became known; keys are their numbers."""
-    found = await numbers_in_runs(state, QUANTUM, runs, partial(quantum_conditions, state.dialect, chosen), request)
-    known = await quanta_by_id(state, [number for numbers in found for number in numbers])
-    return [cut([((number,), known[number]) for number in numbers], request) for numbers in found]
+    """Look at a page of the units of work of each run, see `pages_in_runs`."""
+    conditions = partial(quantum_conditions, state.dialect, chosen)
+    return await pages_in_runs(state, QUANTUM, runs, conditions, request, quanta_by_id)
 
 
 async def count_quanta_of_runs(state: State, runs: Sequence[str], chosen: QuantumFilter) -> list[int]:

@@ -208,16 +208,10 @@ def _of_quanta(
     pairs: Sequence[tuple[int, int]] | None,
     graphs: Sequence[PipelineExecution] = (),
 ) -> _Grouped:
-    c = QUANTUM.c
-    by: list[sa.ColumnElement[int]] = [c.run_id, c.task_id]
-    conditions = quantum_conditions(dialect, chosen)
-    if pairs is not None:
-        conditions += _among(dialect, QUANTUM, pairs)
-    if graphs:
-        given = _given(dialect, graphs)
-        by = [given.c.graph_id, *by]
-        conditions += [PLAN.c.pipeline_execution_id == given.c.graph_id, c.id == PLAN.c.quantum_id]
-    return by, conditions
+    by, conditions, given = _grouped(dialect, QUANTUM, pairs, graphs)
+    if given is not None:
+        conditions += [PLAN.c.pipeline_execution_id == given.c.graph_id, QUANTUM.c.id == PLAN.c.quantum_id]
+    return by, [*quantum_conditions(dialect, chosen), *conditions]
 
 
 def _of_executions(
@@ -226,21 +220,23 @@ def _of_executions(
     pairs: Sequence[tuple[int, int]] | None,
     graphs: Sequence[PipelineExecution] = (),
 ) -> _Grouped:
-    c = EXECUTION.c
-    by: list[sa.ColumnElement[int]] = [c.run_id, c.task_id]
-    conditions = execution_conditions(dialect, chosen)
-    if pairs is not None:
-        conditions += _among(dialect, EXECUTION, pairs)
-    if graphs:
-        given = _given(dialect, graphs)
-        by = [given.c.graph_id, *by]
-        conditions += [c.run_id == given.c.run_id, made_for(lambda number: number == given.c.graph_id)]
-    return by, conditions
+    by, conditions, given = _grouped(dialect, EXECUTION, pairs, graphs)
+    if given is not None:
+        conditions += [EXECUTION.c.run_id == given.c.run_id, made_for(lambda number: number == given.c.graph_id)]
+    return by, [*execution_conditions(dialect, chosen), *conditions]
 
 
-def _given(dialect: Dialect, graphs: Sequence[PipelineExecution]) -> sa.FromClause:
+def _grouped(
+    dialect: Dialect, table: sa.Table, pairs: Sequence[tuple[int, int]] | None, graphs: Sequence[PipelineExecution]
+) -> tuple[list[sa.ColumnElement[int]], list[sa.ColumnElement[bool]], sa.FromClause | None]:
+    """Give the key, conditions, and the graphs to be joined, if any are asked of."""
+    by: list[sa.ColumnElement[int]] = [table.c.run_id, table.c.task_id]
+    conditions = [] if pairs is None else _among(dialect, table, pairs)
+    if not graphs:
+        return by, conditions, None
     columns = {"graph_id": sa.BigInteger(), "run_id": sa.BigInteger()}
-    return dialect.rows("graphs", columns, [(graph.id, graph.run_id) for graph in graphs])
+    given = dialect.rows("graphs", columns, [(graph.id, graph.run_id) for graph in graphs])
+    return [given.c.graph_id, *by], conditions, given
 
 
 async def _sum(
