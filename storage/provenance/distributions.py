@@ -70,16 +70,13 @@ async def distributions(
     group = [column.label(f"group_{place}") for place, column in enumerate(by)]
     value = sa.cast(column, sa.Double).label("value")
     rank = sa.func.row_number().over(partition_by=by, order_by=column).label("rank")
+    # Summed from the least on: in another order the last digit may differ, so the same attempts would not give the same.
+    total = sa.func.sum(value).over(partition_by=by, order_by=column, rows=(None, 0)).label("total")
     measured = [*conditions, column.is_not(None)]
-    each = sa.select(*group, value, rank).where(*measured).subquery()
-    counts = (
-        sa.select(*group, sa.func.count().label("count"), sa.func.sum(value).label("total"))
-        .where(*measured)
-        .group_by(*by)
-        .subquery()
-    )
+    each = sa.select(*group, value, rank, total).where(*measured).subquery()
+    counts = sa.select(*group, sa.func.count().label("count")).where(*measured).group_by(*by).subquery()
     same = (each.c[one.name] == counts.c[one.name] for one in group)
-    whole = sa.select(each, counts.c.count, counts.c.total).join_from(each, counts, sa.and_(*same)).subquery()
+    whole = sa.select(each, counts.c.count).join_from(each, counts, sa.and_(*same)).subquery()
     # Ranks from 1; those on both sides of each percentile.
     sides = [(whole.c.count - 1) * percent // 100 + 1 for percent in _PERCENTS.values()]
     near = sa.or_(
@@ -90,9 +87,10 @@ async def distributions(
     found: dict[tuple[Hashable, ...], dict[int, float]] = {}
     totals: dict[tuple[Hashable, ...], tuple[int, float]] = {}
     for row in await connection.execute(sa.select(whole).where(near)):
-        *key, number, place, count, total = row
+        *key, number, place, so_far, count = row
         found.setdefault(tuple(key), {})[place] = number
-        totals[tuple(key)] = count, total
+        if place == count:
+            totals[tuple(key)] = count, so_far
     return {key: _distribution(values, *totals[key]) for key, values in found.items()}
 
 

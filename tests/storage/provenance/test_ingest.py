@@ -183,6 +183,19 @@ def quantum(*executions: ExecutionRecord, **given: Any) -> QuantumRecord:
     return QuantumRecord("u/one", "isr", {"instrument": "Cam1", "exposure": 1}, executions=executions, **given)
 
 
+async def test_times_add_up_to_the_same_in_whatever_order_they_came(state: State) -> None:
+    sums = []
+    for times in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1)):
+        assert sum(times) != sum(reversed(times))
+        await emptied(state)
+        for exposure, run_time in enumerate(times):
+            attempt = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, run_time=run_time)
+            record = QuantumRecord("u/one", "isr", {"exposure": exposure}, executions=(attempt,))
+            await ingest(state, Source(SourceKind.TASK_RECORDS, str(exposure), "1"), in_batches([record]))
+        sums.append((await dumped(state))["task_summary"])
+    assert sums[0] == sums[1]
+
+
 async def test_the_more_believed_wins_and_fills_what_it_lacks(state: State) -> None:
     seen = ExecutionRecord(0, QuantumStatus.FAILED, "node-1", 1_000_000, run_time=2.0, exception="X")
     for kinds in (
