@@ -20,10 +20,12 @@ __all__ = [
     "Caveats",
     "DatasetColumns",
     "DatasetRecord",
+    "ExecutionColumns",
     "ExecutionRecord",
     "ExecutionRow",
     "Many",
     "PipelineExecutionRecord",
+    "QuantumColumns",
     "QuantumRecord",
     "QuantumRow",
     "QuantumStatus",
@@ -292,6 +294,53 @@ class QuantumRow(NamedTuple):
     executions: Sequence[ExecutionRow]
     inputs: Sequence[str]
     outputs: Sequence[str]
+
+
+class ExecutionColumns(NamedTuple):
+    """Each field of some `ExecutionRow`, in their order."""
+
+    attempt: list[int]
+    status: list[int]
+    host: list[str | None]
+    started_at: list[int | None]
+    ended_at: list[int | None]
+    run_time: list[float | None]
+    cpu_time: list[float | None]
+    max_rss: list[int | None]
+    process_index: list[int | None]
+    exception: list[str | None]
+    message: list[str | None]
+    caveats: list[int | None]
+    log: list[str | None]
+    metadata: list[str | None]
+
+
+class QuantumColumns(NamedTuple):
+    """Each field of some `QuantumRow`, in their order, and what belongs to them."""
+
+    run: list[str]
+    task: list[str]
+    data_id: list[str]
+    uuid: list[str | None]
+    pipeline_execution: list[str | None]
+    is_blocked: list[bool]
+
+    attempts: list[int]
+    """How many of `executions` are of each."""
+
+    inputs: list[int]
+    """How many of `read`."""
+
+    outputs: list[int]
+    """How many of `written`."""
+
+    executions: ExecutionColumns
+    """Those of a quantum behind those of the one before."""
+
+    read: list[str]
+    """Datasets, likewise."""
+
+    written: list[str]
 
 
 @dataclass(slots=True)
