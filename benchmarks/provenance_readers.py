@@ -61,8 +61,10 @@ def count(records: Iterable[Record]) -> int:
     number = 0
     for told in records:
         assert not isinstance(told, Skipped), told
-        quanta = told.quanta if isinstance(told, Many) else [told] if isinstance(told, QuantumRecord) else []
-        number += sum(len(quantum.executions) for quantum in quanta)
+        if isinstance(told, Many):
+            number += len(told.quanta.executions.status)
+        elif isinstance(told, QuantumRecord):
+            number += len(told.executions)
     return number
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,10 +13,12 @@ import orjson
 from butlerql.storage.provenance.records import (
     DatasetColumns,
     DatasetRecord,
+    ExecutionColumns,
     ExecutionRecord,
     ExecutionRow,
     Many,
     PipelineExecutionRecord,
+    QuantumColumns,
     QuantumRecord,
     QuantumRow,
     Record,
@@ -24,7 +27,7 @@ from butlerql.storage.provenance.records import (
     TaskRecord,
 )
 
-__all__ = ["Batch", "Names", "filled", "how_many", "written_data_id"]
+__all__ = ["Batch", "Names", "columns_of", "filled", "how_many", "rows_of", "written_data_id"]
 
 
 @dataclass(slots=True)
@@ -43,7 +46,7 @@ class Batch:
         """Put a record to those of its kind."""
         if isinstance(record, Many):
             self._add_datasets(record.datasets)
-            self.quanta += record.quanta
+            self.quanta += rows_of(record.quanta)
         elif isinstance(record, QuantumRecord):
             self.quanta.append(_quantum_row(record))
         elif isinstance(record, DatasetRecord):
@@ -89,6 +92,37 @@ def written_data_id(data_id: Mapping[str, int | str]) -> str:
 def filled(before: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     """Give values, and in place of each None the other value."""
     return tuple(new if old is None else old for old, new in zip(before, more, strict=True))
+
+
+def rows_of(columns: QuantumColumns) -> list[QuantumRow]:
+    """Give the rows of columns."""
+    executions = map(ExecutionRow._make, zip(*columns.executions, strict=True))
+    read, written = iter(columns.read), iter(columns.written)
+    return [
+        QuantumRow(
+            *values, list(islice(executions, attempts)), list(islice(read, inputs)), list(islice(written, outputs))
+        )
+        for *values, attempts, inputs, outputs in zip(*columns[:9], strict=True)
+    ]
+
+
+def columns_of(rows: Sequence[QuantumRow]) -> QuantumColumns:
+    """Give the columns of rows."""
+    executions = [execution for row in rows for execution in row.executions]
+    return QuantumColumns(
+        [row.run for row in rows],
+        [row.task for row in rows],
+        [row.data_id for row in rows],
+        [row.uuid for row in rows],
+        [row.pipeline_execution for row in rows],
+        [row.is_blocked for row in rows],
+        [len(row.executions) for row in rows],
+        [len(row.inputs) for row in rows],
+        [len(row.outputs) for row in rows],
+        ExecutionColumns(*([one[place] for one in executions] for place in range(14))),  # type: ignore[arg-type]
+        [one for row in rows for one in row.inputs],
+        [one for row in rows for one in row.outputs],
+    )
 
 
 def _quantum_row(record: QuantumRecord) -> QuantumRow:

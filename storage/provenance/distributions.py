@@ -70,7 +70,7 @@ async def distributions(
     group = [column.label(f"group_{place}") for place, column in enumerate(by)]
     value = sa.cast(column, sa.Double).label("value")
     rank = sa.func.row_number().over(partition_by=by, order_by=column).label("rank")
-    # Summed from the least on: in another order the last digit may differ, so the same attempts would not give the same.
+    # From the least on: in another order the last digit may differ, and the same attempts must give the same.
     total = sa.func.sum(value).over(partition_by=by, order_by=column, rows=(None, 0)).label("total")
     measured = [*conditions, column.is_not(None)]
     each = sa.select(*group, value, rank, total).where(*measured).subquery()

@@ -221,7 +221,7 @@ def _in_step(quanta: Iterator[Record], datasets: Iterator[Record]) -> Iterator[R
     ahead: set[str] = set()
     for record in quanta:
         if isinstance(record, Many):
-            missing = {digits for quantum in record.quanta for digits in quantum.outputs} - ahead
+            missing = set(record.quanta.written) - ahead
             while missing and (more := next(datasets, None)) is not None:
                 if isinstance(more, Many):
                     ahead = set(more.datasets[0])

@@ -17,7 +17,7 @@ from uuid import UUID
 import orjson
 
 from butlerql.storage.errors import InvalidSourceError
-from butlerql.storage.provenance.batches import written_data_id
+from butlerql.storage.provenance.batches import columns_of, written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
@@ -141,7 +141,7 @@ class PlannedQuanta:
         columns = self._datasets.columns(list(datasets), list(datasets.values()), [None] * len(datasets))
         seen.update(datasets)
         self._seen = seen
-        return (Many(columns, quanta),)
+        return (Many(columns, columns_of(quanta)),)
 
 
 class ExecutedQuanta:
@@ -184,7 +184,7 @@ class ExecutedQuanta:
                     for place, attempt in enumerate(attempts)
                 ]
             quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, executions, read, written))
-        return (Many(quanta=quanta), *skipped)
+        return (Many(quanta=columns_of(quanta)), *skipped)
 
     def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
         """Tell of datasets."""

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
-from butlerql.storage.provenance.batches import Batch, how_many
-from butlerql.storage.provenance.records import Many, QuantumRecord, QuantumRow, Record, Skipped, Source
+from butlerql.storage.provenance.batches import Batch, columns_of, how_many, rows_of
+from butlerql.storage.provenance.records import Many, QuantumRecord, Record, Skipped, Source
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
@@ -153,18 +153,17 @@ def _behind(record: Record, passed: int) -> Record:
         return record
     digits, types, data_ids, runs, produced = record.datasets
     datasets = digits[passed:], types[passed:], data_ids[passed:], runs[passed:], produced[passed:]
-    return Many(datasets, record.quanta[max(0, passed - len(digits)) :])
+    return Many(datasets, columns_of(rows_of(record.quanta)[max(0, passed - len(digits)) :]))
 
 
 def _of_quanta(record: Record) -> float:
     """Tell how much there is to quanta beside themselves."""
     if isinstance(record, Many):
-        return sum(map(_of_quantum, record.quanta))
-    return _of_quantum(record) if isinstance(record, QuantumRecord) else 0
-
-
-def _of_quantum(quantum: QuantumRecord | QuantumRow) -> float:
-    return len(quantum.executions) + (len(quantum.inputs) + len(quantum.outputs)) / 20
+        quanta = record.quanta
+        return len(quanta.executions.status) + (len(quanta.read) + len(quanta.written)) / 20
+    if not isinstance(record, QuantumRecord):
+        return 0
+    return len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:

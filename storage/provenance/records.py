@@ -343,16 +343,19 @@ class QuantumColumns(NamedTuple):
     written: list[str]
 
 
+NO_QUANTA = QuantumColumns([], [], [], [], [], [], [], [], [], ExecutionColumns(*([] for _ in range(14))), [], [])
+
+
 @dataclass(slots=True)
 class Many:
     """Datasets, or quanta, by the hundred: in this form they are quicker to make, to send elsewhere, and to take in."""
 
     datasets: DatasetColumns = ([], [], [], [], [])
-    quanta: Sequence[QuantumRow] = ()
+    quanta: QuantumColumns = NO_QUANTA
 
     def __len__(self) -> int:
         """Count them."""
-        return len(self.datasets[0]) + len(self.quanta)
+        return len(self.datasets[0]) + len(self.quanta.run)
 
 
 Record = PipelineExecutionRecord | RunRecord | TaskRecord | DatasetRecord | QuantumRecord | Skipped | Many

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from butlerql.storage.provenance.batches import rows_of
 from butlerql.storage.provenance.records import (
     Caveats,
     DatasetRecord,
@@ -28,7 +29,7 @@ def one_by_one(records: Iterable[Record]) -> Iterator[Record]:
     for record in records:
         if isinstance(record, Many):
             yield from map(_dataset, *record.datasets)
-            yield from map(_quantum, record.quanta)
+            yield from map(_quantum, rows_of(record.quanta))
         else:
             yield record
 
