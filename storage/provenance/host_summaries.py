@@ -135,7 +135,7 @@ async def measured_hosts(state: State, summaries: Sequence[HostSummary], measure
         found: dict[int, dict[Any, Distribution]] = {}
         for number, one in together.items():
             conditions = execution_conditions(state.dialect, one.chosen)
-            found[number] = await distributions(connection, measure, _by(by_run=one.run_id is not None), conditions)
+            [found[number]] = await distributions(connection, [measure], _by(by_run=one.run_id is not None), conditions)
         return found
 
     found: dict[int, dict[Any, Distribution]] = await state.read(find, absent={})

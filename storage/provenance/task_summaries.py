@@ -147,7 +147,7 @@ async def measured_tasks(state: State, summaries: Sequence[TaskSummary], measure
             pairs = [(summaries[place].run_id, summaries[place].task_id) for place in places]
             graphs = {graph for place in places if (graph := summaries[place].graph) is not None}
             by, conditions = _of_executions(state.dialect, summaries[places[0]].chosen, pairs, list(graphs))
-            answers.append(await distributions(connection, measure, by, conditions))
+            answers += await distributions(connection, [measure], by, conditions)
         return answers
 
     if left:
@@ -168,7 +168,7 @@ async def sum_up_tasks(connection: AsyncConnection, dialect: Dialect, run: int) 
         return
     summed = await _sum(connection, dialect, QuantumFilter(), pairs)
     by, conditions = _of_executions(dialect, QuantumFilter(), pairs)
-    measured = {measure: await distributions(connection, measure, by, conditions) for measure in Measure}
+    measured = await distributions(connection, list(Measure), by, conditions)
     for summary in summed:
         key = (summary.run_id, summary.task_id)
         content = {
@@ -176,7 +176,7 @@ async def sum_up_tasks(connection: AsyncConnection, dialect: Dialect, run: int) 
             for name in TaskSummary.__slots__
             if name not in {"run_id", "task_id", "run_name", "task_label", "chosen", "graph", "measured"}
         }
-        content["measured"] = {measure.value: found.get(key) for measure, found in measured.items()}
+        content["measured"] = {measure.value: found.get(key) for measure, found in zip(Measure, measured, strict=True)}
         await connection.execute(
             sa.update(TASK_SUMMARY)
             .where(TASK_SUMMARY.c.run_id == key[0], TASK_SUMMARY.c.task_id == key[1])
@@ -394,6 +394,9 @@ async def _sum_caveats(
 def _among(dialect: Dialect, table: sa.Table, pairs: Sequence[tuple[int, int]]) -> list[sa.ColumnElement[bool]]:
     """Condition that rows are of one of these runs and tasks."""
     given = dialect.rows("given", {"run_id": sa.BigInteger(), "task_id": sa.BigInteger()}, pairs)
+    if len({run for run, _ in pairs}) == 1:
+        # This way SQLite finds them one task after the other.
+        return [table.c.run_id == pairs[0][0], table.c.task_id.in_(sa.select(given.c.task_id))]
     wanted = sa.select(given.c.run_id, given.c.task_id)
     return [sa.tuple_(table.c.run_id, table.c.task_id).in_(wanted)]
 
