@@ -82,7 +82,7 @@ async def distributions(
     rows = await connection.stream(sa.select(*by, *values).where(*conditions).order_by(*by))
     parts: list[np.ndarray[Any, Any]] = []
     async for some in rows.partitions(_ROWS):
-        part = np.array([tuple(row) for row in some], dtype=float)
+        part = np.array(list(zip(*some, strict=True)), dtype=float).T
         if last := _begins(part, len(by))[-1]:
             await asyncio.to_thread(_add_groups, [*parts, part[:last]], len(by), found)
             parts.clear()
@@ -98,10 +98,20 @@ def _begins(rows: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
 
 
 def _add_groups(parts: Sequence[np.ndarray[Any, Any]], width: int, found: Sequence[_Found]) -> None:
-    """Find the distributions in whole groups: rows of what tells them apart, and of what is measured, NaN if it is not."""
+    """Find the distributions in whole groups.
+
+    Parameters
+    ----------
+    parts
+        Rows: what tells the groups apart, and what is measured, NaN where it is not.
+    width
+        How many columns tell them apart.
+    found
+        Of each measure, what is added to.
+    """
     rows = np.concatenate(parts)
     begins = _begins(rows, width)
-    keys = rows[begins, :width].astype(int)
+    keys = list(map(tuple, rows[begins, :width].astype(int).tolist()))
     columns = np.ascontiguousarray(rows[:, width:].T)
     for group in np.split(columns, begins[1:], axis=1):
         group.sort(axis=1)  # NaN comes last
@@ -113,6 +123,6 @@ def _add_groups(parts: Sequence[np.ndarray[Any, Any]], width: int, found: Sequen
         total = np.add.reduceat(np.nan_to_num(column), begins)[known]
         whole, rest = np.divmod(_PERCENTS * (count - 1), 100)
         low, high = (column[begin + np.minimum(rank, count - 1)] for rank in (whole, whole + 1))
-        percentiles = low + (high - low) * rest / 100
-        each = zip(keys[known].tolist(), count.tolist(), np.vstack((percentiles, total / count, total)).T.tolist(), strict=True)
-        by_key.update((tuple(key), Distribution(number, *values)) for key, number, values in each)
+        values = np.vstack((low + (high - low) * rest / 100, total / count, total)).T.tolist()
+        for place, number, of_group in zip(known.tolist(), count.tolist(), values, strict=True):
+            by_key[keys[place]] = Distribution(number, *of_group)
