@@ -16,6 +16,7 @@ from butlerql.storage.provenance.filters import QuantumFilter, execution_conditi
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import EXECUTION, HOST, HOST_SUMMARY, RUN
 from butlerql.storage.provenance.task_summaries import FAILURES
+from butlerql.storage.state.bulk import add_rows
 from butlerql.storage.state.database import State
 
 __all__ = ["HostSummary", "find_host_summaries", "host_summaries_of_runs", "measured_hosts", "sum_up_hosts"]
@@ -124,14 +125,14 @@ async def measured_hosts(state: State, summaries: Sequence[HostSummary], measure
 
 async def sum_up_hosts(connection: AsyncConnection, dialect: Dialect, run: int) -> None:
     """Sum up the hosts of a run; nobody takes anything in meanwhile."""
-    of_run = _C.run_id == run
+    starts = (sa.func.count(_C.started_at), sa.func.max(_C.started_at))
+    counted = _counted(dialect, [_C.run_id == run], by_run=False).add_columns(*starts)
+    rows = list(await connection.execute(counted))
     await connection.execute(sa.delete(HOST_SUMMARY).where(HOST_SUMMARY.c.run_id == run))
-    await connection.execute(
-        sa.insert(HOST_SUMMARY).from_select(HOST_SUMMARY.c.keys(), _counted(dialect, [of_run], by_run=False))
-    )
-    all_known = sa.func.count() == sa.func.count(_C.started_at)
-    starts = (sa.case((all_known, end(_C.started_at))) for end in (sa.func.min, sa.func.max))
-    first, last = (await connection.execute(sa.select(*starts).where(of_run))).one()
+    await add_rows(connection, dialect, HOST_SUMMARY, [row[:-2] for row in rows])
+    first = last = None
+    if rows and sum(row[-2] for row in rows) == sum(row.executions for row in rows):
+        first, last = min(row.first_seen for row in rows), max(row[-1] for row in rows)
     done = sa.update(RUN).where(RUN.c.id == run).values(hosts_summed=True, first_start=first, last_start=last)
     await connection.execute(done)
 
