@@ -59,7 +59,7 @@ async def distributions(
     """Find the distributions of what is measured of attempts, of each group of them that has something measured.
 
     The database tells which attempts belong together. How their values lie is found out here, several times as fast as
-    its window functions do it; at once there are those of the largest group, or a little more.
+    its window functions do it; only those of the largest group, and a few more, are kept at once.
 
     Parameters
     ----------

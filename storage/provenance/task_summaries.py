@@ -390,7 +390,7 @@ def _among(dialect: Dialect, table: sa.Table, pairs: Sequence[tuple[int, int]]) 
     """Condition that rows are of one of these runs and tasks."""
     given = dialect.rows("given", {"run_id": sa.BigInteger(), "task_id": sa.BigInteger()}, pairs)
     if len({run for run, _ in pairs}) == 1:
-        # This way SQLite finds them one task after the other.
+        # This way SQLite finds one group after the other, and has nothing to sort.
         return [table.c.run_id == pairs[0][0], table.c.task_id.in_(sa.select(given.c.task_id))]
     wanted = sa.select(given.c.run_id, given.c.task_id)
     return [sa.tuple_(table.c.run_id, table.c.task_id).in_(wanted)]
