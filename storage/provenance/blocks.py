@@ -25,6 +25,8 @@ INTEGER_SIZES = range(1, 17)
 """Bytes that an integer may have."""
 
 _size_of = zstandard.frame_content_size
+# Of a member, in bytes: the blocks in it are understood together.
+_AHEAD = 1 << 14
 _PAGE_ROWS = 256
 _PAGES = 256
 
@@ -103,24 +105,35 @@ class Blocks:
 
     def __init__(self, archive: Archive, member: Member, integer_size: int) -> None:
         self.name = member.name
+        self._archive = archive
         self._member = member
         self._integer_size = integer_size
         self._window = Window(archive, member)
 
-    def __iter__(self) -> Iterator[memoryview]:
-        """Go through all blocks.
+    def __iter__(self) -> Iterator[list[bytes]]:
+        """Go through all blocks, as many at a time as some kilobytes hold.
 
         Raises
         ------
         InvalidSourceError
             Raised if a block does not fit in; what comes behind it cannot be found.
         """
-        read, width, place = self._window.read, self._integer_size, 0
+        width, place = self._integer_size, 0
         while place < self._member.size:
-            size = int.from_bytes(read(place, width), "big")
-            self._check(size)
-            yield read(place + width, size)
-            place += width + size
+            ahead = self._archive.read(self._member.offset + place, min(_AHEAD, self._member.size - place))
+            some, behind = list[bytes](), 0
+            while (begin := behind + width) <= len(ahead):
+                end = begin + int.from_bytes(ahead[behind:begin], "big")
+                if end > len(ahead):
+                    break
+                some.append(ahead[begin:end])
+                behind = end
+            if not some:
+                size = int.from_bytes(self._window.read(place, width), "big")
+                self._check(size)
+                some, behind = [bytes(self._window.read(place + width, size))], width + size
+            yield some
+            place += behind
 
     def at(self, address: tuple[int, int]) -> memoryview:
         """Read the block of which the table gives offset and size, the size of the size with it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, BinaryIO, TypeVar
@@ -46,9 +47,6 @@ T = TypeVar("T")
 _VERSIONS = {"provenance": (1,), "predicted": (0, 1)}
 _KINDS = {"provenance": SourceKind.PROVENANCE_GRAPH, "predicted": SourceKind.PREDICTED_GRAPH}
 _CONFIG = "_config"
-# Blocks that are understood together, or else one by one.
-_TOGETHER = 100
-_SIZE_TOGETHER = 1 << 20
 # It begins with the milliseconds since 1970.
 _UUID_OF_TIME = 7
 
@@ -63,11 +61,6 @@ class GraphFile:
     name
         Of the file, without its directories.
 
-    Attributes
-    ----------
-    source
-        What it is.
-
     Raises
     ------
     InvalidSourceError
@@ -77,6 +70,7 @@ class GraphFile:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._archive = Archive(file)
+        self._name = name
         header = object_of(Unpacker().unpack(self._content("header.json.zst")))
         kind = header.get("graph_type")
         if type(kind) is not str or header.get("version") not in _VERSIONS.get(kind, ()):
@@ -97,10 +91,15 @@ class GraphFile:
             command=_told_text(header.get("command")),
             created_at=_created_at(self._plan.uuid, header.get("timestamp")),
         )
+        self._kind = _KINDS[kind]
+
+    @cached_property
+    def source(self) -> Source:
+        """What it is, for which all of it is read once."""
         digest = blake2b(digest_size=16)
         for block in self._archive.everything():
             digest.update(block)
-        self.source = Source(_KINDS[kind], name, digest.hexdigest())
+        return Source(self._kind, self._name, digest.hexdigest())
 
     def records(self) -> Iterator[Record]:
         """Go through all that it tells, datasets before the work that writes them."""
@@ -112,7 +111,7 @@ class GraphFile:
                 yield self._task_record(label, task, (configs or {}).get(label))
             except InvalidSourceError as error:
                 yield Skipped(f"pipeline_graph.json.zst, {label}", str(error))
-        if self.source.kind is SourceKind.PREDICTED_GRAPH:
+        if self._kind is SourceKind.PREDICTED_GRAPH:
             yield from self._each("quantum_datasets.mb", PlannedQuanta(self._plan).told_by)
             return
         quanta = ExecutedQuanta(self._plan, self._unpacker)
@@ -130,27 +129,23 @@ class GraphFile:
         yield from _in_step(self._each("quanta.mb", quanta.told_by), self._each("datasets.mb", quanta.told_by_datasets))
 
     def _each(self, name: str, told_by: Callable[[Sequence[Any]], Iterable[Record]]) -> Iterator[Record]:
-        """Go through what blocks tell, by the hundred."""
-        number, size, some, broken = 0, 0, list[memoryview](), None
+        """Go through what blocks tell, some at a time."""
+        number = 0
         try:
-            for block in self._blocks(name):
-                some.append(block)
-                size += len(block)
-                if len(some) == _TOGETHER or size > _SIZE_TOGETHER:
-                    yield from self._told(name, number, some, told_by)
-                    number, size, some = number + len(some), 0, []
+            for some in self._blocks(name):
+                yield from self._told(name, number, some, told_by)
+                number += len(some)
         except InvalidSourceError as error:
-            broken = error
-        if some:
-            yield from self._told(name, number, some, told_by)
-        if broken is not None:
             # What is behind it cannot be found.
-            yield Skipped(f"{name} from block {number + len(some)} on", str(broken))
+            yield Skipped(f"{name} from block {number} on", str(error))
 
     def _told(
-        self, name: str, number: int, blocks: Sequence[memoryview], told_by: Callable[[Sequence[Any]], Iterable[Record]]
+        self, name: str, number: int, blocks: Sequence[bytes], told_by: Callable[[Sequence[Any]], Iterable[Record]]
     ) -> Iterator[Record]:
-        """Say what blocks tell, the first of which has this number; those that cannot be understood are skipped."""
+        """Say what blocks tell, the first of which has this number: together, or else one by one.
+
+        Those that cannot be understood are skipped.
+        """
         try:
             yield from told_by(self._unpacker.unpack_all(blocks))
         except InvalidSourceError as error:

@@ -8,34 +8,39 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, repeat
+from sys import intern
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
 
 from butlerql.storage.errors import InvalidSourceError
-from butlerql.storage.provenance.batches import columns_of, written_data_id
+from butlerql.storage.provenance.batches import written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
+    arrays_of,
     count_of,
     data_id_of,
     digits_of_uuids,
     duration_of,
     moment_of,
     name_of,
+    names_of,
     object_of,
+    objects_of,
     parse,
     text_of,
+    values_of,
 )
 from butlerql.storage.provenance.records import (
     DatasetColumns,
-    ExecutionRow,
+    ExecutionColumns,
     Many,
-    QuantumRow,
+    QuantumColumns,
     QuantumStatus,
     Record,
     Skipped,
@@ -57,6 +62,9 @@ _FAILED, _UNKNOWN = int(QuantumStatus.FAILED), int(QuantumStatus.UNKNOWN)
 _STATUSES = frozenset(map(int, QuantumStatus)) - {int(QuantumStatus.BLOCKED)}
 # As many datasets are remembered, so that one that many quanta read is told of once, or not often.
 _REMEMBERED = 100_000
+# And as many data IDs of the same dimensions: those of a quantum and of what it writes mostly are the same.
+_REMEMBERED_DATA_IDS = 10_000
+_NO_EXECUTIONS = ExecutionColumns(*([] for _ in range(14)))
 
 T = TypeVar("T")
 
@@ -73,85 +81,111 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
-class _DataIds:
-    """Data IDs as they are written down. Those of a quantum and of what it writes mostly are the same."""
+class _Written(dict[bytes, str]):
+    """Data IDs of some dimensions as they are written down, by their values as JSON has them without its brackets.
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[Dimensions, bytes], str] = {}
+    Not by the values themselves: 1 is the same as true.
+    """
 
-    def written(self, dimensions: Dimensions, values: Any) -> str:
+    def __init__(self, dimensions: Dimensions) -> None:
+        super().__init__()
+        self._dimensions = dimensions
+
+    def __missing__(self, values: bytes) -> str:
+        if len(self) >= _REMEMBERED_DATA_IDS:
+            self.clear()
+        written = self[values] = self.of(orjson.loads(b"[%b]" % values))
+        return written
+
+    def of(self, values: Any) -> str:
         """Write the required values, which come first."""
-        try:
-            # Not by the values themselves: 1 is the same as true.
-            key = dimensions, orjson.dumps(values)
-        except TypeError:
-            return written_data_id(data_id_of(dimensions, array_of(values)))
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = written_data_id(data_id_of(dimensions, array_of(values)))
-        return known
+        return written_data_id(data_id_of(self._dimensions, array_of(values)))
 
 
-class _Datasets:
-    """Datasets of a graph."""
+class _Columns:
+    """What quanta and datasets of a graph have in common."""
 
-    def __init__(self, plan: Plan, data_ids: _DataIds) -> None:
-        self._types = plan.types
-        self._data_ids = data_ids
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._uuid = plan.uuid.hex
+        written = {dimensions: _Written(dimensions) for dimensions in {*plan.tasks.values(), *plan.types.values()}}
+        self._tasks = {label: written[dimensions] for label, dimensions in plan.tasks.items()}
+        self._types = {name: written[dimensions] for name, dimensions in plan.types.items()}
 
-    def columns(
-        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: Sequence[bool | None]
+    def datasets(
+        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: list[bool | None]
     ) -> DatasetColumns:
-        types, written = self._types, self._data_ids.written
-        names = [dataset.get("dataset_type_name") for dataset in datasets]
-        data_ids: list[str | None] = []
-        for name, dataset in zip(names, datasets, strict=True):
-            dimensions = types.get(name) if type(name) is str else None
-            if dimensions is None:
-                raise InvalidSourceError("A dataset type is not in the pipeline.")
-            data_ids.append(written(dimensions, dataset.get("data_coordinate")))
-        return digits, names, data_ids, [name_of(dataset.get("run")) for dataset in datasets], list(produced)
+        types = _names_within(self._types, values_of(datasets, "dataset_type_name"), "dataset type")
+        data_ids = _data_ids(self._types, types, values_of(datasets, "data_coordinate"))
+        return digits, [*types], [*data_ids], [*names_of(values_of(datasets, "run"))], produced
+
+    def quanta(
+        self,
+        quanta: Sequence[dict[str, Any]],
+        attempts: list[int] | None,
+        executions: ExecutionColumns,
+        uuids: list[str],
+        inputs: list[int],
+        read: list[str],
+        outputs: list[int],
+        written: list[str],
+    ) -> QuantumColumns:
+        """Put columns together; there are no `attempts` where nothing is told of them."""
+        tasks = _names_within(self._tasks, values_of(quanta, "task_label"), "task")
+        number = len(quanta)
+        return QuantumColumns(
+            [self._plan.run] * number,
+            tasks,
+            _data_ids(self._tasks, tasks, [quantum.get("data_coordinate", []) for quantum in quanta]),
+            [*uuids],
+            [self._uuid] * number,
+            [False] * number if attempts is None else [not attempted for attempted in attempts],
+            [0] * number if attempts is None else attempts,
+            inputs,
+            outputs,
+            executions,
+            read,
+            written,
+        )
 
 
 class PlannedQuanta:
     """Quanta of a graph without provenance."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._data_ids = _DataIds()
-        self._datasets = _Datasets(plan, self._data_ids)
+        self._columns = _Columns(plan)
         self._seen: set[str] = set()
 
     def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
         """Tell of quanta, and of the datasets that they are to read and write."""
-        quanta: list[QuantumRow] = []
+        quanta = objects_of(blocks)
+        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
         seen = set() if len(self._seen) > _REMEMBERED else self._seen
+        values, numbers = _values([quantum.get(side) for quantum in quanta for side in ("inputs", "outputs")])
+        named = objects_of(values)
+        digits = digits_of_uuids(values_of(named, "dataset_id"))
         datasets: dict[str, dict[str, Any]] = {}
-        for quantum in map(object_of, blocks):
-            inputs, outputs = _values(quantum.get("inputs")), _values(quantum.get("outputs"))
-            named = [object_of(dataset) for dataset in chain(inputs, outputs)]
-            uuid, *digits = digits_of_uuids([quantum.get("quantum_id"), *(one.get("dataset_id") for one in named)])
-            read, written = digits[: len(inputs)], digits[len(inputs) :]
-            quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, None, read, written))
-            for one, dataset in zip(digits, named, strict=True):
-                if one not in seen:
-                    datasets.setdefault(one, dataset)
-        columns = self._datasets.columns(list(datasets), list(datasets.values()), [None] * len(datasets))
+        for one, dataset in zip(digits, named, strict=True):
+            if one not in seen:
+                datasets.setdefault(one, dataset)
+        each = iter(digits)
+        connected = [list(islice(each, number)) for number in numbers]
+        read, written = (list(chain.from_iterable(connected[side::2])) for side in (0, 1))
+        told_quanta = self._columns.quanta(
+            quanta, None, _NO_EXECUTIONS, uuids, numbers[::2], read, numbers[1::2], written
+        )
+        told_datasets = self._columns.datasets(list(datasets), list(datasets.values()), [None] * len(datasets))
         seen.update(datasets)
         self._seen = seen
-        return (Many(columns, columns_of(quanta)),)
+        return (Many(told_datasets, told_quanta),)
 
 
 class ExecutedQuanta:
     """Quanta of a graph with provenance."""
 
     def __init__(self, plan: Plan, unpacker: Unpacker) -> None:
-        self._plan = plan
         self._unpacker = unpacker
-        self._data_ids = _DataIds()
-        self._datasets = _Datasets(plan, self._data_ids)
+        self._columns = _Columns(plan)
         self._table: Addresses | None = None
         self._blocks: dict[int, Blocks] = {}
 
@@ -162,79 +196,94 @@ class ExecutedQuanta:
 
     def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
         """Tell of quanta."""
-        named: list[Any] = []
-        parts: list[tuple[dict[str, Any], dict[str, Any], int, int]] = []
-        for quantum in map(object_of, blocks):
-            outputs = object_of(quantum.get("outputs"))
-            read, written = _values(quantum.get("inputs")), _values(outputs)
-            parts.append((quantum, outputs, len(read), len(written)))
-            named += (quantum.get("quantum_id"), *read, *written)
-        digits = iter(digits_of_uuids(named))
+        quanta = objects_of(blocks)
+        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
+        read, inputs = _values(values_of(quanta, "inputs"))
+        connections = objects_of(values_of(quanta, "outputs"))
+        written, outputs = _values(connections)
+        written_digits = digits_of_uuids(written)
+        digits = dict(zip(written, written_digits, strict=True))
+        logs, metadata = (
+            [digits[uuid[0]] if (uuid := each.get(name)) else None for each in connections]
+            for name in (_LOG, _METADATA)
+        )
+        arrays = arrays_of([quantum.get("attempts", []) for quantum in quanta])
+        attempts, numbers = objects_of(list(chain.from_iterable(arrays))), list(map(len, arrays))
         skipped: list[Skipped] = []
-        quanta: list[QuantumRow] = []
-        for quantum, outputs, inputs_number, outputs_number in parts:
-            uuid, read = next(digits), list(islice(digits, inputs_number))
-            written = list(islice(digits, outputs_number))
-            executions: list[ExecutionRow] = []
-            if attempts := array_of(quantum.get("attempts", [])):
-                log, metadata = _first_digits(outputs.get(_LOG)), _first_digits(outputs.get(_METADATA))
-                hosts = self._told(uuid, _OF_METADATA, hosts_of, skipped) or ()
-                executions = [
-                    self._execution(uuid, object_of(attempt), _at(hosts, place), log, metadata, skipped)
-                    for place, attempt in enumerate(attempts)
-                ]
-            quanta.append(_quantum(self._plan, self._data_ids, quantum, uuid, executions, read, written))
-        return (Many(quanta=columns_of(quanta)), *skipped)
+        executions = self._executions(
+            attempts,
+            _of_attempts(uuids, numbers),
+            self._hosts(uuids, numbers, skipped),
+            _of_attempts(logs, numbers),
+            _of_attempts(metadata, numbers),
+            skipped,
+        )
+        told = self._columns.quanta(
+            quanta, numbers, executions, uuids, inputs, digits_of_uuids(read), outputs, written_digits
+        )
+        return (Many(quanta=told), *skipped)
 
     def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
         """Tell of datasets."""
-        datasets = list(map(object_of, blocks))
-        uuids = digits_of_uuids([dataset.get("dataset_id") for dataset in datasets])
-        produced = [dataset.get("produced") is True for dataset in datasets]
-        return (Many(self._datasets.columns(uuids, datasets, produced)),)
+        datasets = objects_of(blocks)
+        uuids = digits_of_uuids(values_of(datasets, "dataset_id"))
+        produced: list[bool | None] = [dataset.get("produced") is True for dataset in datasets]
+        return (Many(self._columns.datasets(uuids, datasets, produced)),)
 
-    def _execution(
+    def _executions(
         self,
-        uuid: str,
-        attempt: dict[str, Any],
-        host: str | None,
-        log: str | None,
-        metadata: str | None,
+        attempts: Sequence[dict[str, Any]],
+        uuids: list[str],
+        hosts: list[str | None],
+        logs: list[str | None],
+        metadata: list[str | None],
         skipped: list[Skipped],
-    ) -> ExecutionRow:
-        number, status = count_of(attempt.get("attempt")), _status(attempt.get("status"))
-        usage, failure, caveats = attempt.get("resource_usage"), attempt.get("exception"), attempt.get("caveats")
-        started_at = ended_at = run_time = cpu_time = max_rss = None
-        if usage is not None:
-            usage = object_of(usage)
-            started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
-            prepared, initialized = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time"))
-            # They were whole microseconds.
-            ended_at = started_at + round(prepared * 1e6) + round(initialized * 1e6) + round(run_time * 1e6)
-            cpu_time, max_rss = duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
-        else:
+    ) -> ExecutionColumns:
+        numbers = [count_of(attempt.get("attempt")) for attempt in attempts]
+        statuses = [_status(attempt.get("status")) for attempt in attempts]
+        failures = values_of(attempts, "exception")
+        caveats = values_of(attempts, "caveats")
+        used: list[tuple[Any, ...]] = []
+        for place, attempt in enumerate(attempts):
+            usage = attempt.get("resource_usage")
+            if usage is not None:
+                used.append(_used(object_of(usage)))
+                continue
             # What was killed left nothing, and the same is said of what never ran.
-            span = self._told(uuid, _OF_LOGS, partial(_span_of_attempt, number), skipped)
-            if span is not None:
-                started_at, ended_at = span
-            elif status == _FAILED and failure is None:
-                status = _UNKNOWN
-        return ExecutionRow(
-            number,
-            status,
-            host,
+            take = partial(_span_of_attempt, numbers[place])
+            span = self._told(uuids[place], _OF_LOGS, take, skipped)
+            used.append((*(span or (None, None)), None, None, None))
+            if span is None and statuses[place] == _FAILED and failures[place] is None:
+                statuses[place] = _UNKNOWN
+        started_at, ended_at, run_time, cpu_time, max_rss = ([one[place] for one in used] for place in range(5))
+        return ExecutionColumns(
+            numbers,
+            statuses,
+            hosts,
             started_at,
             ended_at,
             run_time,
             cpu_time,
             max_rss,
-            None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", []))),
-            None if failure is None else name_of(object_of(failure).get("type_name")),
-            None if failure is None else text_of(failure.get("message")),
-            None if caveats is None else int(caveats_of(caveats)),
-            log,
+            [
+                None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", [])))
+                for status, attempt in zip(statuses, attempts, strict=True)
+            ],
+            [None if failure is None else name_of(object_of(failure).get("type_name")) for failure in failures],
+            [None if failure is None else text_of(failure.get("message")) for failure in failures],
+            [None if told is None else int(caveats_of(told)) for told in caveats],
+            logs,
             metadata,
         )
+
+    def _hosts(self, uuids: list[str], attempts: list[int], skipped: list[Skipped]) -> list[str | None]:
+        """Tell where each attempt at each quantum was made."""
+        hosts: list[str | None] = []
+        for uuid, number in zip(uuids, attempts, strict=True):
+            if number:
+                told = self._told(uuid, _OF_METADATA, hosts_of, skipped) or []
+                hosts += told[:number] + [None] * (number - len(told))
+        return hosts
 
     def _told(self, uuid: str, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
         """Take something of the metadata or the logs of a quantum; None if there is nothing, or nothing readable."""
@@ -248,40 +297,50 @@ class ExecutedQuanta:
             return None
 
 
-def _quantum(
-    plan: Plan,
-    data_ids: _DataIds,
-    quantum: dict[str, Any],
-    uuid: str,
-    executions: Sequence[ExecutionRow] | None,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> QuantumRow:
-    task = quantum.get("task_label")
-    if type(task) is not str or task not in plan.tasks:
-        raise InvalidSourceError("A task is not in the pipeline.")
-    data_id = data_ids.written(plan.tasks[task], quantum.get("data_coordinate", []))
-    is_blocked = executions is not None and not executions
-    return QuantumRow(plan.run, task, data_id, uuid, plan.uuid.hex, is_blocked, executions or (), inputs, outputs)
+def _names_within(known: Mapping[str, _Written], names: list[Any], what: str) -> list[str]:
+    """Take names of what is in the pipeline."""
+    if not set(map(type, names)) <= {str} or not known.keys() >= set(names):
+        raise InvalidSourceError(f"A {what} is not in the pipeline.")
+    return list(map(intern, names))
 
 
-def _values(connections: Any) -> list[Any]:
-    """Return what is read or written, whatever the connection."""
-    return [value for values in object_of(connections).values() for value in array_of(values)]
+def _data_ids(known: Mapping[str, _Written], names: list[str], values: list[Any]) -> list[str]:
+    """Write down data IDs of what has these names."""
+    try:
+        parts = orjson.dumps(values)[2:-2].split(b"],[")
+    except TypeError:
+        parts = []
+    if len(parts) == len(values) and set(map(type, values)) == {list}:
+        return [known[name][part] for name, part in zip(names, parts, strict=True)]
+    # Among them are brackets, or what cannot be written.
+    return [known[name].of(each) for name, each in zip(names, values, strict=True)]
 
 
-def _first_digits(uuids: Sequence[str] | None) -> str | None:
-    """Give the digits of the first of some UUIDs, which were looked at."""
-    return uuids[0].replace("-", "").lower() if uuids else None
+def _values(connections: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """Return what some quanta read or write, whatever the connection, and how many there are of each."""
+    arrays = [list(each.values()) for each in objects_of(connections)]
+    arrays_of(list(chain.from_iterable(arrays)))
+    values = [list(chain.from_iterable(each)) for each in arrays]
+    return list(chain.from_iterable(values)), list(map(len, values))
 
 
-def _at(values: Sequence[T], number: int) -> T | None:
-    return values[number] if number < len(values) else None
+def _of_attempts(values: Iterable[T], attempts: Iterable[int]) -> list[T]:
+    """Give values of quanta for each attempt."""
+    return list(chain.from_iterable(map(repeat, values, attempts)))
+
+
+def _used(usage: dict[str, Any]) -> tuple[int, int, float, float, int]:
+    """Tell from when to when an attempt lasted, how long it ran, and what it took of the processor and of memory."""
+    started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
+    prepared, initialized = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time"))
+    # They were whole microseconds.
+    ended_at = started_at + round(prepared * 1e6) + round(initialized * 1e6) + round(run_time * 1e6)
+    return started_at, ended_at, run_time, duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
 
 
 def _span_of_attempt(number: int, content: bytes) -> tuple[int, int] | None:
-    records = _at(array_of(object_of(parse(content)).get("attempts")), number)
-    return None if records is None else span_of(records)
+    attempts = array_of(object_of(parse(content)).get("attempts"))
+    return span_of(attempts[number]) if number < len(attempts) and attempts[number] is not None else None
 
 
 def _status(value: Any) -> int:

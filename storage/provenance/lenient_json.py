@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from butlerql.storage.uuids import digits_of_each
 
 __all__ = [
     "array_of",
+    "arrays_of",
     "count_of",
     "data_id_of",
     "digits_of_uuids",
@@ -27,10 +29,13 @@ __all__ = [
     "integer_of",
     "moment_of",
     "name_of",
+    "names_of",
     "object_of",
+    "objects_of",
     "parse",
     "text_of",
     "uuid_of",
+    "values_of",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +65,19 @@ def object_of(value: Any) -> dict[str, Any]:
     return value
 
 
+def objects_of(values: Sequence[Any]) -> Sequence[dict[str, Any]]:
+    """Take objects."""
+    return values if set(map(type, values)) <= {dict} else list(map(object_of, values))
+
+
+def values_of(objects: Sequence[dict[str, Any]], key: str) -> list[Any]:
+    """Give what each object has at a key, or None."""
+    try:
+        return list(map(itemgetter(key), objects))
+    except KeyError:
+        return [each.get(key) for each in objects]
+
+
 def array_of(value: Any) -> list[Any]:
     """Take an array."""
     if type(value) is not list:
@@ -67,11 +85,24 @@ def array_of(value: Any) -> list[Any]:
     return value
 
 
+def arrays_of(values: Sequence[Any]) -> Sequence[list[Any]]:
+    """Take arrays."""
+    return values if set(map(type, values)) <= {list} else list(map(array_of, values))
+
+
 def name_of(value: Any) -> str:
     """Take what names something, that is neither empty nor long, and can be kept in a database."""
     if type(value) is not str or not _is_name(value):
         raise _wrong(value, "a name")
     return value
+
+
+def names_of(values: Sequence[Any]) -> list[str]:
+    """Take names; those that are equal are one object then, which is sent to other processes once."""
+    if not set(map(type, values)) <= {str}:
+        return list(map(name_of, values))
+    known = {value: name_of(value) for value in set(values)}
+    return [known[value] for value in values]
 
 
 def text_of(value: Any) -> str:

@@ -71,13 +71,13 @@ async def _read(store: ArtifactStore, path: str, take: _Take) -> AsyncIterator[R
         raise InvalidSourceError(f"There is no file at {path!r}.") from None
     name = path.rpartition("/")[2]
     with file:
-        taken = await asyncio.to_thread(take, file, name)
+        taken, source = await asyncio.to_thread(_taken, take, file, name)
         if file.seek(0, os.SEEK_END) < _LARGE:
-            yield Reading(taken.source, _here(taken.records()))
+            yield Reading(source, _here(taken.records()))
             return
         executor = processes(1).make_executor()
         try:
-            yield Reading(taken.source, _elsewhere(executor, take, file, name))
+            yield Reading(source, _elsewhere(executor, take, file, name))
         finally:
             await asyncio.to_thread(executor.shutdown, cancel_futures=True)
 
@@ -95,6 +95,11 @@ def _opened(store: ArtifactStore, path: str) -> BinaryIO:
         file.close()
         raise
     return file
+
+
+def _taken(take: _Take, file: BinaryIO, name: str) -> tuple[GraphFile | LinesFile, Source]:
+    taken = take(file, name)
+    return taken, taken.source
 
 
 async def _here(records: Iterator[Record]) -> AsyncIterator[Sequence[Record]]:

@@ -96,9 +96,14 @@ def hosts_of(content: bytes) -> list[str | None]:
     if place >= 0 and content.count(b'"quantum":') == 1 and content.startswith(_ATTEMPTS):
         found = _HOST.match(content, place + len(_QUANTUM))
         if found is not None:
-            return [name_of(found[1].decode("utf-8", "replace"))]
+            return [_written_host(found[1])]
     attempts = array_of(object_of(parse(content)).get("attempts"))
     return [None if attempt is None else _host(attempt) for attempt in attempts]
+
+
+@lru_cache(4096)
+def _written_host(name: bytes) -> str:
+    return name_of(name.decode("utf-8", "replace"))
 
 
 def _host(metadata: Any) -> str | None:

@@ -206,6 +206,27 @@ def test_metadata_that_are_none_take_only_hosts_with_them(pipelines: Recorded) -
     assert {each.name.partition(",")[0] for each in records if isinstance(each, Skipped)} == {"metadata.mb"}
 
 
+@pytest.mark.parametrize(("value", "is_read"), [("a],[b", True), ('"],["', True), (True, False), (1.0, False)])
+def test_values_of_data_ids_are_what_they_are(pipelines: Recorded, value: Any, is_read: bool) -> None:
+    """Brackets within a name are part of it, and what is equal to 1 is not 1."""
+    content = pipelines.graph("retried.provenance").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        blocks = [json.loads(zstandard.decompress(block)) for block in blocks_of(archive, "datasets.mb")]
+    number = max(number for number, block in enumerate(blocks) if block["data_coordinate"][1:2] == [1])
+    blocks[number]["data_coordinate"][1] = value
+    packed = [zstandard.compress(json.dumps(block).encode()) for block in blocks]
+    changed = b"".join(len(block).to_bytes(8) + block for block in packed)
+    told, whole = (
+        [record for record in read(each) if isinstance(record, DatasetRecord)]
+        for each in (rewritten(content, lambda name, old: changed if name == "datasets.mb" else old), content)
+    )
+    lost = [record for record in whole if record not in told]
+    assert len(told) == len(whole) - (not is_read) and [str(record.uuid) for record in lost] == [
+        blocks[number]["dataset_id"]
+    ]
+    assert [value in (record.data_id or {}).values() for record in told if record not in whole] == [True] * is_read
+
+
 @pytest.mark.parametrize("size", [0, 1, 1 << 20, 1 << 40, (1 << 64) - 1])
 def test_absurd_sizes_end_a_member(pipelines: Recorded, size: int) -> None:
     content = pipelines.graph("retried.provenance").read_bytes()

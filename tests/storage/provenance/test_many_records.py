@@ -61,9 +61,9 @@ async def test_who_goes_on_may_begin_in_the_middle_of_many(
     monkeypatch.setattr(ingesting, "_BATCH", 3)
     with path.open("rb") as file:
         graph = GraphFile(file, path.name)
-        records = list(graph.records())
+        source, records = graph.source, list(graph.records())
     await emptied(state)
-    await ingest(state, graph.source, in_batches(records))
+    await ingest(state, source, in_batches(records))
     whole = await dumped(state)
     singles = list(one_by_one(records))
     for last in (20, len(singles) - 5):
@@ -74,8 +74,8 @@ async def test_who_goes_on_may_begin_in_the_middle_of_many(
             raise asyncio.CancelledError
 
         with pytest.raises(asyncio.CancelledError):
-            await ingest(state, graph.source, in_batches(stopped()))
-        assert (await ingest(state, graph.source, in_batches(records))).records == len(singles)
+            await ingest(state, source, in_batches(stopped()))
+        assert (await ingest(state, source, in_batches(records))).records == len(singles)
         assert {name: len(rows) for name, rows in (await dumped(state)).items()} == {
             name: len(rows) for name, rows in whole.items()
         }
