@@ -85,11 +85,17 @@ class Dialect(ABC):
         InvalidArgumentError
             Raised for a value that its column cannot hold.
         """
-        given = self.given("given", columns, rows)
+        return self.columns(name, columns, _by_column(columns, rows))
+
+    def columns(
+        self, name: str, kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[Sequence[Any]]
+    ) -> sa.FromClause:
+        """Make the same table of the values of each column."""
+        given = self._packed("given", kinds, columns)
         return self._table_of(
             name,
-            columns,
-            {part: sa.bindparam(part, given[part], kind, unique=True) for part, kind in self._parts("given", columns)},
+            kinds,
+            {part: sa.bindparam(part, given[part], kind, unique=True) for part, kind in self._parts("given", kinds)},
         )
 
     def slots(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> sa.FromClause:
@@ -97,7 +103,6 @@ class Dialect(ABC):
         parts = self._parts(name, columns)
         return self._table_of(name, columns, {part: sa.bindparam(part, type_=kind) for part, kind in parts})
 
-    @abstractmethod
     def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """Give the parameters of a table of `slots`.
 
@@ -106,6 +111,13 @@ class Dialect(ABC):
         InvalidArgumentError
             Raised for a value that its column cannot hold.
         """
+        return self._packed(name, columns, _by_column(columns, rows))
+
+    @abstractmethod
+    def _packed(
+        self, name: str, kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        """Give the parameters of a table of the values of each column."""
 
     @abstractmethod
     def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
@@ -202,9 +214,11 @@ class SqliteDialect(Dialect):
     def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
         return [(name, sa.Text())]
 
-    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        values = _by_column(columns, rows)
-        return {name: orjson.dumps(values[0] if len(columns) == 1 else list(zip(*values, strict=True))).decode()}
+    def _packed(
+        self, name: str, kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        values = list(map(_checked, columns, kinds.values()))
+        return {name: orjson.dumps(values[0] if len(kinds) == 1 else list(zip(*values, strict=True))).decode()}
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], parameters: Mapping[str, sa.BindParameter[Any]]
@@ -284,11 +298,17 @@ class PostgresqlDialect(Dialect):
     indexes_by_bytes = False
 
     def _parts(self, name: str, columns: Mapping[str, TypeEngine[Any]]) -> list[tuple[str, TypeEngine[Any]]]:
-        return [(f"{name}_{column}", postgresql.ARRAY(kind)) for column, kind in columns.items()]
+        # UUIDs are `_packed` as they shall be: nobody need look at each once more.
+        uuid = postgresql.UUID(as_uuid=False)
+        return [
+            (f"{name}_{column}", postgresql.ARRAY(uuid if isinstance(kind, UuidText) else kind))
+            for column, kind in columns.items()
+        ]
 
-    def given(self, name: str, columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        values = _by_column(columns, rows)
-        return {f"{name}_{column}": one for column, one in zip(columns, values, strict=True)}
+    def _packed(
+        self, name: str, kinds: Mapping[str, TypeEngine[Any]], columns: Sequence[Sequence[Any]]
+    ) -> dict[str, Any]:
+        return {f"{name}_{key}": _checked(one, kinds[key]) for key, one in zip(kinds, columns, strict=True)}
 
     def _table_of(
         self, name: str, columns: Mapping[str, TypeEngine[Any]], parameters: Mapping[str, sa.BindParameter[Any]]
@@ -383,33 +403,33 @@ def _row_number(table: sa.FromClause) -> sa.ColumnElement[int]:
     return sa.column("rowid", sa.BigInteger, _selectable=table)
 
 
-def _by_column(columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    """Turn rows into columns, all of whose values they can hold."""
-    by_column = [list(values) for values in zip(*rows, strict=True)] if rows else [[] for _ in columns]
-    return [_checked(values, kind) for values, kind in zip(by_column, columns.values(), strict=True)]
+def _by_column(columns: Mapping[str, TypeEngine[Any]], rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    """Turn rows into columns."""
+    return list(zip(*rows, strict=True)) if rows else [() for _ in columns]
 
 
-def _checked(values: list[Any], kind: TypeEngine[Any]) -> list[Any]:
+def _checked(values: Sequence[Any], kind: TypeEngine[Any]) -> Sequence[Any]:
     """Refuse what a column of this type cannot hold."""
+    kinds = set(map(type, values))
+    if type(None) in kinds:
+        checked = iter(_checked([value for value in values if value is not None], kind))
+        return [None if value is None else next(checked) for value in values]
     if isinstance(kind, UuidText):
-        if None not in values:
-            return digits_of_each(values)
-        return [None if value is None else digits_of(value) for value in values]
+        return digits_of_each(values)
     expected = kind.python_type
     # What runs in C finds out whether there is something to look at one by one.
     if expected is int:
         with suppress(TypeError, OverflowError):
             return array("q", values).tolist()
-    elif expected is str and _are_texts(values):
+    elif (expected is str and _are_texts(values)) or (expected is bool and kinds == {bool}):
         return values
     values = plain(values)
     for value in values:
-        if value is not None:
-            _check(value, expected)
+        _check(value, expected)
     return values
 
 
-def _are_texts(values: list[Any]) -> bool:
+def _are_texts(values: Sequence[Any]) -> bool:
     try:
         text = "".join(values)
         text.encode()

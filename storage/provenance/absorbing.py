@@ -78,18 +78,18 @@ async def absorb(connection: AsyncConnection, dialect: Dialect, kind: SourceKind
 
 
 async def _names(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> Names:
-    executions = [execution for quantum in batch.quanta for execution in quantum.executions]
+    quanta = batch.quanta
     graphs = {record.uuid.hex: record for record in batch.pipeline_executions}
-    named = dict.fromkeys((quantum.pipeline_execution, quantum.run) for quantum in batch.quanta)
+    named = dict.fromkeys(zip(quanta.pipeline_execution, quanta.run, strict=True))
     named |= dict.fromkeys((_digits(record.pipeline_execution), record.run) for record in batch.tasks)
     for digits, run in named:
         if digits is not None and digits not in graphs:
             graphs[digits] = PipelineExecutionRecord(UUID(digits), run)
     runs = {run for _, run in named} | {graph.run for graph in batch.pipeline_executions}
     runs |= {record.run for record in batch.runs} | {run for run in set(batch.datasets[3]) if run is not None}
-    labels = {quantum.task for quantum in batch.quanta} | {record.label for record in batch.tasks}
-    hosts = {one.host for one in executions if one.host is not None}
-    exceptions = {one.exception for one in executions if one.exception is not None}
+    labels = {*quanta.task, *(record.label for record in batch.tasks)}
+    hosts = {host for host in set(quanta.executions.host) if host is not None}
+    exceptions = {name for name in set(quanta.executions.exception) if name is not None}
     numbers = await numbers_of(connection, dialect, RUN, runs, hosts_summed=True)
     return Names(
         numbers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
 from butlerql.storage.provenance.batches import Batch, Names, filled
-from butlerql.storage.provenance.records import DatasetColumns, QuantumRow
+from butlerql.storage.provenance.records import DatasetColumns, QuantumColumns
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
 from butlerql.storage.state.bulk import add_columns, change_rows
@@ -64,17 +64,17 @@ def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
     return [list(told), *map(list, zip(*told.values(), strict=True))]
 
 
-def _edges(numbers: Sequence[int], quanta: Sequence[QuantumRow]) -> tuple[tuple[list[int], list[bool]], list[str]]:
+def _edges(numbers: Sequence[int], quanta: QuantumColumns) -> tuple[tuple[list[int], list[bool]], list[str]]:
     """Give the columns of edges, the datasets by their digits."""
     ends: list[int] = []
     are_outputs: list[bool] = []
     named: list[str] = []
-    for number, quantum in zip(numbers, quanta, strict=True):
-        inputs, outputs = quantum.inputs, quantum.outputs
-        ends += [number] * (len(inputs) + len(outputs))
-        are_outputs += [False] * len(inputs) + [True] * len(outputs)
-        named += inputs
-        named += outputs
+    read, written = iter(quanta.read), iter(quanta.written)
+    for number, inputs, outputs in zip(numbers, quanta.inputs, quanta.outputs, strict=True):
+        ends += [number] * (inputs + outputs)
+        are_outputs += [False] * inputs + [True] * outputs
+        named += islice(read, inputs)
+        named += islice(written, outputs)
     return (ends, are_outputs), named
 
 

@@ -30,6 +30,10 @@ from butlerql.storage.provenance.records import (
 __all__ = ["Batch", "Names", "columns_of", "filled", "how_many", "rows_of", "written_data_id"]
 
 
+def _no_quanta() -> QuantumColumns:
+    return QuantumColumns([], [], [], [], [], [], [], [], [], ExecutionColumns(*([] for _ in range(14))), [], [])
+
+
 @dataclass(slots=True)
 class Batch:
     """Records that are taken in together."""
@@ -39,19 +43,19 @@ class Batch:
     runs: list[RunRecord] = field(default_factory=list)
     tasks: list[TaskRecord] = field(default_factory=list)
     datasets: DatasetColumns = field(default_factory=lambda: ([], [], [], [], []))
-    quanta: list[QuantumRow] = field(default_factory=list)
+    quanta: QuantumColumns = field(default_factory=_no_quanta)
     skipped: list[tuple[int, Skipped]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
         """Put a record to those of its kind."""
         if isinstance(record, Many):
-            self._add_datasets(record.datasets)
-            self.quanta += rows_of(record.quanta)
+            _extend(self.datasets, record.datasets)
+            _extend(self.quanta, record.quanta)
         elif isinstance(record, QuantumRecord):
-            self.quanta.append(_quantum_row(record))
+            self._add_quantum(record)
         elif isinstance(record, DatasetRecord):
             data_id = None if record.data_id is None else written_data_id(record.data_id)
-            self._add_datasets(([record.uuid.hex], [record.dataset_type], [data_id], [record.run], [record.produced]))
+            _append(self.datasets, (record.uuid.hex, record.dataset_type, data_id, record.run, record.produced))
         elif isinstance(record, TaskRecord):
             self.tasks.append(record)
         elif isinstance(record, PipelineExecutionRecord):
@@ -62,10 +66,24 @@ class Batch:
             self.skipped.append((self.records, record))
         self.records += how_many(record)
 
-    def _add_datasets(self, more: DatasetColumns) -> None:
-        columns: Sequence[tuple[list[Any], list[Any]]] = list(zip(self.datasets, more, strict=True))
-        for column, values in columns:
-            column.extend(values)
+    def _add_quantum(self, record: QuantumRecord) -> None:
+        quanta = self.quanta
+        values = (
+            record.run,
+            record.task,
+            written_data_id(record.data_id),
+            _digits(record.uuid),
+            _digits(record.pipeline_execution),
+            record.is_blocked,
+            len(record.executions),
+            len(record.inputs),
+            len(record.outputs),
+        )
+        _append(quanta[: len(values)], values)
+        for execution in record.executions:
+            _append(quanta.executions, _values(execution))
+        quanta.read.extend(uuid.hex for uuid in record.inputs)
+        quanta.written.extend(uuid.hex for uuid in record.outputs)
 
 
 class Names(NamedTuple):
@@ -99,7 +117,7 @@ def rows_of(columns: QuantumColumns) -> list[QuantumRow]:
     executions = map(ExecutionRow._make, zip(*columns.executions, strict=True))
     read, written = iter(columns.read), iter(columns.written)
     return [
-        QuantumRow(
+        QuantumRow(  # type: ignore[call-arg]
             *values, list(islice(executions, attempts)), list(islice(read, inputs)), list(islice(written, outputs))
         )
         for *values, attempts, inputs, outputs in zip(*columns[:9], strict=True)
@@ -125,22 +143,22 @@ def columns_of(rows: Sequence[QuantumRow]) -> QuantumColumns:
     )
 
 
-def _quantum_row(record: QuantumRecord) -> QuantumRow:
-    return QuantumRow(
-        record.run,
-        record.task,
-        written_data_id(record.data_id),
-        _digits(record.uuid),
-        _digits(record.pipeline_execution),
-        record.is_blocked,
-        [_execution_row(execution) for execution in record.executions],
-        [uuid.hex for uuid in record.inputs],
-        [uuid.hex for uuid in record.outputs],
-    )
+def _extend(columns: Sequence[Any], more: Sequence[Any]) -> None:
+    """Put columns behind those of the same kind; some are columns of columns."""
+    for column, values in zip(columns, more, strict=True):
+        if isinstance(column, ExecutionColumns):
+            _extend(column, values)
+        else:
+            column.extend(values)
 
 
-def _execution_row(record: ExecutionRecord) -> ExecutionRow:
-    return ExecutionRow(
+def _append(columns: Sequence[Any], values: Sequence[Any]) -> None:
+    for column, value in zip(columns, values, strict=True):
+        column.append(value)
+
+
+def _values(record: ExecutionRecord) -> tuple[Any, ...]:
+    return (
         record.attempt,
         int(record.status),
         record.host,

@@ -14,8 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
 from butlerql.storage.provenance.absorbing import absorb
-from butlerql.storage.provenance.batches import Batch, columns_of, how_many, rows_of
-from butlerql.storage.provenance.records import Many, QuantumRecord, Record, Skipped, Source
+from butlerql.storage.provenance.batches import Batch, how_many
+from butlerql.storage.provenance.records import (
+    DatasetRecord,
+    ExecutionColumns,
+    Many,
+    QuantumColumns,
+    QuantumRecord,
+    Record,
+    Skipped,
+    Source,
+)
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
 from butlerql.storage.provenance.writing import alone, next_number
@@ -25,7 +34,7 @@ from butlerql.storage.state.tables import NOW
 __all__ = ["Ingested", "ingest", "ingest_at_once", "known_of"]
 
 _BATCH = 20_000
-"""How much is one transaction: quanta, executions and other records, edges by the twentieth."""
+"""How much is one transaction: quanta, executions and other records; datasets by the fifth, edges by the twentieth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ async def _batches(records: AsyncIterable[Sequence[Record]], passed: int) -> Asy
                 passed -= number
                 continue
             batch.add(_behind(record, passed))
-            weight += number + _of_quanta(record)
+            weight += _weight(record)
             passed = 0
             if weight >= _BATCH:
                 yield batch
@@ -153,17 +162,28 @@ def _behind(record: Record, passed: int) -> Record:
         return record
     digits, types, data_ids, runs, produced = record.datasets
     datasets = digits[passed:], types[passed:], data_ids[passed:], runs[passed:], produced[passed:]
-    return Many(datasets, columns_of(rows_of(record.quanta)[max(0, passed - len(digits)) :]))
+    return Many(datasets, _quanta_behind(record.quanta, max(0, passed - len(digits))))
 
 
-def _of_quanta(record: Record) -> float:
-    """Tell how much there is to quanta beside themselves."""
+def _quanta_behind(quanta: QuantumColumns, passed: int) -> QuantumColumns:
+    """Leave out the first quanta, and what belongs to them."""
+    executions, read, written = (sum(one[:passed]) for one in (quanta.attempts, quanta.inputs, quanta.outputs))
+    of_quanta, of_executions = quanta[:9], quanta.executions
+    left = ExecutionColumns._make(column[executions:] for column in of_executions)
+    return QuantumColumns._make(
+        (*(column[passed:] for column in of_quanta), left, quanta.read[read:], quanta.written[written:])
+    )
+
+
+def _weight(record: Record) -> float:
+    """Tell how much a record is of a transaction, which is about how much memory it takes."""
     if isinstance(record, Many):
         quanta = record.quanta
-        return len(quanta.executions.status) + (len(quanta.read) + len(quanta.written)) / 20
-    if not isinstance(record, QuantumRecord):
-        return 0
-    return len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+        edges = len(quanta.read) + len(quanta.written)
+        return len(quanta.run) + len(quanta.executions.status) + len(record.datasets[0]) / 5 + edges / 20
+    if isinstance(record, QuantumRecord):
+        return 1 + len(record.executions) + (len(record.inputs) + len(record.outputs)) / 20
+    return 1 / 5 if isinstance(record, DatasetRecord) else 1
 
 
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:

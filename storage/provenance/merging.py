@@ -85,7 +85,7 @@ def ended(attempts: Sequence[Attempt], *, is_blocked: bool) -> int:
     """Tell how a unit of work ended: as the last of its attempts, which are in order."""
     if attempts:
         return attempts[-1].status
-    return QuantumStatus.BLOCKED if is_blocked else QuantumStatus.UNKNOWN
+    return int(QuantumStatus.BLOCKED if is_blocked else QuantumStatus.UNKNOWN)
 
 
 def _place_of(known: Sequence[Attempt], new: Attempt) -> int | None:

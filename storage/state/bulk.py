@@ -50,7 +50,7 @@ async def add_columns(
     chosen = names or tuple(table.c.keys())
     if dialect.takes_arrays:
         kinds = {name: table.c[name].type for name in chosen}
-        given = dialect.rows("given", kinds, list(zip(*columns, strict=True)))
+        given = dialect.columns("given", kinds, columns)
         new = dialect.insert(table).from_select(chosen, sa.select(given))
         return (await connection.execute(new.on_conflict_do_nothing())).rowcount
     values = _in_one(table, chosen, columns)
