@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,23 +14,18 @@ from butlerql.storage.provenance.records import (
     DatasetRecord,
     ExecutionColumns,
     ExecutionRecord,
-    ExecutionRow,
     Many,
     PipelineExecutionRecord,
     QuantumColumns,
     QuantumRecord,
-    QuantumRow,
     Record,
     RunRecord,
     Skipped,
     TaskRecord,
+    no_quanta,
 )
 
-__all__ = ["Batch", "Names", "columns_of", "filled", "how_many", "rows_of", "written_data_id"]
-
-
-def _no_quanta() -> QuantumColumns:
-    return QuantumColumns([], [], [], [], [], [], [], [], [], ExecutionColumns(*([] for _ in range(14))), [], [])
+__all__ = ["Batch", "Names", "filled", "how_many", "written_data_id"]
 
 
 @dataclass(slots=True)
@@ -43,7 +37,7 @@ class Batch:
     runs: list[RunRecord] = field(default_factory=list)
     tasks: list[TaskRecord] = field(default_factory=list)
     datasets: DatasetColumns = field(default_factory=lambda: ([], [], [], [], []))
-    quanta: QuantumColumns = field(default_factory=_no_quanta)
+    quanta: QuantumColumns = field(default_factory=no_quanta)
     skipped: list[tuple[int, Skipped]] = field(default_factory=list)
 
     def add(self, record: Record) -> None:
@@ -110,37 +104,6 @@ def written_data_id(data_id: Mapping[str, int | str]) -> str:
 def filled(before: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     """Give values, and in place of each None the other value."""
     return tuple(new if old is None else old for old, new in zip(before, more, strict=True))
-
-
-def rows_of(columns: QuantumColumns) -> list[QuantumRow]:
-    """Give the rows of columns."""
-    executions = map(ExecutionRow._make, zip(*columns.executions, strict=True))
-    read, written = iter(columns.read), iter(columns.written)
-    return [
-        QuantumRow(  # type: ignore[call-arg]
-            *values, list(islice(executions, attempts)), list(islice(read, inputs)), list(islice(written, outputs))
-        )
-        for *values, attempts, inputs, outputs in zip(*columns[:9], strict=True)
-    ]
-
-
-def columns_of(rows: Sequence[QuantumRow]) -> QuantumColumns:
-    """Give the columns of rows."""
-    executions = [execution for row in rows for execution in row.executions]
-    return QuantumColumns(
-        [row.run for row in rows],
-        [row.task for row in rows],
-        [row.data_id for row in rows],
-        [row.uuid for row in rows],
-        [row.pipeline_execution for row in rows],
-        [row.is_blocked for row in rows],
-        [len(row.executions) for row in rows],
-        [len(row.inputs) for row in rows],
-        [len(row.outputs) for row in rows],
-        ExecutionColumns(*([one[place] for one in executions] for place in range(14))),  # type: ignore[arg-type]
-        [one for row in rows for one in row.inputs],
-        [one for row in rows for one in row.outputs],
-    )
 
 
 def _extend(columns: Sequence[Any], more: Sequence[Any]) -> None:

@@ -44,6 +44,7 @@ from butlerql.storage.provenance.records import (
     QuantumStatus,
     Record,
     Skipped,
+    no_quanta,
 )
 from butlerql.storage.provenance.task_logs import span_of
 from butlerql.storage.provenance.task_metadata import caveats_of, hosts_of
@@ -64,7 +65,6 @@ _STATUSES = frozenset(map(int, QuantumStatus)) - {int(QuantumStatus.BLOCKED)}
 _REMEMBERED = 100_000
 # And as many data IDs of the same dimensions: those of a quantum and of what it writes mostly are the same.
 _REMEMBERED_DATA_IDS = 10_000
-_NO_EXECUTIONS = ExecutionColumns(*([] for _ in range(14)))
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ class PlannedQuanta:
         connected = [list(islice(each, number)) for number in numbers]
         read, written = (list(chain.from_iterable(connected[side::2])) for side in (0, 1))
         told_quanta = self._columns.quanta(
-            quanta, None, _NO_EXECUTIONS, uuids, numbers[::2], read, numbers[1::2], written
+            quanta, None, no_quanta().executions, uuids, numbers[::2], read, numbers[1::2], written
         )
         told_datasets = self._columns.datasets(list(datasets), list(datasets.values()), [None] * len(datasets))
         seen.update(datasets)

@@ -10,8 +10,8 @@ What there are many of is not frozen, though nobody changes it: to make a frozen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from typing import NamedTuple
 from uuid import UUID
@@ -22,12 +22,10 @@ __all__ = [
     "DatasetRecord",
     "ExecutionColumns",
     "ExecutionRecord",
-    "ExecutionRow",
     "Many",
     "PipelineExecutionRecord",
     "QuantumColumns",
     "QuantumRecord",
-    "QuantumRow",
     "QuantumStatus",
     "Record",
     "RunRecord",
@@ -35,6 +33,7 @@ __all__ = [
     "Source",
     "SourceKind",
     "TaskRecord",
+    "no_quanta",
 ]
 
 
@@ -263,41 +262,8 @@ DatasetColumns = tuple[list[str], list[str | None], list[str | None], list[str |
 """Each field of some `DatasetRecord`, in their order: a UUID as 32 digits, a data ID as `written_data_id` has it."""
 
 
-class ExecutionRow(NamedTuple):
-    """An `ExecutionRecord`, likewise."""
-
-    attempt: int
-    status: int
-    host: str | None
-    started_at: int | None
-    ended_at: int | None
-    run_time: float | None
-    cpu_time: float | None
-    max_rss: int | None
-    process_index: int | None
-    exception: str | None
-    message: str | None
-    caveats: int | None
-    log: str | None
-    metadata: str | None
-
-
-class QuantumRow(NamedTuple):
-    """A `QuantumRecord`, likewise."""
-
-    run: str
-    task: str
-    data_id: str
-    uuid: str | None
-    pipeline_execution: str | None
-    is_blocked: bool
-    executions: Sequence[ExecutionRow]
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-
-
 class ExecutionColumns(NamedTuple):
-    """Each field of some `ExecutionRow`, in their order."""
+    """Each field of some `ExecutionRecord`, likewise."""
 
     attempt: list[int]
     status: list[int]
@@ -316,7 +282,7 @@ class ExecutionColumns(NamedTuple):
 
 
 class QuantumColumns(NamedTuple):
-    """Each field of some `QuantumRow`, in their order, and what belongs to them."""
+    """Each field of some `QuantumRecord`, likewise, and what belongs to them."""
 
     run: list[str]
     task: list[str]
@@ -343,7 +309,9 @@ class QuantumColumns(NamedTuple):
     written: list[str]
 
 
-NO_QUANTA = QuantumColumns([], [], [], [], [], [], [], [], [], ExecutionColumns(*([] for _ in range(14))), [], [])
+def no_quanta() -> QuantumColumns:
+    """Give columns to which nothing belongs as yet."""
+    return QuantumColumns([], [], [], [], [], [], [], [], [], ExecutionColumns(*([] for _ in range(14))), [], [])
 
 
 @dataclass(slots=True)
@@ -351,7 +319,7 @@ class Many:
     """Datasets, or quanta, by the hundred: in this form they are quicker to make, to send elsewhere, and to take in."""
 
     datasets: DatasetColumns = ([], [], [], [], [])
-    quanta: QuantumColumns = NO_QUANTA
+    quanta: QuantumColumns = field(default_factory=no_quanta)
 
     def __len__(self) -> int:
         """Count them."""

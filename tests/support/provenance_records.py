@@ -1,22 +1,22 @@
-"""Records of rows, to be looked at by name."""
+"""Records of columns, to be looked at by name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from butlerql.storage.provenance.batches import rows_of
 from butlerql.storage.provenance.records import (
     Caveats,
     DatasetRecord,
+    ExecutionColumns,
     ExecutionRecord,
-    ExecutionRow,
     Many,
+    QuantumColumns,
     QuantumRecord,
-    QuantumRow,
     QuantumStatus,
     Record,
 )
@@ -25,11 +25,11 @@ __all__ = ["one_by_one"]
 
 
 def one_by_one(records: Iterable[Record]) -> Iterator[Record]:
-    """Give a record for each row, and all others as they are."""
+    """Give a record for each row of columns, and all others as they are."""
     for record in records:
         if isinstance(record, Many):
             yield from map(_dataset, *record.datasets)
-            yield from map(_quantum, rows_of(record.quanta))
+            yield from _quanta(record.quanta)
         else:
             yield record
 
@@ -38,25 +38,28 @@ def _dataset(digits: str, dataset_type: str | None, data_id: str | None, *others
     return DatasetRecord(UUID(digits), dataset_type, None if data_id is None else orjson.loads(data_id), *others)
 
 
-def _quantum(row: QuantumRow) -> QuantumRecord:
-    return QuantumRecord(
-        row.run,
-        row.task,
-        orjson.loads(row.data_id),
-        _uuid(row.uuid),
-        _uuid(row.pipeline_execution),
-        row.is_blocked,
-        tuple(map(_execution, row.executions)),
-        tuple(map(UUID, row.inputs)),
-        tuple(map(UUID, row.outputs)),
-    )
+def _quanta(columns: QuantumColumns) -> Iterator[QuantumRecord]:
+    executions = map(_execution, *columns.executions)
+    read, written = map(UUID, columns.read), map(UUID, columns.written)
+    for run, task, data_id, uuid, graph, is_blocked, attempts, inputs, outputs in zip(*columns[:9], strict=True):
+        yield QuantumRecord(
+            run,
+            task,
+            orjson.loads(data_id),
+            _uuid(uuid),
+            _uuid(graph),
+            is_blocked,
+            tuple(islice(executions, attempts)),
+            tuple(islice(read, inputs)),
+            tuple(islice(written, outputs)),
+        )
 
 
-def _execution(row: ExecutionRow) -> ExecutionRecord:
-    values = row._asdict()
-    values["status"] = QuantumStatus(row.status)
-    values["caveats"] = None if row.caveats is None else Caveats(row.caveats)
-    return ExecutionRecord(**values | {"log": _uuid(row.log), "metadata": _uuid(row.metadata)})
+def _execution(*values: Any) -> ExecutionRecord:
+    given = dict(zip(ExecutionColumns._fields, values, strict=True))
+    given["status"] = QuantumStatus(given["status"])
+    given["caveats"] = None if given["caveats"] is None else Caveats(given["caveats"])
+    return ExecutionRecord(**given | {"log": _uuid(given["log"]), "metadata": _uuid(given["metadata"])})
 
 
 def _uuid(digits: str | None) -> UUID | None:
