@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, execution_conditions
 from butlerql.storage.provenance.pages_of_runs import count_in_runs, pages_in_runs
+from butlerql.storage.provenance.pipeline_executions import uuid_of_graph
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
-from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, HOST, PIPELINE_EXECUTION, RUN, TASK
+from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, HOST, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, columns_of, cut, ordered
 from butlerql.storage.state.database import State
@@ -59,18 +60,15 @@ class Execution(NamedTuple):
 
 
 _C = EXECUTION.c
-_TABLES = (
-    EXECUTION.outerjoin(HOST, HOST.c.id == _C.host_id)
-    .outerjoin(EXCEPTION, EXCEPTION.c.id == _C.exception_id)
-    .outerjoin(PIPELINE_EXECUTION, PIPELINE_EXECUTION.c.id == _C.pipeline_execution_id)
-)
+_TABLES = EXECUTION.outerjoin(HOST, HOST.c.id == _C.host_id).outerjoin(EXCEPTION, EXCEPTION.c.id == _C.exception_id)
 _SELECT = sa.select(
     _C.id,
     _C.quantum_id,
     _C.attempt,
     _C.status,
     HOST.c.name.label("host"),
-    PIPELINE_EXECUTION.c.uuid.label("pipeline_execution"),
+    # Not joined: of a page in some order, it is only looked for where it is shown.
+    uuid_of_graph().label("pipeline_execution"),
     _C.started_at,
     _C.ended_at,
     _C.run_time,

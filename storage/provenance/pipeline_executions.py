@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import UuidText
-from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, RUN
+from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, PLAN, RUN
 from butlerql.storage.state.database import State
 
-__all__ = ["PipelineExecution", "pipeline_executions_by_uuid", "pipeline_executions_of_runs", "times_of"]
+__all__ = [
+    "PipelineExecution",
+    "graph_of",
+    "pipeline_executions_by_uuid",
+    "pipeline_executions_of_runs",
+    "times_of",
+    "uuid_of_graph",
+]
+
+T = TypeVar("T")
 
 
 class PipelineExecution(NamedTuple):
@@ -31,6 +40,35 @@ _C = PIPELINE_EXECUTION.c
 _SELECT = sa.select(_C.id, _C.run_id, _C.uuid, RUN.c.name.label("run"), _C.pipeline, _C.made_by, _C.command).join_from(
     PIPELINE_EXECUTION, RUN, RUN.c.id == _C.run_id
 )
+
+
+def graph_of(table: sa.FromClause = EXECUTION) -> sa.ColumnElement[int]:
+    """Number of the graph that an attempt was made for, of `EXECUTION` or its alias; NULL if no graph planned its work.
+
+    A full Butler does not tell. It was the latest of the graphs that planned the work and were there when the attempt
+    began; where times do not tell, it is taken to be the first of them.
+    """
+    return sa.func.coalesce(table.c.pipeline_execution_id, _likely(_C.id, table))
+
+
+def uuid_of_graph() -> sa.ColumnElement[str]:
+    """UUID of the graph that an attempt was made for, see `graph_of`."""
+    # SQLite does not see attempts from within two selections where something is put in order.
+    told = sa.select(_C.uuid).where(_C.id == EXECUTION.c.pipeline_execution_id).correlate(EXECUTION).scalar_subquery()
+    return sa.func.coalesce(told, _likely(_C.uuid, EXECUTION))
+
+
+def _likely(column: sa.ColumnElement[T], table: sa.FromClause) -> sa.ScalarSelect[T]:
+    before = sa.case((_C.created_at <= table.c.started_at, _C.created_at))
+    return (
+        sa.select(column)
+        .join_from(PLAN, PIPELINE_EXECUTION, _C.id == PLAN.c.pipeline_execution_id)
+        .where(PLAN.c.quantum_id == table.c.quantum_id)
+        .order_by(before.desc().nulls_last(), _C.created_at.nulls_first(), _C.id)
+        .limit(1)
+        .correlate(table)
+        .scalar_subquery()
+    )
 
 
 async def pipeline_executions_by_uuid(state: State, uuids: Sequence[str]) -> dict[str, PipelineExecution]:
@@ -65,14 +103,12 @@ async def times_of(state: State, chosen: Sequence[PipelineExecution]) -> list[tu
     # By the run: attempts have no index by their pipeline execution.
     runs = dialect.rows("runs", {"id": sa.BigInteger()}, [(run,) for run in {one.run_id for one in chosen}])
     numbers = dialect.rows("numbers", {"id": sa.BigInteger()}, [(one.id,) for one in set(chosen)])
+    end = sa.func.coalesce(c.ended_at, c.started_at).label("end")
+    made = sa.select(graph_of().label("graph"), c.started_at, end).where(c.run_id.in_(sa.select(runs.c.id))).subquery()
     statement = (
-        sa.select(
-            c.pipeline_execution_id,
-            sa.func.min(c.started_at),
-            sa.func.max(sa.func.coalesce(c.ended_at, c.started_at)),
-        )
-        .where(c.run_id.in_(sa.select(runs.c.id)), c.pipeline_execution_id.in_(sa.select(numbers.c.id)))
-        .group_by(c.pipeline_execution_id)
+        sa.select(made.c.graph, sa.func.min(made.c.started_at), sa.func.max(made.c.end))
+        .where(made.c.graph.in_(sa.select(numbers.c.id)))
+        .group_by(made.c.graph)
     )
 
     async def find(connection: AsyncConnection) -> dict[int, tuple[int | None, int | None]]:
