@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,16 +12,7 @@ from butlerql.storage.dialect import UuidText
 from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, PLAN, RUN
 from butlerql.storage.state.database import State
 
-__all__ = [
-    "PipelineExecution",
-    "graph_of",
-    "pipeline_executions_by_uuid",
-    "pipeline_executions_of_runs",
-    "times_of",
-    "uuid_of_graph",
-]
-
-T = TypeVar("T")
+__all__ = ["PipelineExecution", "graph_of", "pipeline_executions_by_uuid", "pipeline_executions_of_runs", "times_of"]
 
 
 class PipelineExecution(NamedTuple):
@@ -48,27 +39,18 @@ def graph_of(table: sa.FromClause = EXECUTION) -> sa.ColumnElement[int]:
     A full Butler does not tell. It was the latest of the graphs that planned the work and were there when the attempt
     began; where times do not tell, it is taken to be the first of them.
     """
-    return sa.func.coalesce(table.c.pipeline_execution_id, _likely(_C.id, table))
-
-
-def uuid_of_graph() -> sa.ColumnElement[str]:
-    """UUID of the graph that an attempt was made for, see `graph_of`."""
-    # SQLite does not see attempts from within two selections where something is put in order.
-    told = sa.select(_C.uuid).where(_C.id == EXECUTION.c.pipeline_execution_id).correlate(EXECUTION).scalar_subquery()
-    return sa.func.coalesce(told, _likely(_C.uuid, EXECUTION))
-
-
-def _likely(column: sa.ColumnElement[T], table: sa.FromClause) -> sa.ScalarSelect[T]:
-    before = sa.case((_C.created_at <= table.c.started_at, _C.created_at))
-    return (
-        sa.select(column)
+    before = sa.case((_C.created_at <= table.c.started_at, _C.created_at)).label("before")
+    # A subquery, since SQLite puts nothing in order by what is outside of the selection.
+    planned = (
+        sa.select(_C.id, _C.created_at, before)
         .join_from(PLAN, PIPELINE_EXECUTION, _C.id == PLAN.c.pipeline_execution_id)
         .where(PLAN.c.quantum_id == table.c.quantum_id)
-        .order_by(before.desc().nulls_last(), _C.created_at.nulls_first(), _C.id)
-        .limit(1)
         .correlate(table)
-        .scalar_subquery()
+        .subquery()
     )
+    order = (planned.c.before.desc().nulls_last(), planned.c.created_at.nulls_first(), planned.c.id)
+    likely = sa.select(planned.c.id).order_by(*order).limit(1).correlate(table).scalar_subquery()
+    return sa.func.coalesce(table.c.pipeline_execution_id, likely)
 
 
 async def pipeline_executions_by_uuid(state: State, uuids: Sequence[str]) -> dict[str, PipelineExecution]:
