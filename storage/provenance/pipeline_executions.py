@@ -84,13 +84,11 @@ async def times_of(state: State, chosen: Sequence[PipelineExecution]) -> list[tu
     dialect, c = state.dialect, EXECUTION.c
     # By the run: attempts have no index by their pipeline execution.
     runs = dialect.rows("runs", {"id": sa.BigInteger()}, [(run,) for run in {one.run_id for one in chosen}])
-    numbers = dialect.rows("numbers", {"id": sa.BigInteger()}, [(one.id,) for one in set(chosen)])
-    end = sa.func.coalesce(c.ended_at, c.started_at).label("end")
-    made = sa.select(graph_of().label("graph"), c.started_at, end).where(c.run_id.in_(sa.select(runs.c.id))).subquery()
+    graph = graph_of().label("graph")
     statement = (
-        sa.select(made.c.graph, sa.func.min(made.c.started_at), sa.func.max(made.c.end))
-        .where(made.c.graph.in_(sa.select(numbers.c.id)))
-        .group_by(made.c.graph)
+        sa.select(graph, sa.func.min(c.started_at), sa.func.max(sa.func.coalesce(c.ended_at, c.started_at)))
+        .where(c.run_id.in_(sa.select(runs.c.id)))
+        .group_by(graph)
     )
 
     async def find(connection: AsyncConnection) -> dict[int, tuple[int | None, int | None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -26,7 +25,7 @@ from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import RUN, TASK_SUMMARY
 from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks
 from butlerql.storage.state.database import State
-from tests.support.provenance_state import emptied, in_batches
+from tests.support.provenance_state import emptied, in_batches, noted
 
 RUNS = [f"night/{number}" for number in range(3)]
 LARGE = {"execution", "quantum", "plan", "host_summary", "task_summary"}
@@ -49,23 +48,6 @@ async def told(state: State) -> AsyncIterator[State]:
     await ingest(state, Source(SourceKind.JSON_LINES, "nights", "1"), in_batches(records))
     yield state
     await emptied(state)
-
-
-@contextmanager
-def noted(state: State) -> Iterator[list[tuple[str, Any]]]:
-    """Note the statements that read something, and their parameters."""
-    statements: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if not any(name in statement for name in ("alembic_version", "sqlite_master", "pg_catalog")):
-            statements.append((statement, parameters))
-
-    engine = state._engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
 
 
 async def ask_of_tasks(state: State, chosen: QuantumFilter) -> None:
