@@ -1,4 +1,4 @@
-"""Tagging a million selected datasets, beside the Butler and the bare statement.
+"""Tagging a million selected datasets, beside the Butler, the bare statement, and no more than the indexes.
 
 usage: python -m benchmarks.tagging CACHE      where repositories are kept
 """
@@ -28,9 +28,6 @@ from butlerql.storage.state.workers import processes
 
 _DATASETS = 2_000_000
 _TYPE, _RUN = "calexp", "run/1"
-_SHARE = 100_000
-"""So many are tagged by the Butler, and the time is taken times how many more there are."""
-
 _BARE = """
 INSERT INTO dataset_tags_00000001 (dataset_type_id, dataset_id, instrument, detector, visit, collection_id)
 SELECT dataset_type_id, dataset_id, instrument, detector, visit, ? FROM dataset_tags_00000001
@@ -39,15 +36,16 @@ WHERE collection_id = ? AND dataset_type_id = ? ORDER BY dataset_id
 
 
 def by_butler(root: str) -> tuple[float, float]:
-    """Find some datasets with the Butler and tag them; seconds a dataset of each."""
+    """Find the datasets with the Butler and tag them; seconds of each."""
     with Butler.from_config(root, writeable=True) as butler:
         butler.collections.register("by the Butler", CollectionType.TAGGED)
         begin = time.perf_counter()
-        refs = butler.query_datasets(_TYPE, collections=_RUN, limit=_SHARE)
+        refs = butler.query_datasets(_TYPE, collections=_RUN, limit=None)
         found = time.perf_counter()
         butler.registry.associate("by the Butler", refs)
         tagged = time.perf_counter()
-    return (found - begin) / len(refs), (tagged - found) / len(refs)
+        butler.collections.x_remove("by the Butler")
+    return found - begin, tagged - found
 
 
 def by_statement(root: str) -> float:
@@ -70,6 +68,27 @@ def by_statement(root: str) -> float:
         seconds = time.perf_counter() - begin
         link.execute("ROLLBACK")
     return seconds
+
+
+def by_sorting(root: str) -> float:
+    """Make the same rows and then each of their indexes, sorted, in memory; there is no quicker way to an index."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as link:
+        link.execute("ATTACH ? AS known", (f"{root}/gen3.sqlite3",))
+        tags = "known.dataset_tags_00000001"
+        named = [name for _, name, *_ in link.execute("PRAGMA known.index_list(dataset_tags_00000001)")]
+        indexes = [[column for *_, column in link.execute(f"PRAGMA known.index_info({name})")] for name in named]
+        link.execute(
+            f"CREATE TABLE found AS SELECT tags.* FROM {tags} AS tags JOIN known.collection USING (collection_id) "
+            "JOIN known.dataset_type AS kind ON kind.id = tags.dataset_type_id "
+            "WHERE collection.name = ? AND kind.name = ? ORDER BY dataset_id",
+            (_RUN, _TYPE),
+        )
+        link.execute("CREATE TABLE made AS SELECT * FROM found WHERE FALSE")
+        begin = time.perf_counter()
+        link.execute("INSERT INTO made SELECT * FROM found")
+        for number, columns in enumerate(indexes):
+            link.execute(f"CREATE INDEX made_{number} ON made ({', '.join(columns)})")
+        return time.perf_counter() - begin
 
 
 async def by_job(root: str) -> tuple[int, float]:
@@ -96,12 +115,14 @@ def main(cache: Path) -> None:
         root = str(shutil.copytree(large(cache, datasets=_DATASETS), f"{directory}/repository"))
         finding, tagging = by_butler(root)
         bare = by_statement(root)
+        least = by_sorting(root)
         number, ours = asyncio.run(by_job(root))
     times = {
         "ButlerQL": ours,
         "the bare INSERT ... SELECT": bare,
-        f"the Butler's associate, {_SHARE} times {number / _SHARE:.1f}": tagging * number,
-        "the Butler's query_datasets and associate": (finding + tagging) * number,
+        "its rows and indexes made in memory, each index of sorted rows": least,
+        "the Butler's associate": tagging,
+        "the Butler's query_datasets and associate": finding + tagging,
     }
     report(f"Tagging {number} datasets", times, "ButlerQL")
 

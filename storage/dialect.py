@@ -138,6 +138,10 @@ class Dialect(ABC):
         """Condition that the JSON object that a text holds has these members, each with this value."""
 
     @abstractmethod
+    def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
+        """Aggregate the different numbers in a column, whatever their order, into JSON."""
+
+    @abstractmethod
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         """Compare and order a text by its bytes, whatever the database's language."""
 
@@ -238,6 +242,9 @@ class SqliteDialect(Dialect):
         )
         return sa.and_(sa.true(), *same)
 
+    def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
+        return sa.func.json_group_array(column.distinct(), type_=sa.Text())
+
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text
 
@@ -309,6 +316,9 @@ class PostgresqlDialect(Dialect):
     def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
         wanted = sa.literal(orjson.dumps(dict(members)).decode(), sa.Text())
         return sa.cast(document, postgresql.JSONB).contains(sa.cast(wanted, postgresql.JSONB))
+
+    def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
+        return sa.cast(sa.func.json_agg(column.distinct()), sa.Text())
 
     def by_bytes(self, text: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
         return text.collate("C")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +16,13 @@ from butlerql.storage.provenance.tables import EXECUTION
 
 __all__ = ["Distribution", "Measure", "distributions"]
 
-_PERCENTS = {"p05": 5, "p32": 32, "median": 50, "p68": 68, "p95": 95, "p99": 99}
+_ROWS = 20_000
+"""Attempts that are read at once."""
+
+_PERCENTS = np.array([0, 5, 32, 50, 68, 95, 99, 100])[:, np.newaxis]
+"""From the least value to the greatest, as `Distribution` has them."""
+
+_Found = dict[tuple[int, ...], "Distribution"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +52,20 @@ class Measure(Enum):
 
 async def distributions(
     connection: AsyncConnection,
-    measure: Measure,
-    by: Sequence[sa.ColumnElement[Any]],
+    measures: Sequence[Measure],
+    by: Sequence[sa.ColumnElement[int]],
     conditions: Sequence[sa.ColumnElement[bool]],
-) -> dict[tuple[Hashable, ...], Distribution]:
-    """Find the distribution of what is measured of attempts, of each group of them that has something measured.
+) -> list[_Found]:
+    """Find the distributions of what is measured of attempts, of each group of them that has something measured.
+
+    The database tells which attempts belong together. How their values lie is found out here, several times as fast as
+    its window functions do it; only those of the largest group, and a few more, are kept at once.
 
     Parameters
     ----------
     connection
         A transaction of the state.
-    measure
+    measures
         What is measured.
     by
         Columns of `EXECUTION` that tell the groups apart.
@@ -63,42 +74,55 @@ async def distributions(
 
     Returns
     -------
-    dict
-        By the values of the columns.
+    list
+        Of each measure, by the values of the columns.
     """
-    column = EXECUTION.c[measure.value]
-    group = [column.label(f"group_{place}") for place, column in enumerate(by)]
-    value = sa.cast(column, sa.Double).label("value")
-    rank = sa.func.row_number().over(partition_by=by, order_by=column).label("rank")
-    # From the least on: in another order the last digit may differ, and the same attempts must give the same.
-    total = sa.func.sum(value).over(partition_by=by, order_by=column, rows=(None, 0)).label("total")
-    measured = [*conditions, column.is_not(None)]
-    each = sa.select(*group, value, rank, total).where(*measured).subquery()
-    counts = sa.select(*group, sa.func.count().label("count")).where(*measured).group_by(*by).subquery()
-    same = (each.c[one.name] == counts.c[one.name] for one in group)
-    whole = sa.select(each, counts.c.count).join_from(each, counts, sa.and_(*same)).subquery()
-    # Ranks from 1; those on both sides of each percentile.
-    sides = [(whole.c.count - 1) * percent // 100 + 1 for percent in _PERCENTS.values()]
-    near = sa.or_(
-        whole.c.rank == 1,
-        whole.c.rank == whole.c.count,
-        *(whole.c.rank.between(side, side + 1) for side in sides),
-    )
-    found: dict[tuple[Hashable, ...], dict[int, float]] = {}
-    totals: dict[tuple[Hashable, ...], tuple[int, float]] = {}
-    for row in await connection.execute(sa.select(whole).where(near)):
-        *key, number, place, so_far, count = row
-        found.setdefault(tuple(key), {})[place] = number
-        if place == count:
-            totals[tuple(key)] = count, so_far
-    return {key: _distribution(values, *totals[key]) for key, values in found.items()}
+    found: list[_Found] = [{} for _ in measures]
+    values = (EXECUTION.c[measure.value] for measure in measures)
+    rows = await connection.stream(sa.select(*by, *values).where(*conditions).order_by(*by))
+    parts: list[np.ndarray[Any, Any]] = []
+    async for some in rows.partitions(_ROWS):
+        part = np.array(list(zip(*some, strict=True)), dtype=float).T
+        if last := _begins(part, len(by))[-1]:
+            await asyncio.to_thread(_add_groups, [*parts, part[:last]], len(by), found)
+            parts.clear()
+        parts.append(part[last:])
+    if parts:
+        await asyncio.to_thread(_add_groups, parts, len(by), found)
+    return found
 
 
-def _distribution(values: dict[int, float], count: int, total: float) -> Distribution:
-    """Make one of the values of the ranks that matter."""
-    percentiles: dict[str, float] = {}
-    for name, percent in _PERCENTS.items():
-        whole, rest = divmod((count - 1) * percent, 100)
-        low, high = values[whole + 1], values[min(whole + 2, count)]
-        percentiles[name] = low + (high - low) * rest / 100
-    return Distribution(count=count, min=values[1], **percentiles, max=values[count], mean=total / count, total=total)
+def _begins(rows: np.ndarray[Any, Any], width: int) -> np.ndarray[Any, Any]:
+    """Tell where groups begin: rows that are the same in their first columns."""
+    return np.flatnonzero(np.append(True, (rows[1:, :width] != rows[:-1, :width]).any(axis=1)))
+
+
+def _add_groups(parts: Sequence[np.ndarray[Any, Any]], width: int, found: Sequence[_Found]) -> None:
+    """Find the distributions in whole groups.
+
+    Parameters
+    ----------
+    parts
+        Rows: what tells the groups apart, and what is measured, NaN where it is not.
+    width
+        How many columns tell them apart.
+    found
+        Of each measure, what is added to.
+    """
+    rows = np.concatenate(parts)
+    begins = _begins(rows, width)
+    keys = list(map(tuple, rows[begins, :width].astype(int).tolist()))
+    columns = np.ascontiguousarray(rows[:, width:].T)
+    for group in np.split(columns, begins[1:], axis=1):
+        group.sort(axis=1)  # NaN comes last
+    for by_key, column in zip(found, columns, strict=True):
+        counts = np.add.reduceat(~np.isnan(column), begins, dtype=int)
+        known = np.flatnonzero(counts)
+        count, begin = counts[known], begins[known]
+        # From the least on: in another order the last digit may differ, and the same attempts must give the same.
+        total = np.add.reduceat(np.nan_to_num(column), begins)[known]
+        whole, rest = np.divmod(_PERCENTS * (count - 1), 100)
+        low, high = (column[begin + np.minimum(rank, count - 1)] for rank in (whole, whole + 1))
+        values = np.vstack((low + (high - low) * rest / 100, total / count, total)).T.tolist()
+        for place, number, of_group in zip(known.tolist(), count.tolist(), values, strict=True):
+            by_key[keys[place]] = Distribution(number, *of_group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,31 +67,11 @@ _SEEN = sa.func.coalesce(_C.ended_at, _C.started_at)
 _SUCCEEDED = _C.status == int(QuantumStatus.SUCCESSFUL)
 _FAILED = _C.status.in_(FAILURES)
 _ADDED = ("executions", "successful", "failed", "recovered_elsewhere", "quanta")
-_ENDS = {"first_seen": min, "last_seen": max, "last_success": max}
-_COUNTED = (*_ADDED, *_ENDS)
-
-_Key = tuple[int, ...]
-"""A host, or a host and a run."""
-
-
-def _counts() -> list[sa.ColumnElement[Any]]:
-    """Columns of what is counted of the attempts on a host."""
-    other = EXECUTION.alias()
-    elsewhere = sa.exists().where(
-        other.c.quantum_id == _C.quantum_id,
-        other.c.status == int(QuantumStatus.SUCCESSFUL),
-        other.c.host_id != _C.host_id,
-    )
-    return [
-        sa.func.count().label("executions"),
-        sa.func.sum(sa.case((_SUCCEEDED, 1), else_=0)).label("successful"),
-        sa.func.sum(sa.case((_FAILED, 1), else_=0)).label("failed"),
-        sa.func.sum(sa.case((sa.and_(_FAILED, elsewhere), 1), else_=0)).label("recovered_elsewhere"),
-        sa.func.count(_C.quantum_id.distinct()).label("quanta"),
-        sa.func.min(_C.started_at).label("first_seen"),
-        sa.func.max(_SEEN).label("last_seen"),
-        sa.func.max(sa.case((_SUCCEEDED, _SEEN))).label("last_success"),
-    ]
+_ENDS: dict[str, Callable[..., sa.ColumnElement[Any]]] = {
+    "first_seen": sa.func.min,
+    "last_seen": sa.func.max,
+    "last_success": sa.func.max,
+}
 
 
 async def find_host_summaries(state: State, chosen: QuantumFilter, least: int = 1) -> list[HostSummary]:
@@ -135,7 +115,7 @@ async def measured_hosts(state: State, summaries: Sequence[HostSummary], measure
         found: dict[int, dict[Any, Distribution]] = {}
         for number, one in together.items():
             conditions = execution_conditions(state.dialect, one.chosen)
-            found[number] = await distributions(connection, measure, _by(by_run=one.run_id is not None), conditions)
+            [found[number]] = await distributions(connection, [measure], _by(by_run=one.run_id is not None), conditions)
         return found
 
     found: dict[int, dict[Any, Distribution]] = await state.read(find, absent={})
@@ -145,17 +125,14 @@ async def measured_hosts(state: State, summaries: Sequence[HostSummary], measure
 
 async def sum_up_hosts(connection: AsyncConnection, dialect: Dialect, run: int) -> None:
     """Sum up the hosts of a run; nobody takes anything in meanwhile."""
+    starts = (sa.func.count(_C.started_at), sa.func.max(_C.started_at))
+    counted = _counted(dialect, [_C.run_id == run], by_run=False).add_columns(*starts)
+    rows = list(await connection.execute(counted))
     await connection.execute(sa.delete(HOST_SUMMARY).where(HOST_SUMMARY.c.run_id == run))
-    conditions = [_C.run_id == run]
-    rows: list[list[Any]] = []
-    for (host,), counts in (await _count(connection, _by(), conditions)).items():
-        tasks = orjson.dumps(sorted(counts["tasks"])).decode()
-        row = {"run_id": run, "host_id": host, **counts, "tasks": tasks}
-        rows.append([row[name] for name in HOST_SUMMARY.c.keys()])  # noqa: SIM118 - the collection's names
-    await add_rows(connection, dialect, HOST_SUMMARY, rows)
-    all_known = sa.func.count() == sa.func.count(_C.started_at)
-    starts = (sa.case((all_known, end(_C.started_at))) for end in (sa.func.min, sa.func.max))
-    first, last = (await connection.execute(sa.select(*starts).where(*conditions))).one()
+    await add_rows(connection, dialect, HOST_SUMMARY, [row[:-2] for row in rows])
+    first = last = None
+    if rows and sum(row[-2] for row in rows) == sum(row.executions for row in rows):
+        first, last = min(row.first_seen for row in rows), max(row[-1] for row in rows)
     done = sa.update(RUN).where(RUN.c.id == run).values(hosts_summed=True, first_start=first, last_start=last)
     await connection.execute(done)
 
@@ -167,20 +144,59 @@ def _by(*, by_run: bool = False) -> list[sa.ColumnElement[int]]:
 async def _find(
     connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter, *, by_run: bool
 ) -> list[HostSummary]:
-    """Read what is summed up, go through the attempts that are not, and put both together."""
+    """Add up what is summed up of runs, and the attempts that are not."""
     conditions = execution_conditions(dialect, chosen)
-    found: dict[_Key, dict[str, Any]] = {}
+    sources = [_counted(dialect, conditions, by_run=by_run)]
     if chosen.is_of_runs_and_times:
         of_runs = run_conditions(dialect, chosen, RUN.c.id)
+        inside = sa.select(RUN.c.id).where(*of_runs, _is_inside(chosen))
         left = list(await connection.scalars(sa.select(RUN.c.id).where(*of_runs, _is_left(chosen))))
-        found = await _read(connection, sa.select(RUN.c.id).where(*of_runs, _is_inside(chosen)), by_run=by_run)
         given = dialect.rows("left_over", {"id": sa.BigInteger()}, [(number,) for number in left])
-        conditions.append(_C.run_id.in_(sa.select(given.c.id)))
-        if not left:
-            return await _named(connection, dialect, chosen, found)
-    for key, counts in (await _count(connection, _by(by_run=by_run), conditions)).items():
-        found[key] = _together(found[key], counts) if key in found else counts
-    return await _named(connection, dialect, chosen, found)
+        still = _counted(dialect, [*conditions, _C.run_id.in_(sa.select(given.c.id))], by_run=by_run)
+        sources = [sa.select(HOST_SUMMARY).where(HOST_SUMMARY.c.run_id.in_(inside)), *([still] if left else [])]
+    each = sa.union_all(*sources).subquery()
+    added = (
+        sa.select(
+            *(by := [each.c.host_id, each.c.run_id] if by_run else [each.c.host_id]),
+            *(sa.cast(sa.func.sum(each.c[name]), sa.BigInteger).label(name) for name in _ADDED),
+            *(end(each.c[name]).label(name) for name, end in _ENDS.items()),
+            sa.func.aggregate_strings(each.c.tasks, ",").label("tasks"),
+        )
+        .group_by(*by)
+        .subquery()
+    )
+    named = sa.select(added, HOST.c.name.label("host")).outerjoin_from(added, HOST, HOST.c.id == added.c.host_id)
+    found: list[HostSummary] = []
+    for row in (await connection.execute(named)).mappings():
+        # A task may be in several runs; a unit of work is of one run alone.
+        tasks = len(set().union(*orjson.loads(f"[{row['tasks']}]")))
+        found.append(HostSummary(**{"run_id": None, **row, "tasks": tasks}, chosen=chosen))
+    return found
+
+
+def _counted(dialect: Dialect, conditions: Sequence[sa.ColumnElement[bool]], *, by_run: bool) -> sa.Select[Any]:
+    """Select what is counted of attempts, as rows of `HOST_SUMMARY`; if not by run, each has one of its runs."""
+    other = EXECUTION.alias()
+    elsewhere = sa.exists().where(
+        other.c.quantum_id == _C.quantum_id,
+        other.c.status == int(QuantumStatus.SUCCESSFUL),
+        other.c.host_id != _C.host_id,
+    )
+    counts = {
+        "run_id": _C.run_id if by_run else sa.func.min(_C.run_id),
+        "host_id": _HOST,
+        "executions": sa.func.count(),
+        "successful": sa.func.count().filter(_SUCCEEDED),
+        "failed": sa.func.count().filter(_FAILED),
+        "recovered_elsewhere": sa.func.count().filter(_FAILED, elsewhere),
+        "quanta": sa.func.count(_C.quantum_id.distinct()),
+        "tasks": dialect.different(_C.task_id),
+        "first_seen": sa.func.min(_C.started_at),
+        "last_seen": sa.func.max(_SEEN),
+        "last_success": sa.func.max(_SEEN).filter(_SUCCEEDED),
+    }
+    each = (counts[name].label(name) for name in HOST_SUMMARY.c.keys())  # noqa: SIM118 - the collection's names
+    return sa.select(*each).where(*conditions).group_by(*_by(by_run=by_run))
 
 
 def _is_inside(chosen: QuantumFilter) -> sa.ColumnElement[bool]:
@@ -205,71 +221,6 @@ def _is_left(chosen: QuantumFilter) -> sa.ColumnElement[bool]:
     either = sa.or_(_is_inside(chosen), sa.and_(c.hosts_summed, sa.or_(*outside)))
     # Where not all starts are known, nothing is certain.
     return sa.not_(sa.func.coalesce(either, sa.false()))
-
-
-async def _read(
-    connection: AsyncConnection, runs: sa.Select[tuple[int]], *, by_run: bool
-) -> dict[_Key, dict[str, Any]]:
-    """Add up what is summed up of runs. A unit of work is of one run alone, and so is counted once."""
-    c = HOST_SUMMARY.c
-    by = [c.host_id, c.run_id] if by_run else [c.host_id]
-    statement = (
-        sa.select(
-            *by,
-            *(sa.cast(sa.func.sum(c[name]), sa.BigInteger) for name in _ADDED),
-            sa.func.min(c.first_seen),
-            sa.func.max(c.last_seen),
-            sa.func.max(c.last_success),
-            sa.func.aggregate_strings(c.tasks, ","),
-        )
-        .where(c.run_id.in_(runs))
-        .group_by(*by)
-    )
-    return {
-        tuple(row[: len(by)]): {
-            **dict(zip(_COUNTED, row[len(by) :], strict=False)),
-            "tasks": set().union(*orjson.loads(f"[{row[-1]}]")),
-        }
-        for row in await connection.execute(statement)
-    }
-
-
-async def _count(
-    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
-) -> dict[_Key, dict[str, Any]]:
-    """Go through attempts."""
-    found: dict[_Key, dict[str, Any]] = {}
-    for row in await connection.execute(sa.select(*by, *_counts()).where(*conditions).group_by(*by)):
-        found[tuple(row[: len(by)])] = {"tasks": set(), **dict(zip(_COUNTED, row[len(by) :], strict=True))}
-    for *key, task in await connection.execute(sa.select(*by, _C.task_id).where(*conditions).distinct()):
-        found[tuple(key)]["tasks"].add(task)
-    return found
-
-
-def _together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Add up what is counted of a host in different runs."""
-    result: dict[str, Any] = {name: one[name] + other[name] for name in _ADDED}
-    for name, end in _ENDS.items():
-        result[name] = end((moment for moment in (one[name], other[name]) if moment is not None), default=None)
-    return result | {"tasks": one["tasks"] | other["tasks"]}
-
-
-async def _named(
-    connection: AsyncConnection, dialect: Dialect, chosen: QuantumFilter, found: Mapping[_Key, Mapping[str, Any]]
-) -> list[HostSummary]:
-    given = dialect.rows("given", {"id": sa.BigInteger()}, [(number,) for number in {key[0] for key in found}])
-    hosts = sa.select(HOST.c.id, HOST.c.name).where(HOST.c.id.in_(sa.select(given.c.id)))
-    names = {row.id: row.name for row in await connection.execute(hosts)}
-    return [
-        HostSummary(
-            host_id=host,
-            run_id=run[0] if run else None,
-            host=names.get(host),
-            **{**counts, "tasks": len(counts["tasks"])},
-            chosen=chosen,
-        )
-        for (host, *run), counts in found.items()
-    ]
 
 
 def _in_order(summaries: Sequence[HostSummary]) -> list[HostSummary]:

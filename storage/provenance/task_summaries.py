@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,7 @@ from butlerql.storage.provenance.filters import (
 from butlerql.storage.provenance.pipeline_executions import PipelineExecution, graph_of
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, PLAN, QUANTUM, RUN, TASK, TASK_SUMMARY
+from butlerql.storage.state.bulk import change_rows
 from butlerql.storage.state.database import State
 
 __all__ = [
@@ -146,7 +148,7 @@ async def measured_tasks(state: State, summaries: Sequence[TaskSummary], measure
             pairs = [(summaries[place].run_id, summaries[place].task_id) for place in places]
             graphs = {graph for place in places if (graph := summaries[place].graph) is not None}
             by, conditions = _of_executions(state.dialect, summaries[places[0]].chosen, pairs, list(graphs))
-            answers.append(await distributions(connection, measure, by, conditions))
+            answers += await distributions(connection, [measure], by, conditions)
         return answers
 
     if left:
@@ -167,20 +169,18 @@ async def sum_up_tasks(connection: AsyncConnection, dialect: Dialect, run: int) 
         return
     summed = await _sum(connection, dialect, QuantumFilter(), pairs)
     by, conditions = _of_executions(dialect, QuantumFilter(), pairs)
-    measured = {measure: await distributions(connection, measure, by, conditions) for measure in Measure}
+    measured = await distributions(connection, list(Measure), by[-1:], conditions)
+    rows: list[tuple[str, int, int]] = []
     for summary in summed:
-        key = (summary.run_id, summary.task_id)
         content = {
             name: getattr(summary, name)
             for name in TaskSummary.__slots__
             if name not in {"run_id", "task_id", "run_name", "task_label", "chosen", "graph", "measured"}
         }
-        content["measured"] = {measure.value: found.get(key) for measure, found in measured.items()}
-        await connection.execute(
-            sa.update(TASK_SUMMARY)
-            .where(TASK_SUMMARY.c.run_id == key[0], TASK_SUMMARY.c.task_id == key[1])
-            .values(content=orjson.dumps(content).decode())
-        )
+        of_task = (found.get((summary.task_id,)) for found in measured)
+        content["measured"] = dict(zip((measure.value for measure in Measure), of_task, strict=True))
+        rows.append((orjson.dumps(content).decode(), run, summary.task_id))
+    await change_rows(connection, TASK_SUMMARY, rows, "content")
 
 
 def _read(run: int, task: int, content: str, chosen: QuantumFilter) -> TaskSummary:
@@ -257,8 +257,7 @@ async def _sum(
     quanta = await _sum_quanta(connection, *_of_quanta(dialect, chosen, pairs, graphs))
     of_executions = _of_executions(dialect, chosen, pairs, graphs)
     executions = await _sum_executions(connection, *of_executions)
-    exceptions = await _sum_exceptions(connection, *of_executions)
-    caveats = await _sum_caveats(connection, *of_executions)
+    exceptions, caveats = await _sum_troubles(connection, *of_executions)
     by_number = {graph.id: graph for graph in graphs}
     result: list[TaskSummary] = []
     for key in quanta.keys() | executions.keys():
@@ -344,55 +343,54 @@ async def _sum_executions(
     return {tuple(key): (count, failed, hosts) for *key, count, failed, hosts in await connection.execute(statement)}
 
 
-async def _sum_exceptions(
+async def _sum_troubles(
     connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
-) -> dict[_Key, list[ExceptionCount]]:
-    """Count exceptions, the most frequent first."""
+) -> tuple[dict[_Key, list[ExceptionCount]], dict[_Key, list[CaveatCount]]]:
+    """Count exceptions, the most frequent first, and caveats."""
     c = EXECUTION.c
     counted = (
         sa.select(
             *by,
             c.exception_id,
+            c.caveats,
             sa.func.count().label("count"),
-            sa.func.min(sa.case((c.message.is_not(None), c.id))).label("sample"),
+            sa.func.min(c.id).filter(c.message.is_not(None)).label("sample"),
         )
-        .where(*conditions, c.exception_id.is_not(None))
-        .group_by(*by, c.exception_id)
+        .where(*conditions, sa.or_(c.exception_id.is_not(None), c.caveats > 0))
+        .group_by(*by, c.exception_id, c.caveats)
         .subquery()
     )
     sample = EXECUTION.alias()
+    key = [counted.c[column.name] for column in by]
     statement = (
-        sa.select(*(counted.c[column.name] for column in by), EXCEPTION.c.name, counted.c.count, sample.c.message)
-        .join_from(counted, EXCEPTION, EXCEPTION.c.id == counted.c.exception_id)
+        sa.select(*key, counted.c.caveats, counted.c.count, EXCEPTION.c.name, sample.c.message)
+        .outerjoin_from(counted, EXCEPTION, EXCEPTION.c.id == counted.c.exception_id)
         .outerjoin(sample, sample.c.id == counted.c.sample)
-        .order_by(counted.c.count.desc(), EXCEPTION.c.name)
+        .order_by(EXCEPTION.c.name, counted.c.sample.nulls_last())
     )
-    found: dict[_Key, list[ExceptionCount]] = {}
-    for *key, name, count, message in await connection.execute(statement):
-        found.setdefault(tuple(key), []).append(ExceptionCount(name, count, message))
-    return found
-
-
-async def _sum_caveats(
-    connection: AsyncConnection, by: Sequence[sa.ColumnElement[int]], conditions: Sequence[sa.ColumnElement[bool]]
-) -> dict[_Key, list[CaveatCount]]:
-    c = EXECUTION.c
-    statement = sa.select(*by, c.caveats, sa.func.count()).where(*conditions, c.caveats > 0).group_by(*by, c.caveats)
-    counts: dict[_Key, dict[Caveats, int]] = {}
-    for *key, caveats, count in await connection.execute(statement):
-        of_task = counts.setdefault(tuple(key), dict.fromkeys(_MEANINGS, 0))
-        for flag in _MEANINGS:
-            if flag & caveats:
-                of_task[flag] += count
-    return {
-        key: [CaveatCount(str(flag.name), _MEANINGS[flag], count) for flag, count in of_task.items() if count]
-        for key, of_task in counts.items()
-    }
+    exceptions: dict[_Key, dict[str, ExceptionCount]] = {}
+    caveats: dict[_Key, Counter[Caveats]] = {}
+    for *key, flags, count, name, message in await connection.execute(statement):
+        if name is not None:
+            of_task = exceptions.setdefault(tuple(key), {})
+            known = of_task.get(name, ExceptionCount(name, 0, message))
+            of_task[name] = replace(known, count=known.count + count)
+        caveats.setdefault(tuple(key), Counter()).update({flag: count for flag in _MEANINGS if flag & (flags or 0)})
+    return (
+        {key: sorted(some.values(), key=lambda one: -one.count) for key, some in exceptions.items()},
+        {
+            key: [CaveatCount(str(flag.name), _MEANINGS[flag], some[flag]) for flag in _MEANINGS if some[flag]]
+            for key, some in caveats.items()
+        },
+    )
 
 
 def _among(dialect: Dialect, table: sa.Table, pairs: Sequence[tuple[int, int]]) -> list[sa.ColumnElement[bool]]:
     """Condition that rows are of one of these runs and tasks."""
     given = dialect.rows("given", {"run_id": sa.BigInteger(), "task_id": sa.BigInteger()}, pairs)
+    if len({run for run, _ in pairs}) == 1:
+        # This way SQLite finds one group after the other, and has nothing to sort.
+        return [table.c.run_id == pairs[0][0], table.c.task_id.in_(sa.select(given.c.task_id))]
     wanted = sa.select(given.c.run_id, given.c.task_id)
     return [sa.tuple_(table.c.run_id, table.c.task_id).in_(wanted)]
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from butlerql.storage.provenance import distributions
 from butlerql.storage.provenance.anomalies import examples_of, find_anomalies
 from butlerql.storage.provenance.distributions import Measure
 from butlerql.storage.provenance.filters import QuantumFilter
@@ -156,6 +157,17 @@ async def test_each_run_has_the_hosts_that_it_has_alone(told: State) -> None:
             assert await measured_hosts(told, some, Measure.RUN_TIME) == await measured_hosts(
                 told, others, Measure.RUN_TIME
             )
+
+
+@pytest.mark.parametrize("rows", [1, 7, 30])
+async def test_it_does_not_matter_how_many_values_are_read_at_once(
+    told: State, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    hosts = await find_host_summaries(told, QuantumFilter(statuses=[QuantumStatus.SUCCESSFUL]))
+    whole = await measured_hosts(told, hosts, Measure.RUN_TIME)
+    monkeypatch.setattr(distributions, "_ROWS", rows)
+    assert await measured_hosts(told, hosts, Measure.RUN_TIME) == whole
+    assert [one and one.count for one in whole] == [one.executions for one in hosts]
 
 
 def counts_of(one: HostSummary) -> dict[str, Any]:
