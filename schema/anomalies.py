@@ -29,7 +29,7 @@ class AnomalyKind(DescribedEnum):
     )
     EXECUTION_COUNT = (
         "EXECUTION_COUNT",
-        "There are more attempts, or fewer, than the median of the baseline runs with the task; by `minExecutions` at least.",
+        "More or fewer attempts than the median of the baseline runs that have the task; by at least `minExecutions`.",
     )
 
 
