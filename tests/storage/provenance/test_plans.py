@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.provenance import distributions
 from butlerql.storage.provenance.anomalies import examples_of, find_anomalies
 from butlerql.storage.provenance.distributions import Measure
+from butlerql.storage.provenance.executions import count_executions
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.host_summaries import (
     HostSummary,
@@ -21,10 +23,11 @@ from butlerql.storage.provenance.host_summaries import (
     measured_hosts,
 )
 from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution, times_of
 from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord, QuantumStatus, Source, SourceKind
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import RUN, TASK_SUMMARY
-from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks
+from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks, task_summaries_of_graphs
 from butlerql.storage.state.database import State
 from tests.support.provenance_state import emptied, in_batches, noted
 
@@ -72,6 +75,13 @@ async def ask_of_anomalies(state: State) -> None:
     assert found and all(await examples_of(state, found, 2))
 
 
+async def ask_of_graphs(state: State) -> None:
+    graph = PipelineExecution(1, 1, str(UUID(int=1)), RUNS[0], None, None, None)
+    assert await times_of(state, [graph]) == [(None, None)]
+    assert await count_executions(state, QuantumFilter(pipeline_executions=[graph.uuid])) == 0
+    assert await task_summaries_of_graphs(state, [graph]) == [[]]
+
+
 ONE = QuantumFilter(only_runs=RUNS[:1])
 SOME = QuantumFilter(runs=RUNS[:1], statuses=[QuantumStatus.SUCCESSFUL])
 QUESTIONS: dict[str, Callable[[State], Awaitable[None]]] = {
@@ -81,6 +91,7 @@ QUESTIONS: dict[str, Callable[[State], Awaitable[None]]] = {
     "some of hosts": lambda state: ask_of_hosts(state, SOME),
     "runs": lambda state: ask_of_runs(state, RUNS[:1]),
     "anomalies": ask_of_anomalies,
+    "graphs": ask_of_graphs,
 }
 
 
