@@ -12,8 +12,8 @@ from butlerql.command_line import config_option, opened_repository, read_setting
 
 __all__ = ["check_run"]
 
-_FOUND = 1
-"""Exit status where something was found."""
+_STATUS = {True: 0, False: 1, None: 3}
+"""Exit status by whether the run is consistent; 2 is for what cannot be done."""
 
 _SECONDS = 60.0
 """Of a snapshot: no request waits for it."""
@@ -28,11 +28,11 @@ _SECONDS = 60.0
 def check_run(repository: str, name: str, as_json: bool, state: str | None, file: Path | None) -> None:
     """Look whether registry, datastores and provenance tell the same of a run.
 
-    The exit status is 0 if nothing was found, 1 if something was, 2 if it cannot be done.
+    The exit status is 0 if they do, 1 if they do not, 2 if it cannot be done, 3 if nothing is known of the work.
     """
     settings = read_settings(file, state=state)
 
-    async def look() -> bool:
+    async def look() -> bool | None:
         from butlerql import check_run_report
         from butlerql.storage.provenance.run_checks import RunChecks
         from butlerql.storage.registry.collections import run_by_name
@@ -46,6 +46,6 @@ def check_run(repository: str, name: str, as_json: bool, state: str | None, file
             write = check_run_report.as_json if as_json else check_run_report.as_text
             async for text in write(checks, found, consistent, counts):
                 click.echo(text, nl=False)
-            return bool(counts)
+            return consistent
 
-    sys.exit(_FOUND if run(look()) else 0)
+    sys.exit(_STATUS[run(look())])

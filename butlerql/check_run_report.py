@@ -30,7 +30,7 @@ _MEANINGS = {
 async def as_text(
     checks: RunChecks, run: Collection, consistent: bool | None, counts: Counter[RunProblemKind]
 ) -> AsyncIterator[str]:
-    """Tell what was found, with the first problems.
+    """Tell what was found, with the first problems; of what contradicts nothing only how many there are.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ async def as_text(
         How many problems there are.
     """
     lines = [("run", run.name), ("consistent", _MEANINGS[consistent])]
-    lines += [("problems", f"{counts[kind]} {kind}") for kind in _ALL if counts[kind]]
+    lines += [("problems", _counted(kind, counts[kind])) for kind in _ALL if counts[kind]]
     if not counts:
         lines.append(("problems", "none"))
     yield f"{in_columns(lines)}\n"
-    if counts:
-        page = await checks.page(run, counts, PageRequest(_SHOWN))
+    if kinds := [kind for kind in counts if kind.is_contradiction]:
+        page = await checks.page(run, kinds, PageRequest(_SHOWN))
         yield "\n" + "".join(f"{_line(problem)}\n" for problem in page.rows)
         if page.has_next:
             yield "There are more; for all of them say --json.\n"
@@ -71,6 +71,11 @@ async def as_json(
         page = await checks.page(run, counts, PageRequest(_PAGE, after=page.keys[-1] if page else None))
         yield between + ",\n".join(orjson.dumps(_problem(one)).decode() for one in page.rows)
     yield "]}\n"
+
+
+def _counted(kind: RunProblemKind, count: int) -> str:
+    rest = "" if kind.is_contradiction else ", which contradict nothing; --json lists them"
+    return f"{count} {kind}{rest}"
 
 
 def _line(problem: RunProblem) -> str:

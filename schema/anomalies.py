@@ -29,7 +29,7 @@ class AnomalyKind(DescribedEnum):
     )
     EXECUTION_COUNT = (
         "EXECUTION_COUNT",
-        "There are more attempts, or fewer, than the median of the baseline runs; by at least `minExecutions`.",
+        "More or fewer attempts than the median of the baseline runs that have the task; by at least `minExecutions`.",
     )
 
 

@@ -78,7 +78,7 @@ class Lineage:
 
     datasets: list[DatasetTrace] = strawberry.field(description="Datasets, that from which one began first.")
     quanta: list[Quantum] = strawberry.field(description="Units of work.")
-    edges: list[LineageEdge] = strawberry.field(description="What ties them together; 10,000 at most.")
+    edges: list[LineageEdge] = strawberry.field(description="What ties them together; 50,000 at most.")
     truncated: bool = strawberry.field(
         description="Whether it goes on: beyond the depth that was asked for, or beyond what is given at most."
     )

@@ -87,7 +87,11 @@ class Execution:
 
     @loaded
     def pipeline_execution(self) -> PipelineExecution | None:
-        """What it was a part of; null where no graph tells."""
+        """What it was a part of; null where no graph tells.
+
+        A full Butler does not record it: then it is the latest of the graphs that planned the unit of work before the
+        attempt began, or the first where times do not tell.
+        """
 
     started_at: DateTime | None = strawberry.field(description="When it began; null where nothing tells.")
     ended_at: DateTime | None = strawberry.field(description="When it ended; null where nothing tells.")

@@ -421,7 +421,7 @@ class Query:
         filter
             Which attempts to sum up.
         min_executions
-            Only machines with so many attempts.
+            Only machines with so many attempts, 1 or more.
         """
 
     @loaded
@@ -443,7 +443,7 @@ class Query:
             From how many times the baseline something is told, 1 or more. Less is told of how often tasks ran alone,
             from as many times less.
         min_executions
-            From how many attempts on each side something is told.
+            From how many attempts on each side something is told, 1 or more.
         """
 
     @loaded

@@ -76,7 +76,8 @@ class DatasetTypeComparison:
         """Whether files of the two runs were written as different storage classes.
 
         The registry has one definition of a dataset type, the present one; what files were written as tells whether it
-        was another. Components are compared with the same ones. False where there are no records of one of the runs.
+        was another. Components are compared with the same ones. False where there are no records of one of the runs, or
+        only such as `ingest-graph` made: it writes down the same storage class for metadata, logs and configurations.
         """
 
 

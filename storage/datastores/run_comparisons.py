@@ -45,6 +45,9 @@ _BY_CHECKSUM, _BY_SIZE, _NOT_AT_ALL = range(3)
 _DIFFERS = 4
 """Added to it where they differ."""
 
+_FOR_ANYTHING = "lsst.pipe.base.quantum_graph.formatter.ProvenanceFormatter"
+"""Formatter of what ``ingest-graph`` put in: it writes down the same storage class for whatever a graph holds."""
+
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
@@ -100,7 +103,8 @@ async def definitions_changed(
     """Tell whether the files of two runs were written as different storage classes; one statement a tags table.
 
     The registry has one definition of a dataset type, the present one. What files were written as is what it was then.
-    Files of a component are compared with those of the same one, and nothing is told by what one run alone has.
+    Files of a component are compared with those of the same one, and nothing is told by what one run alone has, nor by
+    what ``ingest-graph`` put in.
     """
     changed = dict.fromkeys(kinds, False)
     for some in by_table(kinds):
@@ -124,7 +128,7 @@ async def _storage_classes(
         selects.append(
             sa.select(rows.c.type, rows.c.side, _part(records.component), records.storage_class)
             .select_from(dialect.each(rows, source.table))
-            .where(records.dataset_id == rows.c.uuid, source.own)
+            .where(records.dataset_id == rows.c.uuid, source.own, records.formatter != _FOR_ANYTHING)
             .distinct()
         )
     return await snapshot.rows(sa.union(*selects)) if selects else []

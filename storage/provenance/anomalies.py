@@ -10,7 +10,7 @@ What is said of a task is a median or a share, so that a few extremes do not cou
   from one data ID to the next does not matter then. Else all values are compared, by the test of Mann and Whitney.
 - Failures are compared by Fisher's exact test, as shares of all attempts, those of all earlier runs together.
 - How often a task runs is decided by who plans it, not by chance, so there is nothing to be tested. It is compared
-  with the median of the earlier runs.
+  with the median of the earlier runs that it ran in, also where it did not run at all now.
 
 Only what is worse departs: what takes less, or fails less often, does not. How often a task runs departs either way.
 """
@@ -18,7 +18,7 @@ Only what is worse departs: what takes less, or fails less often, does not. How 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from math import inf
 from statistics import median
@@ -150,7 +150,16 @@ async def find_anomalies(
         for anomaly in compare(summary, earlier, ratio, min_executions)
     ]
     found += await _measures(state, pairs, ratio, min_executions)
-    places = {summary.task_id: place for place, summary in enumerate(summaries)}
+    there = {summary.task_id for summary in summaries}
+    # A task that did not run at all, under the names of the run.
+    gone = [
+        replace(earlier[0], run_id=summaries[0].run_id, run_name=run, executions=0)
+        for task, earlier in before.items()
+        if task not in there
+    ]
+    for one in gone:
+        found += _counts(one, before[one.task_id], ratio, min_executions)
+    places = {summary.task_id: place for place, summary in enumerate([*summaries, *gone])}
     kinds = list(AnomalyKind)
     return sorted(found, key=lambda one: (-_severity(one.ratio), kinds.index(one.kind), places[one.task_id]))
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.provenance.filters import QuantumFilter, execution_conditions
 from butlerql.storage.provenance.pages_of_runs import count_in_runs, pages_in_runs
+from butlerql.storage.provenance.pipeline_executions import graph_of
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, HOST, PIPELINE_EXECUTION, RUN, TASK
 from butlerql.storage.registry.field_orders import field_order
@@ -59,18 +60,16 @@ class Execution(NamedTuple):
 
 
 _C = EXECUTION.c
-_TABLES = (
-    EXECUTION.outerjoin(HOST, HOST.c.id == _C.host_id)
-    .outerjoin(EXCEPTION, EXCEPTION.c.id == _C.exception_id)
-    .outerjoin(PIPELINE_EXECUTION, PIPELINE_EXECUTION.c.id == _C.pipeline_execution_id)
-)
+_TABLES = EXECUTION.outerjoin(HOST, HOST.c.id == _C.host_id).outerjoin(EXCEPTION, EXCEPTION.c.id == _C.exception_id)
+# Not joined: of a page in some order, it is only looked for where it is shown.
+_GRAPH = sa.select(PIPELINE_EXECUTION.c.uuid).where(PIPELINE_EXECUTION.c.id == graph_of()).correlate(EXECUTION)
 _SELECT = sa.select(
     _C.id,
     _C.quantum_id,
     _C.attempt,
     _C.status,
     HOST.c.name.label("host"),
-    PIPELINE_EXECUTION.c.uuid.label("pipeline_execution"),
+    _GRAPH.scalar_subquery().label("pipeline_execution"),
     _C.started_at,
     _C.ended_at,
     _C.run_time,

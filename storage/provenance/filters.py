@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
 from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.globs import split_names
+from butlerql.storage.provenance.pipeline_executions import graph_of
 from butlerql.storage.provenance.records import QuantumStatus
 from butlerql.storage.provenance.tables import (
     EXCEPTION,
@@ -26,7 +27,6 @@ __all__ = [
     "common_conditions",
     "execution_conditions",
     "fits",
-    "made_for",
     "quantum_conditions",
     "run_conditions",
 ]
@@ -47,7 +47,7 @@ class QuantumFilter:
     """Of what is selected: the unit of work, or the attempt."""
 
     pipeline_executions: Sequence[str] | None = None
-    """UUIDs. Of attempts of which nobody tells the graph, those at what the graphs planned."""
+    """UUIDs: units of work that these graphs planned; attempts that were made for them, see `graph_of`."""
 
     data_id: Mapping[str, int | str] | None = None
     """Dimensions that it has, with these values."""
@@ -124,7 +124,7 @@ def execution_conditions(
         graphs = _pipeline_executions(dialect, chosen.pipeline_executions)
         # By the run: attempts have no index by their pipeline execution.
         runs = sa.select(PIPELINE_EXECUTION.c.run_id).where(PIPELINE_EXECUTION.c.id.in_(graphs))
-        conditions += [c.run_id.in_(runs), made_for(lambda number: number.in_(graphs), table)]
+        conditions += [c.run_id.in_(runs), graph_of(table).in_(graphs)]
     if chosen.hosts is not None:
         conditions.append(c.host_id.in_(_named(dialect, HOST, chosen.hosts)))
     if chosen.exception is not None:
@@ -139,23 +139,6 @@ def execution_conditions(
     if chosen.started_before is not None:
         conditions.append(c.started_at < chosen.started_before)
     return conditions
-
-
-def made_for(
-    is_one: Callable[[sa.ColumnElement[int]], sa.ColumnElement[bool]], table: sa.FromClause = EXECUTION
-) -> sa.ColumnElement[bool]:
-    """Condition that an attempt was made for a graph, or may have been: nobody tells, and the graph planned it.
-
-    Parameters
-    ----------
-    is_one
-        Condition that a number is that of the graph, or of one of several.
-    table
-        `EXECUTION`, or its alias.
-    """
-    plan, number = PLAN.alias(), table.c.pipeline_execution_id
-    is_planned = sa.exists().where(plan.c.quantum_id == table.c.quantum_id, is_one(plan.c.pipeline_execution_id))
-    return sa.case((number.is_(None), is_planned), else_=is_one(number))
 
 
 def common_conditions(dialect: Dialect, chosen: QuantumFilter, table: sa.FromClause) -> list[sa.ColumnElement[bool]]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
+from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.provenance.distributions import Distribution, Measure, distributions
 from butlerql.storage.provenance.filters import QuantumFilter, execution_conditions, run_conditions
 from butlerql.storage.provenance.records import QuantumStatus
@@ -83,7 +84,14 @@ async def find_host_summaries(state: State, chosen: QuantumFilter, least: int = 
     ----------
     least
         Only hosts with so many attempts.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Raised if that is less than 1.
     """
+    if least < 1:
+        raise InvalidArgumentError("minExecutions must be 1 or more.")
 
     async def find(connection: AsyncConnection) -> list[HostSummary]:
         return await _find(connection, state.dialect, chosen, by_run=False)

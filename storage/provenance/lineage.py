@@ -17,8 +17,8 @@ from butlerql.storage.state.database import State
 
 __all__ = ["DEEPEST", "LARGEST", "Lineage", "LineageEdge", "lineages"]
 
-LARGEST = 10_000
-"""How many edges one lineage has at most."""
+LARGEST = 50_000
+"""How many edges one lineage has at most: 10,000 datasets have so many, each with its maker and some readers."""
 
 DEEPEST = 100
 """How many units of work one behind the other."""

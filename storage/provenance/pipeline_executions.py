@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import UuidText
-from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, RUN
+from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, PLAN, RUN
 from butlerql.storage.state.database import State
 
-__all__ = ["PipelineExecution", "pipeline_executions_by_uuid", "pipeline_executions_of_runs", "times_of"]
+__all__ = ["PipelineExecution", "graph_of", "pipeline_executions_by_uuid", "pipeline_executions_of_runs", "times_of"]
 
 
 class PipelineExecution(NamedTuple):
@@ -31,6 +31,26 @@ _C = PIPELINE_EXECUTION.c
 _SELECT = sa.select(_C.id, _C.run_id, _C.uuid, RUN.c.name.label("run"), _C.pipeline, _C.made_by, _C.command).join_from(
     PIPELINE_EXECUTION, RUN, RUN.c.id == _C.run_id
 )
+
+
+def graph_of(table: sa.FromClause = EXECUTION) -> sa.ColumnElement[int]:
+    """Number of the graph that an attempt was made for, of `EXECUTION` or its alias; NULL if no graph planned its work.
+
+    A full Butler does not tell. It was the latest of the graphs that planned the work and were there when the attempt
+    began; where times do not tell, it is taken to be the first of them.
+    """
+    before = sa.case((_C.created_at <= table.c.started_at, _C.created_at)).label("before")
+    # A subquery, since SQLite puts nothing in order by what is outside of the selection.
+    planned = (
+        sa.select(_C.id, _C.created_at, before)
+        .join_from(PLAN, PIPELINE_EXECUTION, _C.id == PLAN.c.pipeline_execution_id)
+        .where(PLAN.c.quantum_id == table.c.quantum_id)
+        .correlate(table)
+        .subquery()
+    )
+    order = (planned.c.before.desc().nulls_last(), planned.c.created_at.nulls_first(), planned.c.id)
+    likely = sa.select(planned.c.id).order_by(*order).limit(1).correlate(table).scalar_subquery()
+    return sa.func.coalesce(table.c.pipeline_execution_id, likely)
 
 
 async def pipeline_executions_by_uuid(state: State, uuids: Sequence[str]) -> dict[str, PipelineExecution]:
@@ -64,15 +84,11 @@ async def times_of(state: State, chosen: Sequence[PipelineExecution]) -> list[tu
     dialect, c = state.dialect, EXECUTION.c
     # By the run: attempts have no index by their pipeline execution.
     runs = dialect.rows("runs", {"id": sa.BigInteger()}, [(run,) for run in {one.run_id for one in chosen}])
-    numbers = dialect.rows("numbers", {"id": sa.BigInteger()}, [(one.id,) for one in set(chosen)])
+    graph = graph_of().label("graph")
     statement = (
-        sa.select(
-            c.pipeline_execution_id,
-            sa.func.min(c.started_at),
-            sa.func.max(sa.func.coalesce(c.ended_at, c.started_at)),
-        )
-        .where(c.run_id.in_(sa.select(runs.c.id)), c.pipeline_execution_id.in_(sa.select(numbers.c.id)))
-        .group_by(c.pipeline_execution_id)
+        sa.select(graph, sa.func.min(c.started_at), sa.func.max(sa.func.coalesce(c.ended_at, c.started_at)))
+        .where(c.run_id.in_(sa.select(runs.c.id)))
+        .group_by(graph)
     )
 
     async def find(connection: AsyncConnection) -> dict[int, tuple[int | None, int | None]]:

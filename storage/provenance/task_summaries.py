@@ -17,10 +17,9 @@ from butlerql.storage.provenance.filters import (
     QuantumFilter,
     common_conditions,
     execution_conditions,
-    made_for,
     quantum_conditions,
 )
-from butlerql.storage.provenance.pipeline_executions import PipelineExecution
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution, graph_of
 from butlerql.storage.provenance.records import Caveats, QuantumStatus
 from butlerql.storage.provenance.tables import EXCEPTION, EXECUTION, PLAN, QUANTUM, RUN, TASK, TASK_SUMMARY
 from butlerql.storage.state.bulk import change_rows
@@ -222,7 +221,7 @@ def _of_executions(
 ) -> _Grouped:
     by, conditions, given = _grouped(dialect, EXECUTION, pairs, graphs)
     if given is not None:
-        conditions += [EXECUTION.c.run_id == given.c.run_id, made_for(lambda number: number == given.c.graph_id)]
+        conditions += [EXECUTION.c.run_id == given.c.run_id, graph_of() == given.c.graph_id]
     return by, [*execution_conditions(dialect, chosen), *conditions]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -25,6 +26,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.selection import DatasetSelection, select
 from butlerql.storage.repository import Repository
+from tests.support.pipelines.recorded import Recorded
 from tests.support.provenance_state import in_batches
 from tests.support.repositories import Layout, RealRepository, Repositories
 from tests.support.things import THINGS
@@ -45,7 +47,7 @@ def run(*arguments: str) -> Result:
 
 def test_nothing_is_wrong_and_nothing_is_known(things: RealRepository) -> None:
     result = run(things.uri, "a")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (3, "")
     assert result.stdout.splitlines() == [
         "run         a",
         "consistent  nothing is known of the work that wrote it; take its provenance in first",
@@ -98,6 +100,21 @@ def test_what_is_wrong_is_told(things: RealRepository, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(check_run_report, "_SHOWN", 1)
     assert run(things.uri, "a").stdout.splitlines()[-1] == "There are more; for all of them say --json."
+
+
+def test_records_without_sizes_contradict_nothing(pipelines: Recorded, tmp_path: Path) -> None:
+    asked = (str(pipelines.repository), "batch/heavy", "--state", str(tmp_path / "state.sqlite3"))
+    taken = CliRunner().invoke(main, ["ingest-provenance", *asked])
+    assert taken.exit_code == 0, taken.output
+    result = run(*asked)
+    everything = json.loads(run(*asked, "--json").stdout)
+    [(kind, count)] = [(one["kind"], one["count"]) for one in everything["summary"]]
+    assert (result.exit_code, kind, count) == (0, "INCOMPLETE_RECORD", len(everything["problems"])) and count > 20
+    assert result.stdout.splitlines() == [
+        "run         batch/heavy",
+        "consistent  yes",
+        f"problems    {count} INCOMPLETE_RECORD, which contradict nothing; --json lists them",
+    ]
 
 
 async def take_in(uri: str) -> None:

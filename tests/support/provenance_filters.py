@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
-from uuid import UUID
 
 from hypothesis import strategies as st
 
@@ -22,6 +21,8 @@ class Attempt(NamedTuple):
     work: Work
     place: int
     graph: Graph | None
+    """What it was made for, as far as is known."""
+
     record: ExecutionRecord
 
 
@@ -52,7 +53,23 @@ def filters(draw: st.DrawFn, world: World) -> QuantumFilter:
 
 
 def attempts_of(world: World) -> list[Attempt]:
-    return [Attempt(work, place, *one) for work in world.works for place, one in enumerate(work.attempts)]
+    return [one for work in world.works for one in attempts_at(world, work)]
+
+
+def attempts_at(world: World, work: Work) -> list[Attempt]:
+    planned = [graph for graph in world.graphs if graph.uuid in work.planned_in]
+    return [
+        Attempt(work, place, graph or likely_graph(planned, record), record)
+        for place, (graph, record) in enumerate(work.attempts)
+    ]
+
+
+def likely_graph(planned: Sequence[Graph], record: ExecutionRecord) -> Graph | None:
+    """Tell for which graph an attempt was made if nobody tells it: the latest before it, or else the first."""
+    began = record.started_at or 0
+    in_order = sorted(planned, key=lambda graph: graph.created_at or 0)
+    before = [graph for graph in in_order if graph.created_at is not None and graph.created_at <= began]
+    return next(iter(before[-1:] or in_order), None)
 
 
 def named(globs: Sequence[str] | None, name: str | None) -> bool:
@@ -84,14 +101,9 @@ def meets(one: Attempt, chosen: QuantumFilter) -> bool:
         and (chosen.exception is None or named([chosen.exception], record.exception))
         and (
             chosen.pipeline_executions is None
-            or not {str(graph) for graph in graphs_of(one)}.isdisjoint(chosen.pipeline_executions)
+            or (one.graph is not None and str(one.graph.uuid) in chosen.pipeline_executions)
         )
     )
-
-
-def graphs_of(one: Attempt) -> list[UUID]:
-    """Which graphs an attempt was made for, or may have been."""
-    return list(one.work.planned_in) if one.graph is None else [one.graph.uuid]
 
 
 def executions_chosen(world: World, chosen: QuantumFilter) -> list[Attempt]:
@@ -112,8 +124,7 @@ def quanta_chosen(world: World, chosen: QuantumFilter, *, only_last: bool = Fals
         if not is_of(work, chosen) or (chosen.statuses is not None and work.status not in chosen.statuses):
             continue
         if any(getattr(chosen, name) is not None for name in of_attempts):
-            attempts = [Attempt(work, place, *one) for place, one in enumerate(work.attempts)]
-            if not any(meets(one, chosen) for one in attempts[-1 if only_last else 0 :]):
+            if not any(meets(one, chosen) for one in attempts_at(world, work)[-1 if only_last else 0 :]):
                 continue
         elif chosen.pipeline_executions is not None and not (
             {str(graph) for graph in work.planned_in} & set(chosen.pipeline_executions)

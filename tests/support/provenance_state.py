@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -15,7 +16,7 @@ from butlerql.storage.provenance.records import Record, Source
 from butlerql.storage.state.database import State
 from tests.support.provenance_worlds import Telling
 
-__all__ = ["dumped", "emptied", "in_batches", "take_in"]
+__all__ = ["dumped", "emptied", "in_batches", "noted", "take_in"]
 
 _TABLES = [table for name in tables.__all__ if isinstance(table := getattr(tables, name), sa.Table)]
 
@@ -47,6 +48,23 @@ async def dumped(state: State) -> dict[str, list[Any]]:
 async def take_in(state: State, telling: Telling, digest: str = "1") -> Ingested:
     """Take in what a source tells."""
     return await ingest(state, Source(telling.kind, telling.name, digest), in_batches(telling.records))
+
+
+@contextmanager
+def noted(state: State) -> Iterator[list[tuple[str, Any]]]:
+    """Note the statements that read something, and their parameters."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        if not any(name in statement for name in ("alembic_version", "sqlite_master", "pg_catalog")):
+            statements.append((statement, parameters))
+
+    engine = state._engine.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
 
 
 async def in_batches(records: Iterable[Record]) -> AsyncIterator[Sequence[Record]]:

@@ -44,6 +44,9 @@ _ENDS = st.sampled_from(
         QuantumStatus.UNKNOWN,
     ]
 )
+_BEGIN, _SECOND = 1_700_000_000_000_000, 1_000_000
+# Before the work, in the middle of it, and after it; once it may not be known.
+_MADE = st.lists(st.none() | st.integers(-1, 20).map(lambda n: _BEGIN + n * _SECOND), max_size=2, unique=True)
 _BLOCKING = {QuantumStatus.FAILED, QuantumStatus.ABORTED, QuantumStatus.BLOCKED}
 _OPTIONAL = ("host", "ended_at", "run_time", "cpu_time", "max_rss", "process_index", "exception", "message", "caveats")
 
@@ -54,7 +57,7 @@ class Graph:
 
     uuid: UUID
     run: str
-    created_at: int
+    created_at: int | None
     tasks: set[str] = field(default_factory=set)
 
 
@@ -112,8 +115,8 @@ def worlds(draw: st.DrawFn) -> World:
     def new() -> UUID:
         return UUID(int=next(numbers) << 64 | 0x8000)
 
-    clock = count(1_700_000_000_000_000, 1_000_000)
-    graphs = [Graph(new(), run, next(clock)) for run in RUNS for _ in range(draw(st.integers(0, 2)))]
+    clock = count(_BEGIN, _SECOND)
+    graphs = [Graph(new(), run, moment) for run in RUNS for moment in draw(_MADE)]
     keys = st.tuples(st.sampled_from(RUNS), st.sampled_from(TASKS), st.integers(0, len(DATA_IDS) - 1))
     works = [Work(run, task, DATA_IDS[place]) for run, task, place in draw(st.lists(keys, max_size=7, unique=True))]
     datasets: dict[UUID, tuple[str, dict[str, int | str], str, bool]] = {}

@@ -18,6 +18,8 @@ from scipy import stats
 
 from butlerql.storage.errors import InvalidArgumentError
 from butlerql.storage.provenance.anomalies import Anomaly, AnomalyKind, examples_of, find_anomalies
+from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.host_summaries import find_host_summaries
 from butlerql.storage.provenance.ingest import ingest
 from butlerql.storage.provenance.records import (
     Caveats,
@@ -150,7 +152,7 @@ def expected(units: Sequence[Unit], baseline: Sequence[str], ratio: float, least
     for task in TASKS:
         by_run = {run: [unit for unit in units if (unit.run, unit.task) == (run, task)] for run in RUNS}
         now, before = by_run[RUNS[0]], [by_run[run] for run in earlier if by_run[run]]
-        if not now or not before:
+        if not before or not any(unit.run == RUNS[0] for unit in units):
             continue
         others = [unit for some in before for unit in some]
         for kind, (name, floor, lowest) in KINDS.items():
@@ -261,7 +263,21 @@ def score_of(kind: AnomalyKind, execution: Any) -> float:
     )
 
 
+async def test_a_task_that_is_gone_is_found(state: State) -> None:
+    units = [Unit(run, "isr", 1, (ExecutionRecord(0, QuantumStatus.SUCCESSFUL),)) for run in RUNS[:2]]
+    units += [Unit(RUNS[1], "gather", number, (ExecutionRecord(0, QuantumStatus.SUCCESSFUL),)) for number in (1, 2)]
+    await take_in(state, units)
+    found = await find_anomalies(state, RUNS[0], RUNS[1:], 2.0, 2) or []
+    assert [told(one) for one in found] == [(AnomalyKind.EXECUTION_COUNT, "gather", 0, 2, 0, 0, None)]
+    assert found[0].run_name == RUNS[0] and await examples_of(state, found, 5) == [[]]
+
+
 @pytest.mark.parametrize(("ratio", "least"), [(0.5, 3), (float("nan"), 3), (2.0, 0)])
 async def test_nonsense_is_refused(state: State, ratio: float, least: int) -> None:
     with pytest.raises(InvalidArgumentError):
         await find_anomalies(state, RUNS[0], ["*"], ratio, least)
+
+
+async def test_nobody_asks_for_hosts_with_no_attempts(state: State) -> None:
+    with pytest.raises(InvalidArgumentError, match="minExecutions must be 1 or more"):
+        await find_host_summaries(state, QuantumFilter(), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -24,7 +26,7 @@ from butlerql.storage.provenance.traces import (
 )
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
-from tests.support.provenance_state import emptied, in_batches
+from tests.support.provenance_state import emptied, noted
 
 Steps = list[tuple[frozenset[int], frozenset[int]]]
 """Numbers of the datasets that each unit of work reads and writes."""
@@ -60,7 +62,11 @@ async def take_in(state: State, done: Steps) -> None:
         QuantumRecord("run", "task", {"exposure": place}, inputs=(*map(uuid, reads),), outputs=(*map(uuid, writes),))
         for place, (reads, writes) in enumerate(done)
     ]
-    await ingest(state, SOURCE, in_batches(records))
+    await ingest(state, SOURCE, all_at_once(records))
+
+
+async def all_at_once(records: list[QuantumRecord]) -> AsyncIterator[list[QuantumRecord]]:
+    yield records
 
 
 def walk(done: Steps, start: int, depth: int, *, is_upstream: bool) -> tuple[set[int], set[int], set[object], bool]:
@@ -158,6 +164,23 @@ async def test_a_large_lineage_is_cut_and_says_so(state: State, monkeypatch: pyt
     assert (len(narrow.edges), narrow.truncated) == (2, True)
     [down] = await lineages(state, [str(uuid(1))], is_upstream=False, depth=3)
     assert (len(down.edges), down.truncated) == (2, False)
+
+
+async def test_ten_thousand_datasets_are_not_cut(state: State) -> None:
+    levels = [
+        [range(at, at + 200) for at in range(2_000 * level + 1, 2_000 * level + 2_001, 200)] for level in range(5)
+    ]
+    steps = [
+        (frozenset(reads), frozenset(writes)) for pair in pairwise(levels) for writes, reads in zip(*pair, strict=True)
+    ]
+    await take_in(state, [(frozenset().union(*levels[0]), frozenset({0})), *steps])
+    counts = []
+    for start, datasets in ((0, 10_001), (1, 801)):
+        with noted(state) as statements:
+            [found] = await lineages(state, [str(uuid(start))], is_upstream=True, depth=5)
+        assert (len(found.datasets), found.truncated) == (datasets, False)
+        counts.append(len(statements))
+    assert counts[0] <= counts[1] + 2
 
 
 async def test_a_depth_has_its_limits(state: State) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from butlerql.storage.provenance import distributions
 from butlerql.storage.provenance.anomalies import examples_of, find_anomalies
 from butlerql.storage.provenance.distributions import Measure
+from butlerql.storage.provenance.executions import count_executions
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.host_summaries import (
     HostSummary,
@@ -22,12 +23,13 @@ from butlerql.storage.provenance.host_summaries import (
     measured_hosts,
 )
 from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution, times_of
 from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord, QuantumStatus, Source, SourceKind
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import RUN, TASK_SUMMARY
-from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks
+from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks, task_summaries_of_graphs
 from butlerql.storage.state.database import State
-from tests.support.provenance_state import emptied, in_batches
+from tests.support.provenance_state import emptied, in_batches, noted
 
 RUNS = [f"night/{number}" for number in range(3)]
 LARGE = {"execution", "quantum", "plan", "host_summary", "task_summary"}
@@ -52,23 +54,6 @@ async def told(state: State) -> AsyncIterator[State]:
     await emptied(state)
 
 
-@contextmanager
-def noted(state: State) -> Iterator[list[tuple[str, Any]]]:
-    """Note the statements that read something, and their parameters."""
-    statements: list[tuple[str, Any]] = []
-
-    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
-        if not any(name in statement for name in ("alembic_version", "sqlite_master", "pg_catalog")):
-            statements.append((statement, parameters))
-
-    engine = state._engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield statements
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-
-
 async def ask_of_tasks(state: State, chosen: QuantumFilter) -> None:
     summaries = await find_task_summaries(state, chosen)
     assert summaries and all(await measured_tasks(state, summaries, Measure.RUN_TIME))
@@ -90,6 +75,13 @@ async def ask_of_anomalies(state: State) -> None:
     assert found and all(await examples_of(state, found, 2))
 
 
+async def ask_of_graphs(state: State) -> None:
+    graph = PipelineExecution(1, 1, str(UUID(int=1)), RUNS[0], None, None, None)
+    assert await times_of(state, [graph]) == [(None, None)]
+    assert await count_executions(state, QuantumFilter(pipeline_executions=[graph.uuid])) == 0
+    assert await task_summaries_of_graphs(state, [graph]) == [[]]
+
+
 ONE = QuantumFilter(only_runs=RUNS[:1])
 SOME = QuantumFilter(runs=RUNS[:1], statuses=[QuantumStatus.SUCCESSFUL])
 QUESTIONS: dict[str, Callable[[State], Awaitable[None]]] = {
@@ -99,6 +91,7 @@ QUESTIONS: dict[str, Callable[[State], Awaitable[None]]] = {
     "some of hosts": lambda state: ask_of_hosts(state, SOME),
     "runs": lambda state: ask_of_runs(state, RUNS[:1]),
     "anomalies": ask_of_anomalies,
+    "graphs": ask_of_graphs,
 }
 
 

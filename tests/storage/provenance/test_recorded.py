@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from butlerql.storage.provenance.anomalies import AnomalyKind, examples_of, find_anomalies
-from butlerql.storage.provenance.executions import executions_of
+from butlerql.storage.provenance.executions import count_executions, executions_of, find_executions
 from butlerql.storage.provenance.filters import QuantumFilter
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.host_summaries import find_host_summaries
 from butlerql.storage.provenance.ingest import ingest
-from butlerql.storage.provenance.pipeline_executions import pipeline_executions_of_runs
+from butlerql.storage.provenance.pipeline_executions import pipeline_executions_of_runs, times_of
 from butlerql.storage.provenance.quanta import find_quanta
 from butlerql.storage.provenance.records import QuantumStatus, Skipped
 from butlerql.storage.provenance.run_sources import sources_of_run
-from butlerql.storage.provenance.task_summaries import find_task_summaries
+from butlerql.storage.provenance.task_summaries import find_task_summaries, task_summaries_of_graphs
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
@@ -38,20 +39,26 @@ async def told(state: State, pipelines: Recorded) -> State:
 
 async def take_all_in(state: State, pipelines: Recorded) -> list[tuple[int, int]]:
     """Take in whatever there is; tell how many units of work and attempts were new in each source."""
+    graphs = [f"{name}{kind}" for name in GRAPHS for kind in ("", ".provenance")]
+    return await take_in(state, pipelines, RUNS, graphs)
+
+
+async def take_in(
+    state: State, pipelines: Recorded, runs: Sequence[str], graphs: Sequence[str]
+) -> list[tuple[int, int]]:
     added = []
     repository = await Repository.open(str(pipelines.repository))
-    for run in RUNS:
+    for run in runs:
         async for found in sources_of_run(repository, run):
             assert not isinstance(found, Skipped), found
             result = await ingest(state, found.source, found.batches)
             added.append((result.quanta, result.executions))
     await repository.close()
-    for name in GRAPHS:
-        for kind in ("", ".provenance"):
-            with pipelines.graph(f"{name}{kind}").open("rb") as file:
-                graph = GraphFile(file, f"{name}{kind}.qg")
-                result = await ingest(state, graph.source, in_batches(graph.records()))
-                added.append((result.quanta, result.executions))
+    for name in graphs:
+        with pipelines.graph(name).open("rb") as file:
+            graph = GraphFile(file, f"{name}.qg")
+            result = await ingest(state, graph.source, in_batches(graph.records()))
+            added.append((result.quanta, result.executions))
     return added
 
 
@@ -154,6 +161,24 @@ async def test_sub_pipelines_share_a_run(told: State) -> None:
     ]
     assert Counter(one.task_label for one in whole) == Counter(one.task_label for one in parts)
     assert sum(one.quanta for one in whole) == sum(one.quanta for one in parts) > 0
+
+
+async def test_what_a_full_butler_did_is_shared_out_among_its_graphs(state: State, pipelines: Recorded) -> None:
+    await emptied(state)
+    await take_in(state, pipelines, ["full/one"], ["one", "extended"])
+    [graphs] = await pipeline_executions_of_runs(state, ["full/one"])
+    whole = Counter({one.task_label: one.executions for one in await find_task_summaries(state, QuantumFilter())})
+    parts = await task_summaries_of_graphs(state, graphs)
+    assert whole == sum((Counter({one.task_label: one.executions for one in part}) for part in parts), Counter())
+    assert whole == {"isr": 6, "calibrate": 7, "gather": 2}
+    times = await times_of(state, graphs)
+    # The first one ran on one host, what extended it on another.
+    for graph, host, number, time in zip(graphs, ("alpha", "beta"), (13, 2), times, strict=True):
+        chosen = QuantumFilter(pipeline_executions=[graph.uuid])
+        made = (await find_executions(state, chosen, PageRequest(100))).rows
+        assert len(made) == number == await count_executions(state, chosen)
+        assert {(one.host, one.pipeline_execution_uuid) for one in made} == {(host, graph.uuid)}
+        assert time == (min(one.started_at or 0 for one in made), max(one.ended_at or 0 for one in made))
 
 
 async def test_graphs_and_runs_tell_of_the_same(state: State, pipelines: Recorded) -> None:

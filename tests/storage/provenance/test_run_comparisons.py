@@ -98,6 +98,15 @@ async def test_packages_of_runs(ask: Ask, butler: Butler) -> None:
     assert found == {**dict.fromkeys(found), **expected}
 
 
+async def test_what_ingest_graph_put_in_is_not_defined_anew(ask: Ask) -> None:
+    query = """{ compareRuns(base: "batch/retried", other: "batch/heavy") {
+        datasetTypes { datasetType { name } baseStored otherStored definitionChanged } } }"""
+    found = data_of(await ask(query))["compareRuns"]["datasetTypes"]
+    both = {one["datasetType"]["name"] for one in found if one["baseStored"] and one["otherStored"]}
+    assert {"isr_config", "isr_log", "isr_metadata"} <= both
+    assert not any(one["definitionChanged"] for one in found)
+
+
 @pytest.mark.parametrize(("base", "other"), [("full/one", "full/many"), ("batch/heavy", "full/one"), (*RUNS[:1] * 2,)])
 async def test_runs_of_pipelines(ask: Ask, butler: Butler, base: str, other: str) -> None:
     answer = data_of(await ask(QUERY, base=base, other=other))["compareRuns"]
