@@ -89,7 +89,7 @@ async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[R
 async def ingest_at_once(state: State, source: Source, records: Sequence[Record]) -> Ingested:
     """Take in a few records, in one transaction, of a source that never ends.
 
-    Nothing is summed up: whoever takes in a whole source next does it.
+    Nothing is summed up: whoever takes in a whole source next does it, or `SummingLater`.
 
     Returns
     -------
