@@ -17,6 +17,7 @@ from butlerql.storage.datastores.artifacts.stores import open_store
 from butlerql.storage.errors import DatastoreError, InvalidArgumentError, InvalidSourceError
 from butlerql.storage.locations import local_path
 from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.known_tasks import known_tasks
 from butlerql.storage.provenance.reading import Reading, read_graph, read_lines
 from butlerql.storage.provenance.records import Skipped
 from butlerql.storage.provenance.run_sources import sources_of_run
@@ -167,7 +168,12 @@ async def readings(repository: Repository, request: Request, run: str | None) ->
     root, _, path = uri.rpartition("/")
     read = read_graph if request.source == ProvenanceSource.QUANTUM_GRAPH else read_lines
     async with read(open_store(root), path if local is None else Path(local).name) as reading:
-        yield reading
+        if request.source == ProvenanceSource.QUANTUM_GRAPH:
+            yield reading
+            return
+        async with repository.snapshot() as snapshot:
+            tasks = await known_tasks(snapshot)
+        yield Reading(reading.source, tasks.each_brought(reading.batches))
 
 
 async def taken_in(state: State, jobs: Sequence[int]) -> list[dict[str, int]]:
