@@ -90,10 +90,18 @@ async def test_finds_all_that_is_in_a_run(
     opened: Repository, real: RealRepository, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In pages of any size, also where one ends between the log and the metadata of a unit of work."""
-    expected = Counter(
-        shown(record) for traces, _ in traces_in(real.butler, run).values() for record in told_of(traces)
-    )
-    assert expected
+    expected: Counter[str] = Counter()
+    outputs: dict[str, set[str]] = {}
+    for traces, _ in traces_in(real.butler, run).values():
+        for record in told_of(traces):
+            if isinstance(record, DatasetRecord):
+                ref = real.butler.get_dataset(record.uuid)
+                assert ref is not None
+                data_id = dict(ref.dataId.required)
+                record = replace(record, dataset_type=ref.datasetType.name, data_id=data_id)  # noqa: PLW2901
+                outputs.setdefault(traces.task, set()).add(ref.datasetType.name)
+            expected[shown(record)] += 1
+    assert all(f"{label}_metadata" in some and len(some) > 2 for label, some in outputs.items()) and expected
     for size in (1_000, 3):
         monkeypatch.setattr(run_contents, "_PAGE", size)
         [source], records = await read(opened, run)
@@ -102,7 +110,11 @@ async def test_finds_all_that_is_in_a_run(
         assert Counter(map(shown, others)) == expected
         assert of_kind(records, RunRecord) == [RunRecord(run, real.butler.get("packages", collections=run))]
         configs = {ref.id for ref in real.butler.query_all_datasets(run, name="*_config")}
-        assert {task.config for task in of_kind(records, TaskRecord)} == configs
+        tasks = of_kind(records, TaskRecord)
+        assert {task.config for task in tasks if task.config is not None} == configs
+        assert {
+            label: {kind for task in tasks if task.label == label for kind in task.outputs or ()} for label in outputs
+        } == outputs
 
 
 @pytest.fixture
@@ -166,7 +178,7 @@ async def test_what_is_not_there_is_an_error(opened: Repository) -> None:
 async def test_reads_files_wherever_they_are(pipelines: Recorded, tmp_path: Path) -> None:
     path = pipelines.graph("retried.provenance")
     lines = tmp_path / "executions.jsonl"
-    lines.write_text('{"run": "r", "task": "t", "dataId": {}, "status": "FAILED"}\n' * 4_001)
+    lines.write_text('{"run": "r", "task": "t", "dataId": {}, "attempt": 0, "status": "FAILED"}\n' * 4_001)
     async with read_graph(LocalStore(str(path.parent)), path.name) as reading:
         records = list(one_by_one([record async for batch in reading.batches for record in batch]))
     assert reading.source.name == path.name and records == records_of(path)
