@@ -169,11 +169,8 @@ async def _absorb_tasks(
         initial = None if record.initial_outputs is None else orjson.dumps(sorted(record.initial_outputs)).decode()
         details = (record.task_class, _digits(record.config), record.config_digest, initial)
         wanted[key] = filled(wanted.get(key, (None,) * len(details)), details)
-        written = (*(record.outputs or ()), *(record.initial_outputs or ()))
-        if record.config is not None:
-            written = (*written, f"{record.label}_config")
-        for is_output, dataset_types in ((False, record.inputs or ()), (True, written)):
-            uses |= dict.fromkeys((key[0], is_output, dataset_type) for dataset_type in dataset_types)
+        for is_output, dataset_types in ((False, record.inputs), (True, record.outputs)):
+            uses |= dict.fromkeys((key[0], is_output, dataset_type) for dataset_type in dataset_types or ())
     columns = {name: sa.BigInteger() for name in ("task_id", "run_id", "pipeline_execution_id")}
     given = dialect.rows("given", columns, list(wanted))
     same = [given.c[name] == table.c[name] for name in columns]

@@ -146,7 +146,7 @@ class TaskRecord:
     """Names of dataset types, those of prerequisites with them, those of initialization without."""
 
     outputs: tuple[str, ...] | None = None
-    """Names of dataset types, with those of metadata and logs; those of initialization are in `initial_outputs`."""
+    """Names of dataset types, with those of metadata and logs."""
 
     initial_outputs: tuple[str, ...] | None = None
     """Names of dataset types that it writes when the pipeline is initialised, without that of its configuration."""
