@@ -17,7 +17,7 @@ import click
 from butlerql.command_line import config_option, fail, opened_repository, read_settings, run, state_option
 from butlerql.job_running import until_stopped
 from butlerql.settings import Settings
-from butlerql.storage.errors import BusyError, InvalidSourceError
+from butlerql.storage.errors import BusyError, DatastoreError, InvalidSourceError
 
 if TYPE_CHECKING:
     from butlerql.storage.provenance.job import Request
@@ -34,16 +34,16 @@ _PAUSE_SECONDS = 5.0
 """Between two looks at what may have grown; longer where a look takes longer."""
 
 _NAMED = 20
-_file = click.Path(path_type=Path, dir_okay=False)
+
+_WHOLE = "all of it"
+"""What was skipped, where a file is not there, or is broken."""
 
 
 @click.command("ingest-provenance")
 @click.argument("repository", metavar="REPO")
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
-@click.option(
-    "--graph", "graphs", multiple=True, type=_file, metavar="FILE", help="A quantum graph, planned or with provenance."
-)
-@click.option("--jsonl", "lines", multiple=True, type=_file, metavar="FILE", help="JSON Lines, an attempt a line.")
+@click.option("--graph", "graphs", multiple=True, metavar="FILE", help="A quantum graph, planned or with provenance.")
+@click.option("--jsonl", "lines", multiple=True, metavar="FILE", help="JSON Lines, an attempt a line.")
 @click.option("--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with all that was skipped.")
 @state_option
@@ -51,8 +51,8 @@ _file = click.Path(path_type=Path, dir_okay=False)
 def ingest_provenance(
     repository: str,
     runs: tuple[str, ...],
-    graphs: tuple[Path, ...],
-    lines: tuple[Path, ...],
+    graphs: tuple[str, ...],
+    lines: tuple[str, ...],
     follow: bool,
     as_json: bool,
     state: str | None,
@@ -60,9 +60,9 @@ def ingest_provenance(
 ) -> None:
     """Take in what runs, and files, tell of work that was done.
 
-    RUN is a name or a glob; '*' is all runs. What was taken in is not taken in twice: say the same again when there is
-    more, or to go on after Ctrl-C. The exit status is 0 if everything could be read, 1 if something was skipped, 2 if
-    it cannot be done, 130 after Ctrl-C without --follow.
+    RUN is a name or a glob; '*' is all runs. FILE is a path, or a URI with file: or s3:. What was taken in is not taken
+    in twice: say the same again when there is more, or to go on after Ctrl-C. The exit status is 0 if everything could
+    be read, 1 if something was skipped, 2 if it cannot be done, 130 after Ctrl-C without --follow.
     """
     if not (runs or graphs or lines):
         fail("Name runs ('*' for all of them), or give files by --graph or --jsonl.")
@@ -78,32 +78,35 @@ class _Command:
         uri: str,
         settings: Settings,
         runs: Sequence[str],
-        graphs: Sequence[Path],
-        lines: Sequence[Path],
+        graphs: Sequence[str],
+        lines: Sequence[str],
         *,
         as_json: bool,
     ) -> None:
         self._uri = uri
         self._settings = settings
         self._runs = list(runs)
-        self._files = [("QUANTUM_GRAPH", path) for path in graphs] + [("JSON_LINES", path) for path in lines]
+        self._files = [("QUANTUM_GRAPH", one) for one in graphs] + [("JSON_LINES", one) for one in lines]
         self._as_json = as_json
         self._new: Counter[str] = Counter()
         self._skipped: dict[str, list[Skipped]] = {}
         """By run or file, as it was read last: a line that was half written is whole later."""
         self._now = ""
+        self._told = (0, 0)
 
     async def run(self, *, follow: bool) -> int:
         """Give the exit status."""
         async with opened_repository(self._uri, self._settings) as repository:
             try:
                 with self._shown():
+                    begun = monotonic()
                     await self._look(repository)
                     while follow:
+                        self._tell_of_new()
+                        await asyncio.sleep(max(_PAUSE_SECONDS, monotonic() - begun))
                         begun = monotonic()
                         with suppress(BusyError):
                             await self._look(repository)
-                        await asyncio.sleep(max(_PAUSE_SECONDS, monotonic() - begun))
             except asyncio.CancelledError:
                 if not follow:
                     click.echo("Stopped. To go on, say the same again.", err=True)
@@ -114,16 +117,17 @@ class _Command:
     async def _look(self, repository: Repository) -> None:
         """Take in whatever is there now."""
         from butlerql.storage.provenance.job import ProvenanceSource, Request, runs_to_read
+        from butlerql.storage.provenance.records import Skipped
 
         whole = Request()
         for name in await runs_to_read(repository, self._runs):
             await self._take_in(repository, name, whole, name)
-        for kind, path in self._files:
-            request = Request(ProvenanceSource(kind), uri=str(path.absolute())).validated()
+        for kind, name in self._files:
+            request = Request(ProvenanceSource(kind), uri=_uri(name)).validated()
             try:
-                await self._take_in(repository, str(path), request, None)
-            except InvalidSourceError as error:
-                raise InvalidSourceError(f"{path}: {error}") from error
+                await self._take_in(repository, name, request, None)
+            except (InvalidSourceError, DatastoreError) as error:
+                self._skipped[name] = [Skipped(_WHOLE, str(error))]
 
     async def _take_in(self, repository: Repository, name: str, request: Request, run: str | None) -> None:
         from butlerql.storage.provenance.ingest import ingest, known_of
@@ -178,6 +182,14 @@ class _Command:
             finally:
                 watching.cancel()
 
+    def _tell_of_new(self) -> None:
+        """Say what is new since this was said last, where `_shown` shows nothing."""
+        told = self._new["quanta"], self._new["executions"]
+        if told != self._told and not sys.stderr.isatty():
+            quanta, executions = (now - was for now, was in zip(told, self._told, strict=True))
+            click.echo(f"{quanta} quanta and {executions} executions new", err=True)
+        self._told = told
+
     def _report(self) -> str:
         skipped = [(name, one.name, one.reason) for name, some in self._skipped.items() for one in some]
         if self._as_json:
@@ -193,3 +205,7 @@ class _Command:
         if len(skipped) > _NAMED:
             lines.append(f"    and {len(skipped) - _NAMED} more; --json names all of them")
         return "\n".join(lines)
+
+
+def _uri(file: str) -> str:
+    return file if file.startswith(("file:///", "s3://")) else str(Path(file).absolute())

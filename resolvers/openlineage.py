@@ -10,6 +10,7 @@ from butlerql.resolvers.context import RequestContext
 from butlerql.scopes import Scope
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.ingest import Ingested, ingest_at_once
+from butlerql.storage.provenance.known_tasks import KnownTasks, known_tasks
 from butlerql.storage.provenance.openlineage import records_of
 from butlerql.storage.provenance.records import Record, Source, SourceKind
 
@@ -31,12 +32,16 @@ async def take_in_events(context: RequestContext, events: Sequence[Any]) -> dict
     ------
     ForbiddenError, ReadOnlyError
         Raised if whoever asks may not.
+    BusyError
+        Raised if the registry cannot be read just now.
     StateError
         Raised if the state cannot be written to.
     """
     context.require_scope(Scope.INGEST)
     context.repository.require_writable()
-    records, failed = await asyncio.to_thread(_understood, events)
+    async with context.repository.snapshot() as snapshot:
+        tasks = await known_tasks(snapshot)
+    records, failed = await asyncio.to_thread(_understood, tasks, events)
     taken = await ingest_at_once(context.repository.state, _SOURCE, records) if records else Ingested(0, 0, 0, 0)
     return {
         "status": "partial_success" if failed else "success",
@@ -53,13 +58,13 @@ async def take_in_events(context: RequestContext, events: Sequence[Any]) -> dict
     }
 
 
-def _understood(events: Sequence[Any]) -> tuple[list[Record], list[dict[str, Any]]]:
+def _understood(tasks: KnownTasks, events: Sequence[Any]) -> tuple[list[Record], list[dict[str, Any]]]:
     """Give what events tell, and name those that cannot be understood."""
     records: list[Record] = []
     failed: list[dict[str, Any]] = []
     for index, event in enumerate(events):
         try:
-            records += records_of(event)
+            records += [tasks.brought(record) for record in records_of(event)]
         except InvalidSourceError as error:
             failed.append({"index": index, "reason": str(error), "retriable": False})
     return records, failed

@@ -58,6 +58,7 @@ from butlerql.schema.build import build_schema
 from butlerql.scopes import Scope, granted_scopes
 from butlerql.storage.datastores.validation.job import Validation
 from butlerql.storage.provenance.job import Ingestion
+from butlerql.storage.provenance.summing import SummingLater
 from butlerql.storage.registry.tagging_jobs import Tagging
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
@@ -118,6 +119,7 @@ class Service:
         self.repository = repository
         self.schema = schema
         self.jobs = jobs
+        self._sums = SummingLater(repository.state)
         self._limits = limits
         self._scopes = scopes
 
@@ -173,7 +175,9 @@ class Service:
     async def take_in(self, events: Sequence[Any]) -> dict[str, Any]:
         """Take in events of OpenLineage; see `take_in_events`."""
         async with self._context() as context:
-            return await take_in_events(context, events)
+            answer = await take_in_events(context, events)
+        self._sums.ask()
+        return answer
 
     def _context(self) -> RequestContext:
         return RequestContext(self.repository, self._limits, self.jobs.wake, self._scopes)
@@ -188,6 +192,7 @@ class Service:
 
     async def close(self) -> None:
         """Leave jobs for whoever comes next, and let go of the repository."""
+        await self._sums.close()
         await self.jobs.close()
         await self.repository.close()
 

@@ -37,6 +37,11 @@ def quantum_of(line: Mapping[str, Any]) -> QuantumRecord:
         value = line.get(key)
         return None if value is None else take(value)
 
+    attempt, started_at, ended_at = told("attempt", count_of), told("startedAt", moment_of), told("endedAt", moment_of)
+    if attempt is None and (started_at is None or ended_at is None):
+        raise InvalidSourceError("It has neither an 'attempt' nor both 'startedAt' and 'endedAt': which one is it?")
+    if started_at is not None and ended_at is not None and ended_at < started_at:
+        raise InvalidSourceError("It ended before it began.")
     return QuantumRecord(
         run=name_of(line["run"]),
         task=name_of(line["task"]),
@@ -45,11 +50,11 @@ def quantum_of(line: Mapping[str, Any]) -> QuantumRecord:
         pipeline_execution=told("pipelineExecution", uuid_of),
         executions=(
             ExecutionRecord(
-                attempt=told("attempt", count_of) or 0,
+                attempt=attempt or 0,
                 status=_status_of(line["status"]),
                 host=told("host", name_of),
-                started_at=told("startedAt", moment_of),
-                ended_at=told("endedAt", moment_of),
+                started_at=started_at,
+                ended_at=ended_at,
                 run_time=told("runTime", duration_of),
                 cpu_time=told("cpuTime", duration_of),
                 max_rss=told("maxRss", count_of),

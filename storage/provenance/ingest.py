@@ -24,6 +24,7 @@ from butlerql.storage.provenance.records import (
     Record,
     Skipped,
     Source,
+    SourceKind,
 )
 from butlerql.storage.provenance.summing import sum_up
 from butlerql.storage.provenance.tables import SKIPPED, SOURCE
@@ -62,7 +63,8 @@ async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[R
     state
         Where to.
     source
-        What the records are of. One that was taken in to its end is not taken in again.
+        What the records are of. One that was taken in to its end is not taken in again, but for what a run holds of
+        metadata and logs of which something could not be read: it may be readable by now, and the source is the same.
     batches
         All its records, from the first, a few at a time. They are asked for while no transaction is open, and not at
         all if nothing of them is needed.
@@ -87,7 +89,9 @@ async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[R
                 await absorb(connection, dialect, source.kind, number, batch)
 
             await state.write(take_in)
-        await sum_up(state)
+    # Others may have left something that is not summed up, also where there is nothing new here.
+    await sum_up(state)
+    if not is_done:
         await state.write(lambda connection: _end(connection, number))
     return await state.read(lambda connection: _result(connection, number), absent=Ingested(0, 0, 0, 0))
 
@@ -95,7 +99,7 @@ async def ingest(state: State, source: Source, batches: AsyncIterable[Sequence[R
 async def ingest_at_once(state: State, source: Source, records: Sequence[Record]) -> Ingested:
     """Take in a few records, in one transaction, of a source that never ends.
 
-    Nothing is summed up: whoever takes in a whole source next does it.
+    Nothing is summed up: whoever takes in a whole source next does it, or `SummingLater`.
 
     Returns
     -------
@@ -189,13 +193,28 @@ def _weight(record: Record) -> float:
 async def _begin(connection: AsyncConnection, dialect: Dialect, source: Source) -> tuple[int, int, bool]:
     row = (await connection.execute(sa.select(SOURCE).where(*_is(source)))).one_or_none()
     if row is not None:
-        return row.id, row.records, row.ended_at is not None
+        if row.ended_at is None or not await _lacks_something(connection, source, row.id):
+            return row.id, row.records, row.ended_at is not None
+        # What it tells once more changes nothing.
+        await connection.execute(sa.delete(SKIPPED).where(SKIPPED.c.source_id == row.id))
+        await connection.execute(sa.update(SOURCE).where(SOURCE.c.id == row.id).values(records=0, ended_at=None))
+        return row.id, 0, False
     number = await next_number(connection, SOURCE)
     new = sa.insert(SOURCE).values(
         id=number, kind=source.kind.value, name=source.name, digest=source.digest, records=0, quanta=0, executions=0
     )
     await connection.execute(new)
     return number, 0, False
+
+
+async def _lacks_something(connection: AsyncConnection, source: Source, number: int) -> bool:
+    """Tell whether some of it could not be read, and may be later without it being another source."""
+    if source.kind is not SourceKind.TASK_RECORDS:
+        return False
+    return (
+        await connection.scalar(sa.select(SKIPPED.c.source_id).where(SKIPPED.c.source_id == number).limit(1))
+        is not None
+    )
 
 
 def _is(source: Source) -> list[sa.ColumnElement[bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.artifacts.stores import open_store
-from butlerql.storage.errors import InvalidArgumentError
+from butlerql.storage.errors import DatastoreError, InvalidArgumentError, InvalidSourceError
 from butlerql.storage.locations import local_path
 from butlerql.storage.provenance.ingest import ingest
+from butlerql.storage.provenance.known_tasks import known_tasks
 from butlerql.storage.provenance.reading import Reading, read_graph, read_lines
 from butlerql.storage.provenance.records import Skipped
 from butlerql.storage.provenance.run_sources import sources_of_run
@@ -56,7 +57,7 @@ class Request:
     """Absolute path or URI of a file; not of a repository."""
 
     def validated(self) -> Request:
-        """Give it back with a URI for a path, if it makes sense.
+        """Give it back, if it makes sense.
 
         Raises
         ------
@@ -69,10 +70,9 @@ class Request:
             raise InvalidArgumentError("A file says itself which runs it tells of. Leave runs out.")
         if self.source is ProvenanceSource.REPOSITORY:
             return self
-        uri = Path(self.uri).as_uri() if self.uri is not None and self.uri.startswith("/") else self.uri
-        if uri is None or not uri.startswith(("file:///", "s3://")):
+        if self.uri is None or not self.uri.startswith(("/", "file:///", "s3://")):
             raise InvalidArgumentError("Give the file as uri: an absolute path, or a URI with file: or s3:.")
-        return replace(self, uri=uri)
+        return self
 
 
 class Ingestion(Kind):
@@ -106,12 +106,18 @@ class Ingestion(Kind):
     async def review(self, job: Job, work: Any, result: Any) -> Counter[str]:
         """Read and take in, source by source; who does it again goes on where the last one was stopped."""
         taken: Counter[str] = Counter()
-        async with aclosing(readings(self._repository, Request(**job.request), work.get("run"))) as found:
-            async for reading in found:
-                if isinstance(reading, Skipped):
-                    taken["skipped"] += 1
-                    continue
-                taken.update(asdict(await ingest(self._repository.state, reading.source, reading.batches)))
+        request = Request(**job.request)
+        try:
+            async with aclosing(readings(self._repository, request, work.get("run"))) as found:
+                async for reading in found:
+                    if isinstance(reading, Skipped):
+                        taken["skipped"] += 1
+                        continue
+                    taken.update(asdict(await ingest(self._repository.state, reading.source, reading.batches)))
+        except (InvalidSourceError, DatastoreError) as error:
+            if request.uri is None:
+                raise
+            raise InvalidSourceError(f"{request.uri}: {error}") from error
         return taken
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Counter[str]) -> Step:
@@ -157,11 +163,17 @@ async def readings(repository: Repository, request: Request, run: str | None) ->
             yield found
         return
     assert request.uri is not None
-    local = local_path(request.uri)
-    root, _, path = request.uri.rpartition("/")
+    uri = Path(request.uri).as_uri() if request.uri.startswith("/") else request.uri
+    local = local_path(uri)
+    root, _, path = uri.rpartition("/")
     read = read_graph if request.source == ProvenanceSource.QUANTUM_GRAPH else read_lines
     async with read(open_store(root), path if local is None else Path(local).name) as reading:
-        yield reading
+        if request.source == ProvenanceSource.QUANTUM_GRAPH:
+            yield reading
+            return
+        async with repository.snapshot() as snapshot:
+            tasks = await known_tasks(snapshot)
+        yield Reading(reading.source, tasks.each_brought(reading.batches))
 
 
 async def taken_in(state: State, jobs: Sequence[int]) -> list[dict[str, int]]:

@@ -10,6 +10,7 @@ from butlerql.storage.provenance.records import QuantumStatus
 
 __all__ = ["Attempt", "ended", "in_order", "merged"]
 
+_LEFT_NOTHING = frozenset({QuantumStatus.ABORTED, QuantumStatus.UNKNOWN})
 _NEVER_FILLED = frozenset({"id", "quantum_id", "attempt", "number", "believed", "status", "pipeline_execution_id"})
 
 
@@ -91,9 +92,7 @@ def ended(attempts: Sequence[Attempt], *, is_blocked: bool) -> int:
 def _place_of(known: Sequence[Attempt], new: Attempt) -> int | None:
     best: tuple[float, int] | None = None
     for place, one in enumerate(known):
-        if one.started_at is not None and one.started_at == new.started_at:
-            return place
-        if one.number != new.number or not _may_be_same(one, new):
+        if not _is_same(one, new):
             continue
         apart = inf if one.started_at is None or new.started_at is None else abs(one.started_at - new.started_at)
         if best is None or (apart, place) < best:
@@ -101,14 +100,42 @@ def _place_of(known: Sequence[Attempt], new: Attempt) -> int | None:
     return None if best is None else best[1]
 
 
-def _may_be_same(one: Attempt, other: Attempt) -> bool:
-    """Tell whether two attempts of the same number are one."""
-    if one.log is not None and other.log is not None:
-        return one.log == other.log
-    if one.metadata is not None and other.metadata is not None:
-        return one.metadata == other.metadata
+def _is_same(one: Attempt, other: Attempt) -> bool:
+    """Tell whether two attempts at a unit of work may be one, as `ExecutionRecord` has it."""
+    if _was_killed(one, other) or _was_killed(other, one):
+        return False
+    if one.started_at is not None and one.started_at == other.started_at:
+        return True
+    mine, others = (one.log, other.log) if one.log and other.log else (one.metadata, other.metadata)
+    if mine is not None and others is not None:
+        return (mine, one.number) == (others, other.number)
+    if _is_before(one, other) or _is_before(other, one):
+        return False
+    if _has_trace(one) != _has_trace(other) and (_holds(one, other) or _holds(other, one)):
+        return True
     graphs = {one.pipeline_execution_id, other.pipeline_execution_id}
-    return len(graphs) == 1 or None in graphs
+    return one.number == other.number and (len(graphs) == 1 or None in graphs)
+
+
+def _was_killed(one: Attempt, other: Attempt) -> bool:
+    """Tell whether one left nothing, and the other something."""
+    return one.status == QuantumStatus.ABORTED and other.status not in _LEFT_NOTHING and _has_trace(other)
+
+
+def _has_trace(attempt: Attempt) -> bool:
+    """Tell whether the tasks themselves tell of it, who do not count what was killed; workflow systems do."""
+    return attempt.log is not None or attempt.metadata is not None
+
+
+def _is_before(one: Attempt, other: Attempt) -> bool:
+    return one.ended_at is not None and other.started_at is not None and one.ended_at < other.started_at
+
+
+def _holds(one: Attempt, other: Attempt) -> bool:
+    """Tell whether one was going on when the other began."""
+    if one.started_at is None or one.ended_at is None or other.started_at is None:
+        return False
+    return one.started_at <= other.started_at <= one.ended_at
 
 
 def _together(known: Attempt, new: Attempt) -> Attempt:
@@ -122,7 +149,8 @@ def _together(known: Attempt, new: Attempt) -> Attempt:
         id=known.id,
         quantum_id=known.quantum_id,
         attempt=known.attempt,
-        number=known.number,
+        # That of who counts only what left something: as such it is told again.
+        number=new.number if _has_trace(new) and not _has_trace(known) else known.number,
         status=status,
         # A later graph repeats what an earlier one left in the log.
         pipeline_execution_id=_earlier(known.pipeline_execution_id, new.pipeline_execution_id),

@@ -175,8 +175,12 @@ class DatasetRecord:
 class ExecutionRecord:
     """One attempt at a quantum.
 
-    Two records are of the same attempt if they are of the same quantum and start at the same moment; or have the same
-    log or metadata, and the same number; or the same number, where one of them tells neither.
+    Two records of a quantum are of the same attempt if they start at the same moment, or have the same log or metadata
+    and the same number. Where one of them tells neither, as workflow systems do, who also number attempts that were
+    killed: if the one was going on when the other began, or if they have the same number.
+
+    They never are if the one ended before the other began, or if the one is ABORTED and the other one, of which there
+    is a log or metadata, is not, unless it is UNKNOWN.
     """
 
     attempt: int

@@ -18,13 +18,13 @@ from butlerql.storage.errors import ButlerQLError, InvalidSourceError
 from butlerql.storage.locations import Place
 from butlerql.storage.provenance.package_versions import told_of_run
 from butlerql.storage.provenance.reading import Reading, read_graph
-from butlerql.storage.provenance.records import Record, Skipped, Source, SourceKind
+from butlerql.storage.provenance.records import DatasetRecord, Record, Skipped, Source, SourceKind, TaskRecord
 from butlerql.storage.provenance.run_contents import Contents, Kept, Unit, contents_of, digest_of, few, units
 from butlerql.storage.provenance.task_configs import told_of_task
 from butlerql.storage.provenance.task_records import Content, Traces, told_of
 from butlerql.storage.registry.collections import Collection
 from butlerql.storage.registry.dataset_types import DatasetType
-from butlerql.storage.registry.datasets import Dataset
+from butlerql.storage.registry.datasets import Dataset, by_uuids
 from butlerql.storage.repository import Repository
 
 __all__ = ["sources_of_run"]
@@ -84,7 +84,24 @@ async def _task_records(repository: Repository, contents: Contents) -> AsyncIter
             step = -(-len(page) // _THREADS) or 1
             parts = [page[begin : begin + step] for begin in range(0, len(page), step)]
             told = [asyncio.to_thread(_told, repository, contents.run.name, task, part, stored) for part in parts]
-            yield [record for records in await asyncio.gather(*told) for record in records]
+            records = [record for records in await asyncio.gather(*told) for record in records]
+            yield await _with_types(repository, run, task, records) if records else []
+
+
+async def _with_types(
+    repository: Repository, run: Collection, task: Kept, records: Sequence[Record]
+) -> Sequence[Record]:
+    """Add what the registry knows of outputs of which metadata tell no more than that they were written."""
+    written = [record for record in records if isinstance(record, DatasetRecord)]
+    async with repository.snapshot(_SECONDS) as snapshot:
+        found = await by_uuids(snapshot, [str(record.uuid) for record in written])
+    # They were made just now, and nobody else has them.
+    for record, dataset in zip(written, found, strict=True):
+        if dataset is not None:
+            record.dataset_type = dataset.dataset_type.name
+            record.data_id = dict(zip(dataset.dataset_type.dimensions.required, dataset.data_id, strict=True))
+    outputs = {record.dataset_type for record in written if record.dataset_type is not None}
+    return [*records, TaskRecord(task.label, run.name, outputs=tuple(sorted(outputs)))]
 
 
 async def _few_records(

@@ -16,10 +16,11 @@ from lsst.daf.butler import Butler
 
 from butlerql import ingest_command
 from butlerql.cli import main
+from tests.support.object_store import run_object_server
 from tests.support.pipelines.recorded import Recorded
 
 BUTLERQL = (sys.executable, "-c", "from butlerql.cli import main; main(prog_name='butlerql')")
-LINE = '{"run": "r", "task": "t", "dataId": {"exposure": %d}, "status": "FAILED", "host": "h"}\n'
+LINE = '{"run": "r", "task": "t", "dataId": {"exposure": %d}, "attempt": 0, "status": "FAILED"}\n'
 
 
 def run(*arguments: str) -> Result:
@@ -69,13 +70,35 @@ def test_what_is_skipped_is_named(place: tuple[str, ...], tmp_path: Path, monkey
     [
         ((), "Name runs"),
         (("no/such/run",), "no/such/run"),
-        (("--jsonl", "/no/such/file"), "There is no file"),
-        (("--graph", __file__), "test_ingest_command.py"),
     ],
 )
 def test_what_cannot_be_done(place: tuple[str, ...], arguments: tuple[str, ...], says: str) -> None:
     result = run(*place, *arguments)
     assert result.exit_code == 2 and says in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_no_good_is_named_and_the_rest_taken(place: tuple[str, ...], tmp_path: Path) -> None:
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(LINE % 1)
+    gone, broken = str(tmp_path / "gone.jsonl"), __file__
+    files = ("--graph", broken, "--graph", str(tmp_path), "--jsonl", gone, "--jsonl", lines.as_uri())
+    result = run(*place, *files, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, result.stderr) == (1, "") and (told["quanta"], told["skipped"]) == (1, 3)
+    assert [one["source"] for one in told["skippedNames"]] == [broken, str(tmp_path), gone]
+    assert {one["name"] for one in told["skippedNames"]} == {"all of it"}
+    assert "There is no file" in told["skippedNames"][-1]["reason"]
+
+
+def test_files_may_be_objects(place: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with run_object_server() as server:
+        server.fill("lines", {"some/lines.jsonl": (LINE % 1).encode()})
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        there, gone = "s3://lines/some/lines.jsonl", "s3://lines/gone.jsonl"
+        result = run(*place, "--jsonl", gone, "--jsonl", there, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["quanta"], [one["source"] for one in told["skippedNames"]]) == (1, 1, [gone])
 
 
 def test_what_arrives_is_taken_in_until_interrupted(place: tuple[str, ...], tmp_path: Path) -> None:
@@ -84,6 +107,7 @@ def test_what_arrives_is_taken_in_until_interrupted(place: tuple[str, ...], tmp_
     lines.write_text(LINE % 1)
     code = "from butlerql import cli, ingest_command as c; c._PAUSE_SECONDS = 0.05; cli.main(prog_name='butlerql')"
     following = [sys.executable, "-c", code, "ingest-provenance", *place, "--jsonl", str(lines), "--follow", "--json"]
+    following += ["--graph", str(tmp_path / "gone.qg")]
     process = subprocess.Popen(following, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         await_known(place, 1)
@@ -98,8 +122,9 @@ def test_what_arrives_is_taken_in_until_interrupted(place: tuple[str, ...], tmp_
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert (process.returncode, err) == (0, "")
-    assert json.loads(out) == {"quanta": 3, "executions": 3, "skipped": 0, "skippedNames": []}
+    assert (process.returncode, err) == (1, "1 quanta and 1 executions new\n2 quanta and 2 executions new\n")
+    told = json.loads(out)
+    assert (told["quanta"], told["executions"], told["skipped"]) == (3, 3, 1)
 
 
 def await_known(place: tuple[str, ...], number: int) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from graphql import ExecutionResult, parse
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.resolvers.context import Limits
 from butlerql.resolvers.service import Service, build_service
 from butlerql.scopes import Scope
+from butlerql.storage.provenance import summing
 from butlerql.storage.provenance.job import Ingestion
+from butlerql.storage.provenance.tables import RUN
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.coordinator import Coordinator
 from tests.support.asking import codes_of, data_of
@@ -75,6 +81,30 @@ async def test_what_runs_and_files_hold_is_taken_in_once(service: Service, pipel
     assert await counts(service) == (more_quanta, more_executions, runs)
 
 
+async def test_what_events_leave_behind_them_is_blocked_soon(
+    service: Service, pipelines: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "_PAUSE_SECONDS", 0.05)
+    await taken_in(service, source="QUANTUM_GRAPH", uri=str(pipelines.graph("heavy")))
+    unit = {"run": "batch/heavy", "task": "isr", "dataId": {"instrument": "Cam", "exposure": 1, "detector": 1}}
+    event = {
+        "eventType": "ABORT",
+        "eventTime": "2026-03-01T10:15:42Z",
+        "run": {"runId": "1", "facets": {"butler_execution": unit | {"attempt": 0}}},
+    }
+    assert (await service.take_in([event]))["executions"] == 1
+    question = "{ taskSummaries(filter: {statuses: [BLOCKED]}) { task { label } blocked } }"
+    async with asyncio.timeout(30):
+        while not (found := data_of(await ask(service, question))["taskSummaries"]):
+            await asyncio.sleep(0.05)
+    assert [one["task"]["label"] for one in found] == ["calibrate", "gather"]
+    assert await service.repository.state.read(all_summed_up, absent=False)
+
+
+async def all_summed_up(connection: AsyncConnection) -> bool:
+    return not list(await connection.scalars(sa.select(RUN.c.id).where(sa.not_(RUN.c.hosts_summed))))
+
+
 async def test_a_file_of_lines(service: Service, tmp_path: Path) -> None:
     line = (
         '{"run": "r", "task": "t", "dataId": {"exposure": 1}, "attempt": 0, "status": "FAILED", "host": "h"}\n'
@@ -84,6 +114,29 @@ async def test_a_file_of_lines(service: Service, tmp_path: Path) -> None:
     found = await taken_in(service, source="JSON_LINES", uri=(tmp_path / "lines.jsonl").as_uri())
     assert (found["executions"], found["skipped"]) == (1, 1)
     assert await counts(service) == (1, 1, {"r"})
+
+
+async def test_data_ids_are_those_of_the_task(service: Service, tmp_path: Path) -> None:
+    """Of what is known; of a task that the repository does not know they stay as they are."""
+    right = {"instrument": "Cam", "exposure": 1, "detector": 2}
+    data_ids = [right, right | {"detector": "2"}, right | {"band": "r"}]
+    wrong = [right | {"detector": "R2"}, {"instrument": "Cam", "exposure": 1}, right | {"instrument": 3}]
+    wrong += [right | {"detector": "9" * 40}]
+    event = {"eventType": "START", "eventTime": "2026-03-01T10:15:42Z"}
+    events, lines = [], []
+    for task, data_id in [*(("isr", one) for one in data_ids + wrong), ("unheardOf", {"detector": "2", "band": "r"})]:
+        unit = {"run": "u/lines", "task": task, "dataId": data_id, "attempt": 0}
+        lines.append(json.dumps(unit | {"status": "FAILED"}))
+        facet = {"butler_execution": unit | {"run": "u/events"}}
+        events.append(event | {"run": {"runId": "1", "facets": facet}})
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    found = await taken_in(service, source="JSON_LINES", uri=str(tmp_path / "lines.jsonl"))
+    assert (found["quanta"], found["executions"], found["skipped"]) == (2, 2, 4)
+    answer = await service.take_in(events)
+    assert (answer["quanta"], [one["index"] for one in answer["failed_events"]]) == (2, [3, 4, 5, 6])
+    question = "{ quanta(filter: {}, first: 9) { nodes { dataIdValues } } }"
+    known = [one["dataIdValues"] for one in data_of(await ask(service, question))["quanta"]["nodes"]]
+    assert len(known) == 4 and all(one in (right, {"detector": "2", "band": "r"}) for one in known)
 
 
 async def test_what_makes_no_sense_is_told_at_once(service: Service) -> None:
@@ -103,7 +156,7 @@ async def test_a_file_that_is_not_there_fails_the_job(service: Service, tmp_path
     job = data_of(await ask(service, INGEST, input=asked))["ingestProvenance"]["job"]
     await service.jobs.run_next()
     found = data_of(await ask(service, REPORT, id=job["id"]))["job"]
-    assert found["state"] == "FAILED" and "nothing.qg" in found["error"]
+    assert found["state"] == "FAILED" and found["error"].startswith(f"{asked['uri']}: ")
 
 
 @pytest.mark.parametrize(

@@ -142,21 +142,23 @@ def _do(draw: st.DrawFn, work: Work, graphs: Sequence[Graph], new: Any, clock: A
     for graph in chosen:
         graph.tasks.add(work.task)
     # Of a full Butler nobody tells for which graph it made an attempt.
+    some_killed = draw(st.booleans())
     for place, graph in enumerate([None] if not chosen or draw(st.booleans()) else chosen):
         log = new()
         number = draw(st.integers(0 if chosen else 1, 3))
         for attempt in range(number):
+            if some_killed and draw(st.booleans()):
+                _kill(draw, work, clock)
             status = draw(_ENDS)
-            ended = next(clock)
             is_failed = status is QuantumStatus.FAILED
             # What has no start is put behind what is before it in its graph, so the first of a later graph has one.
-            starts = draw(st.booleans()) or (attempt == 0 and place > 0)
+            starts = draw(st.booleans()) or (attempt == 0 and place > 0) or some_killed
             record = ExecutionRecord(
                 attempt,
                 status,
                 draw(st.sampled_from([*HOSTS, None])),
                 next(clock) if starts else None,
-                ended + 1_000_000_000,
+                next(clock),
                 draw(st.none() | st.floats(0, 100)),
                 draw(st.none() | st.floats(0, 100)),
                 draw(st.none() | st.integers(0, 2**40)),
@@ -167,7 +169,17 @@ def _do(draw: st.DrawFn, work: Work, graphs: Sequence[Graph], new: Any, clock: A
                 log,
             )
             work.attempts.append((graph, record))
+        if some_killed and draw(st.booleans()):
+            _kill(draw, work, clock)
     work.is_blocked = bool(chosen) and not work.attempts and draw(st.booleans())
+
+
+def _kill(draw: st.DrawFn, work: Work, clock: Any) -> None:
+    """Make an attempt that leaves nothing, and that only workflow systems count."""
+    host, message = draw(st.sampled_from(HOSTS)), draw(st.sampled_from(["killed", None]))
+    status = QuantumStatus.ABORTED
+    record = ExecutionRecord(len(work.attempts), status, host, next(clock), next(clock), message=message)
+    work.attempts.append((None, record))
 
 
 def _tell(
@@ -199,29 +211,42 @@ def _tell(
     return list(told.values())
 
 
+def _parts(draw: st.DrawFn, record: ExecutionRecord, names: Sequence[str]) -> dict[str, ExecutionRecord]:
+    """Have each source tell a part of an attempt."""
+    parts = {name: replace(record, **dict.fromkeys(_OPTIONAL)) for name in names}
+    for name in _OPTIONAL:
+        teller = draw(st.sampled_from(sorted(parts)))
+        parts[teller] = replace(parts[teller], **{name: getattr(record, name)})
+    if len(parts) > 1 and draw(st.booleans()):
+        teller = draw(st.sampled_from(sorted(parts)))
+        return {
+            name: part if name == teller else replace(part, status=QuantumStatus.UNKNOWN)
+            for name, part in parts.items()
+        }
+    return parts
+
+
 def _tell_work(draw: st.DrawFn, told: Mapping[str, Telling], names: Mapping[UUID, int], work: Work) -> None:
     base = QuantumRecord(work.run, work.task, work.data_id)
     sources: dict[str, list[ExecutionRecord]] = {work.run: []}
-    lines: list[ExecutionRecord] = []
     for graph in work.planned_in:
         sources[f"g{names[graph]}"] = []
-    for graph, record in work.attempts:
+    killed = [record for _, record in work.attempts if record.log is None]
+    lines = killed.copy()
+    for place, (graph, record) in enumerate(work.attempts):
+        if record.log is None:
+            continue
         own = work.run if graph is None else f"g{names[graph.uuid]}"
         also = [work.run] if graph is not None and draw(st.booleans()) else []
         if len(work.planned_in) < 2 and record.started_at is not None and draw(st.booleans()):
             also.append("lines")
-        parts = {name: replace(record, **dict.fromkeys(_OPTIONAL)) for name in (own, *also)}
-        for name in _OPTIONAL:
-            teller = draw(st.sampled_from(sorted(parts)))
-            parts[teller] = replace(parts[teller], **{name: getattr(record, name)})
-        if len(parts) > 1 and draw(st.booleans()):
-            teller = draw(st.sampled_from(sorted(parts)))
-            parts = {
-                name: part if name == teller else replace(part, status=QuantumStatus.UNKNOWN)
-                for name, part in parts.items()
-            }
-        for name, part in parts.items():
-            (lines if name == "lines" else sources[name]).append(replace(part, log=None) if name == "lines" else part)
+        parts = _parts(draw, record, [own, *also])
+        if killed:
+            # By its begin and its end an attempt is told from those that are numbered otherwise.
+            parts = {name: replace(part, ended_at=record.ended_at) for name, part in parts.items()}
+        lines += [replace(part, attempt=place, log=None) for name, part in parts.items() if name == "lines"]
+        for name in parts.keys() - {"lines"}:
+            sources[name].append(parts[name])
     for graph, uuid in work.planned_in.items():
         of_graph = replace(base, uuid=uuid, pipeline_execution=graph)
         place = names[graph]

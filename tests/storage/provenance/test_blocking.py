@@ -88,6 +88,16 @@ async def test_what_needs_what_failed_is_blocked_until_it_can_go_on(state: State
     assert await with_status(state, QuantumStatus.SUCCESSFUL) == unknown
 
 
+async def test_what_is_planned_again_sums_up_what_events_left(state: State, pipelines: Recorded) -> None:
+    await emptied(state)
+    await plan(state, pipelines)
+    events = Source(SourceKind.JSON_LINES, "events", "")
+    await ingest_at_once(state, events, [attempt(("isr", 1, 1), 0, QuantumStatus.FAILED)])
+    assert await blocked(state) == []
+    await plan(state, pipelines)
+    assert await blocked(state) == [("calibrate", 1, 1), ("gather", 1, None)]
+
+
 async def test_what_a_graph_says_is_blocked_stays(state: State, pipelines: Recorded) -> None:
     for order in (("retried", "retried.provenance"), ("retried.provenance", "retried")):
         await emptied(state)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from butlerql.storage.provenance.pipeline_executions import pipeline_executions_
 from butlerql.storage.provenance.quanta import Quantum, find_quanta
 from butlerql.storage.provenance.records import (
     ExecutionRecord,
+    PipelineExecutionRecord,
     QuantumRecord,
     QuantumStatus,
     Record,
@@ -68,7 +71,7 @@ def told(graph: Graph | None, record: ExecutionRecord, attempt: int) -> tuple[An
         record.message,
         [flag.name for flag in record.caveats or ()],
         record.process_index,
-        str(record.log),
+        None if record.log is None else str(record.log),
         None,
     )
 
@@ -209,6 +212,67 @@ async def test_the_more_believed_wins_and_fills_what_it_lacks(state: State) -> N
             await ingest(state, Source(kind, "file", "1"), in_batches([quantum(one)]))
         [[attempt]] = await executions_of(state, [1])
         assert (attempt.host, attempt.run_time, attempt.exception) == ("node-2", 2.0, "X")
+
+
+KILLED = ExecutionRecord(0, QuantumStatus.ABORTED, "node-17", 15_000_000, 42_000_000, message="Killed.")
+WHOLE = ExecutionRecord(
+    0, QuantumStatus.SUCCESSFUL, "node-3", 51_000_000, 59_000_000, run_time=8.0, log=UUID(int=1), metadata=UUID(int=2)
+)
+COUNTED = ExecutionRecord(1, QuantumStatus.SUCCESSFUL, "node-3", 50_000_000, 60_000_000, max_rss=9)
+GRAPH = {"uuid": UUID(int=3), "pipeline_execution": UUID(int=4)}
+SOURCES = {
+    "killed": (SourceKind.JSON_LINES, quantum(KILLED)),
+    "lines": (SourceKind.JSON_LINES, quantum(KILLED), quantum(COUNTED)),
+    "run": (SourceKind.TASK_RECORDS, quantum(WHOLE)),
+    "graph": (SourceKind.PROVENANCE_GRAPH, PipelineExecutionRecord(UUID(int=4), "u/one"), quantum(WHOLE, **GRAPH)),
+    "plan": (SourceKind.PREDICTED_GRAPH, PipelineExecutionRecord(UUID(int=4), "u/one"), quantum(**GRAPH)),
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("killed", "run"), ("killed", "graph"), ("killed", "plan", "run"), ("lines", "run"), ("lines", "graph", "run")],
+)
+async def test_what_was_killed_is_not_what_succeeded_later(state: State, names: tuple[str, ...]) -> None:
+    for order in permutations(names):
+        await emptied(state)
+        for again in range(2):
+            for name in order:
+                kind, *records = SOURCES[name]
+                await ingest(state, Source(kind, name, str(again)), in_batches(records))
+            [[killed, whole]] = await executions_of(state, [1])
+            assert tuple(killed)[2:] == told(None, KILLED, 0)
+            # Who is believed most is that.
+            begin = 50_000_000 if "lines" in names and "graph" not in names else 51_000_000
+            assert (whole.attempt, whole.status, whole.log_uuid) == (1, QuantumStatus.SUCCESSFUL, str(UUID(int=1)))
+            assert (whole.started_at, whole.host, whole.run_time, whole.message) == (begin, "node-3", 8.0, None)
+            assert whole.max_rss == (9 if "lines" in names else None)
+            assert [one.status for one in (await find_quanta(state, QuantumFilter(), ALL)).rows] == [whole.status]
+
+
+async def test_a_failure_that_nobody_heard_of_may_have_been_killed(state: State) -> None:
+    """A graph names the log of what may never have run, too."""
+    unknown = ExecutionRecord(0, QuantumStatus.UNKNOWN, log=UUID(int=1), metadata=UUID(int=2))
+    sources = [
+        (SourceKind.PROVENANCE_GRAPH, quantum(unknown, **GRAPH)),
+        (SourceKind.JSON_LINES, quantum(KILLED)),
+    ]
+    for order in permutations(sources):
+        await emptied(state)
+        for kind, record in order:
+            await ingest(state, Source(kind, "file", "1"), in_batches([record]))
+        [[one]] = await executions_of(state, [1])
+        assert (one.status, one.host, one.log_uuid) == (QuantumStatus.ABORTED, "node-17", str(UUID(int=1)))
+
+
+async def test_attempts_with_one_number_are_told_apart_by_their_times(state: State) -> None:
+    failed = ExecutionRecord(0, QuantumStatus.FAILED, "node-1", 1_000_000, 2_000_000, exception="E")
+    later = ExecutionRecord(0, QuantumStatus.SUCCESSFUL, "node-2", 3_000_000, 4_000_000)
+    for order in permutations([failed, later]):
+        await emptied(state)
+        await ingest(state, Source(SourceKind.JSON_LINES, "file", "1"), in_batches(map(quantum, order)))
+        [[first, second]] = await executions_of(state, [1])
+        assert (first.host, first.exception, second.host, second.exception) == ("node-1", "E", "node-2", None)
 
 
 async def test_what_no_database_holds_is_left_out(state: State) -> None:

@@ -26,7 +26,8 @@ from butlerql.storage.provenance.records import (
 )
 from tests.storage.provenance.test_broken_graphs import odd_values
 
-LEAST = {"run": "u/run", "task": "isr", "dataId": {"instrument": "Cam", "exposure": 1}, "status": "ABORTED"}
+LEAST = {"run": "u/run", "task": "isr", "dataId": {"instrument": "Cam", "exposure": 1}, "attempt": 0}
+LEAST |= {"status": "ABORTED"}
 QUANTUM, EXECUTION, LOG, METADATA, INPUT, OUTPUT = (str(UUID(int=number)) for number in range(1, 7))
 MOST = LEAST | {
     "quantum": QUANTUM,
@@ -117,6 +118,9 @@ def test_tells_of_a_pipeline_execution_once() -> None:
         LEAST | {"status": "RUNNING"},
         LEAST | {"status": "BLOCKED"},
         LEAST | {"attempt": -1},
+        LEAST | {"attempt": None},
+        LEAST | {"attempt": None, "startedAt": "2026-01-01T00:00:00Z"},
+        LEAST | {"startedAt": "2026-01-01T00:00:01Z", "endedAt": "2026-01-01T00:00:00Z"},
         LEAST | {"caveats": ["NONE"]},
         LEAST | {"dataId": {"instrument": None}},
         LEAST | {"message": b"x".decode() * (1 << 20)},

@@ -126,7 +126,7 @@ def test_nothing_else_is_raised(value: Any) -> None:
 
 
 def test_lines_hold_events_and_executions() -> None:
-    line = {"run": "u/run", "task": "isr", "dataId": {}, "status": "FAILED"}
+    line = {"run": "u/run", "task": "isr", "dataId": {}, "attempt": 0, "status": "FAILED"}
     lines = [event("START", pipelineExecution=str(UUID(int=9))), line, event("START", attempt=None)]
     content = "\n".join(map(json.dumps, lines)).encode()
     records = list(LinesFile(io.BytesIO(content), "x.jsonl").records())

@@ -260,7 +260,7 @@ async def test_units_of_work_and_attempts(state: State, data: st.DataObject, wor
         assert await count_quanta(state, chosen) == len(works)
         tried = await all_pages(executions, size)
         assert Counter((one.log_uuid, one.attempt, one.pipeline_execution_uuid) for one in tried) == Counter(
-            (str(one.record.log), one.place, one.graph and str(one.graph.uuid)) for one in attempts
+            (one.record.log and str(one.record.log), one.place, one.graph and str(one.graph.uuid)) for one in attempts
         )
         times = [one.run_time for one in tried]
         assert times == sorted(times, key=lambda time: float("inf") if time is None else -time)

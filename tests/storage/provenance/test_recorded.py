@@ -19,6 +19,7 @@ from butlerql.storage.provenance.quanta import find_quanta
 from butlerql.storage.provenance.records import QuantumStatus, Skipped
 from butlerql.storage.provenance.run_sources import sources_of_run
 from butlerql.storage.provenance.task_summaries import find_task_summaries, task_summaries_of_graphs
+from butlerql.storage.provenance.tasks import tasks_that_use
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
@@ -179,6 +180,17 @@ async def test_what_a_full_butler_did_is_shared_out_among_its_graphs(state: Stat
         assert len(made) == number == await count_executions(state, chosen)
         assert {(one.host, one.pipeline_execution_uuid) for one in made} == {(host, graph.uuid)}
         assert time == (min(one.started_at or 0 for one in made), max(one.ended_at or 0 for one in made))
+
+
+async def test_runs_without_graphs_tell_what_tasks_write(state: State, pipelines: Recorded) -> None:
+    await emptied(state)
+    repository = await Repository.open(str(pipelines.repository))
+    async for found in sources_of_run(repository, "full/one"):
+        assert not isinstance(found, Skipped), found
+        await ingest(state, found.source, found.batches)
+    await repository.close()
+    users = await tasks_that_use(state, ["calexp", "calibrate_log"], is_output=True)
+    assert [[task.label for task in tasks] for tasks in users] == [["calibrate"]] * 2
 
 
 async def test_graphs_and_runs_tell_of_the_same(state: State, pipelines: Recorded) -> None:

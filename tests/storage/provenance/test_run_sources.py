@@ -15,7 +15,11 @@ from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
 from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError, UnknownCollectionError
 from butlerql.storage.provenance import run_contents
-from butlerql.storage.provenance.reading import read_graph, read_lines
+from butlerql.storage.provenance.executions import executions_of
+from butlerql.storage.provenance.filters import QuantumFilter
+from butlerql.storage.provenance.ingest import Ingested, ingest
+from butlerql.storage.provenance.quanta import find_quanta
+from butlerql.storage.provenance.reading import Reading, read_graph, read_lines
 from butlerql.storage.provenance.records import (
     DatasetRecord,
     QuantumRecord,
@@ -28,6 +32,7 @@ from butlerql.storage.provenance.records import (
 )
 from butlerql.storage.provenance.run_sources import sources_of_run
 from butlerql.storage.provenance.task_records import told_of
+from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from tests.storage.provenance.test_graph_file import of_kind, records_of
 from tests.storage.provenance.test_task_records import RUNS, traces_in
@@ -85,10 +90,18 @@ async def test_finds_all_that_is_in_a_run(
     opened: Repository, real: RealRepository, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In pages of any size, also where one ends between the log and the metadata of a unit of work."""
-    expected = Counter(
-        shown(record) for traces, _ in traces_in(real.butler, run).values() for record in told_of(traces)
-    )
-    assert expected
+    expected: Counter[str] = Counter()
+    outputs: dict[str, set[str]] = {}
+    for traces, _ in traces_in(real.butler, run).values():
+        for record in told_of(traces):
+            if isinstance(record, DatasetRecord):
+                ref = real.butler.get_dataset(record.uuid)
+                assert ref is not None
+                data_id = dict(ref.dataId.required)
+                record = replace(record, dataset_type=ref.datasetType.name, data_id=data_id)  # noqa: PLW2901
+                outputs.setdefault(traces.task, set()).add(ref.datasetType.name)
+            expected[shown(record)] += 1
+    assert all(f"{label}_metadata" in some and len(some) > 2 for label, some in outputs.items()) and expected
     for size in (1_000, 3):
         monkeypatch.setattr(run_contents, "_PAGE", size)
         [source], records = await read(opened, run)
@@ -97,7 +110,11 @@ async def test_finds_all_that_is_in_a_run(
         assert Counter(map(shown, others)) == expected
         assert of_kind(records, RunRecord) == [RunRecord(run, real.butler.get("packages", collections=run))]
         configs = {ref.id for ref in real.butler.query_all_datasets(run, name="*_config")}
-        assert {task.config for task in of_kind(records, TaskRecord)} == configs
+        tasks = of_kind(records, TaskRecord)
+        assert {task.config for task in tasks if task.config is not None} == configs
+        assert {
+            label: {kind for task in tasks if task.label == label for kind in task.outputs or ()} for label in outputs
+        } == outputs
 
 
 @pytest.fixture
@@ -161,7 +178,7 @@ async def test_what_is_not_there_is_an_error(opened: Repository) -> None:
 async def test_reads_files_wherever_they_are(pipelines: Recorded, tmp_path: Path) -> None:
     path = pipelines.graph("retried.provenance")
     lines = tmp_path / "executions.jsonl"
-    lines.write_text('{"run": "r", "task": "t", "dataId": {}, "status": "FAILED"}\n' * 4_001)
+    lines.write_text('{"run": "r", "task": "t", "dataId": {}, "attempt": 0, "status": "FAILED"}\n' * 4_001)
     async with read_graph(LocalStore(str(path.parent)), path.name) as reading:
         records = list(one_by_one([record async for batch in reading.batches for record in batch]))
     assert reading.source.name == path.name and records == records_of(path)
@@ -185,3 +202,41 @@ async def test_reads_objects(pipelines: Recorded) -> None:
             async with read_graph(store, "nothing"):
                 pass
     assert reading.source.name == "where.qg" and records == records_of(path)
+
+
+@pytest.fixture(scope="module")
+def spoiled(pipelines: Recorded, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Give a copy of the bench, files of which may be spoiled for a while."""
+    directory = tmp_path_factory.mktemp("spoiled") / "bench"
+    shutil.copytree(pipelines.directory, directory)
+    return Recorded(directory)
+
+
+@pytest.mark.parametrize("spoils", ["a file", "a directory"])
+async def test_what_could_not_be_read_is_read_when_it_can_be(spoiled: Recorded, tmp_path: Path, spoils: str) -> None:
+    repository = await Repository.open(str(spoiled.repository), state=str(tmp_path / "state.sqlite3"))
+    whole = sorted((spoiled.repository / "full/one/isr_metadata").rglob("*.json"))
+    file = whole[0] if spoils == "a file" else spoiled.repository / "full/one/isr_metadata"
+    aside = tmp_path / "aside"
+    file.rename(aside)
+    if spoils == "a file":
+        file.write_bytes(aside.read_bytes()[:10])
+
+    async def taken_in() -> Ingested:
+        [reading] = [found async for found in sources_of_run(repository, "full/one")]
+        assert isinstance(reading, Reading)
+        return await ingest(repository.state, reading.source, reading.batches)
+
+    for _ in range(2):
+        first = await taken_in()
+        assert first.skipped == (1 if spoils == "a file" else len(whole))
+    if spoils == "a file":
+        file.unlink()
+    aside.rename(file)
+    repaired = await taken_in()
+    assert (repaired.quanta, repaired.executions) == (first.quanta, first.executions)
+    assert (repaired.skipped, await taken_in()) == (0, repaired)
+    quanta = (await find_quanta(repository.state, QuantumFilter(tasks=["isr"]), PageRequest(1000))).rows
+    attempts = await executions_of(repository.state, [one.id for one in quanta])
+    assert len(attempts) == len(whole) and all(one.host for some in attempts for one in some)
+    await repository.close()
