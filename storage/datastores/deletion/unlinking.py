@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from butlerql.storage.datastores.artifacts.store import Ended, Removal, Removed
 from butlerql.storage.datastores.deletion.chunks import ChunkItem, Done, Said
 from butlerql.storage.datastores.deletion.files import users_of
+from butlerql.storage.datastores.deletion.handing_over import HANDED_OVER, hand_over
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
@@ -44,9 +45,13 @@ async def unlink(
     named: dict[int, list[str]] = {}
     for number, record in records:
         named.setdefault(number, []).append(record)
+    state = repository.state
+    given, taken = await state.write(lambda connection: hand_over(connection, state.dialect, plan.id, items))
     left: dict[str, list[_File]] = {}
     for item in items:
-        if (outcome := _without_file(item)) is not None:
+        if item.number in given:
+            _end(done, item, HANDED_OVER.outcome, HANDED_OVER.reason)
+        elif (outcome := _without_file(item, taken)) is not None:
             _end(done, item, outcome)
         elif item.place is not None:
             removal = Removal(item.place[1], item.identity or (), f"{CLAIM}{plan.id}-{item.number}")
@@ -71,7 +76,8 @@ async def _remove(
         answers = await repository.stores.change(store, work, [removal for _, removal in them])
         for (item, _), ended in zip(them, answers, strict=True):
             if ended is not None:
-                _end(done, item, _OUTCOMES[ended[0]], ended[1])
+                is_others = item.stays and ended[0] is Removed.CHANGED
+                _end(done, item, Outcome.RECORDS_REMOVED if is_others else _OUTCOMES[ended[0]], ended[1])
                 if ended[0] is Removed.REMOVED:
                     done.bytes += item.bytes or 0
         return [file for file, ended in zip(them, answers, strict=True) if ended is None]
@@ -81,22 +87,23 @@ async def _remove(
         why = "another dataset has it by now" if removed is Removed.CHANGED else None
         return removed, "; ".join(filter(None, [why, problem])) or None
 
+    zipped = {root for item, _ in files if item.stays}
     for work in (store.claim, store.remove):
         paths = ((item.number, removal.path) for item, removal in files)
         names = (((root, path), name) for number, path in paths for name in named.get(number, (path,)))
         async with repository.snapshot() as snapshot:
-            users = await users_of(snapshot, names)
+            users = await users_of(snapshot, names, zipped)
         if users:
             await do(put_back, [file for file in files if (root, file[1].path) in users])
             files = [file for file in files if (root, file[1].path) not in users]
         files = await do(work, files)
 
 
-def _without_file(item: ChunkItem) -> Outcome | None:
+def _without_file(item: ChunkItem, taken: Collection[int]) -> Outcome | None:
     """Tell what becomes of an item of which no file is to be removed."""
     if item.place is None:
         return Outcome.REMOVED
-    if item.stays:
+    if item.stays and item.number not in taken:
         return Outcome.RECORDS_REMOVED
     return Outcome.ALREADY_GONE if item.identity is None else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Fil
 from butlerql.storage.datastores.artifacts.store import ArtifactStore
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
 from butlerql.storage.datastores.deletion import planning
-from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
+from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, Reason
 from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.errors import StateUnavailableError
 from butlerql.storage.state.jobs import Job
@@ -239,6 +240,31 @@ async def test_going_on_where_somebody_came_in_between(things: RealRepository, m
         assert await ours.outcomes(plan) == {Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 3}
         assert (await validated(ours.repository)).findings == []
     assert butler.get(other)
+
+
+@pytest.mark.parametrize("end", ["restored", "one by one", "at once"])
+async def test_a_file_that_two_plans_have(things: RealRepository, end: str) -> None:
+    """The first leaves it to the other, which may still be undone; the last removes it."""
+    butler = things.open(writeable=True)
+    first, second = refs_of(butler, "d")
+    place = path_of(butler, first)
+    async with deleter(things.uri) as ours:
+        kept = await ours.plan(DeletionScope.PURGE, uuids=[str(first.id)], override=[Reason.SHARED_ARTIFACT])
+        kept = await ours.delete(kept, grace_seconds=3600)
+        other = await ours.plan(DeletionScope.PURGE, uuids=[str(second.id)])
+        other = await ours.delete(other, grace_seconds=3600 if end == "at once" else 0)
+        if end == "at once":
+            await asyncio.gather(ours.go_on(kept), ours.go_on(other))
+        else:
+            assert await ours.outcomes(other) == {Outcome.RECORDS_REMOVED: 1} and place.exists()
+            assert (await validated(ours.repository)).findings == []
+            kept = await (ours.restore(kept) if end == "restored" else ours.go_on(kept))
+        outcomes = [await ours.outcomes(plan) for plan in (kept, other)]
+        last = Outcome.RESTORED if end == "restored" else Outcome.REMOVED
+        assert sorted(map(str, outcomes)) == sorted(map(str, [{last: 1}, {Outcome.RECORDS_REMOVED: 1}]))
+        assert (await validated(ours.repository)).findings == []
+    assert place.exists() == (end == "restored")
+    assert end != "restored" or butler.get(first)
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
