@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 from lsst.resources.s3utils import clean_test_environment_for_s3
+from urllib3 import HTTPResponse
 
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
 from butlerql.storage.datastores.artifacts.store import Ended, Kind, Removal
@@ -22,7 +25,7 @@ from butlerql.storage.registry.datasets import by_uuids
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
 from tests.support.deleted import deleter
-from tests.support.object_store import ObjectServer, run_object_server
+from tests.support.object_store import ObjectServer, run_forbidding_server, run_object_server
 from tests.support.validated import validated
 
 RUNS = ("one", "two", "100% #é +&?")
@@ -233,3 +236,30 @@ async def test_a_bucket_that_is_empty(server: ObjectServer, tmp_path: Path) -> N
                 server.client.put_object(Bucket="emptied", Key=key, Body=content)
             plan = await ours.delete(waiting)
             assert Outcome.ALREADY_GONE not in await ours.outcomes(plan)
+
+
+async def test_a_store_that_refuses(server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes, nothing counts as gone, and one is told."""
+    with filled(server, "refused", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
+            planned = await ours.plan(DeletionScope.PURGE, runs=["one"])
+            waiting = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["two"]), grace_seconds=3600)
+        with run_forbidding_server() as url, monkeypatch.context() as patch:
+            patch.setenv("S3_ENDPOINT_URL", url)
+            async with deleter(root) as ours:
+                anew = await ours.plan(DeletionScope.PURGE, runs=["one"])
+                for plan in (anew, await ours.delete(planned), await ours.go_on(waiting)):
+                    assert plan.state is PlanState.FAILED
+                    assert "403" in str((await ours.job(plan)).error)
+        assert butler.query_datasets("table", "one")
+        async with deleter(root) as ours:
+            client = ours.repository.stores.store("s3://refused/root/")._delete._client  # type: ignore[attr-defined]
+            answer = AWSResponse("", 403, {}, HTTPResponse(io.BytesIO(), preload_content=False))
+            client.meta.events.register("before-send.s3.DeleteObject", lambda **_: answer, unique_id="refusal")
+            plan = await ours.delete(waiting)
+            assert await ours.outcomes(plan) == {Outcome.FAILED: 1}
+            assert [item.reason for item in await ours.items(plan)] == ["403"]
+            assert (await validated(ours.repository)).findings == []
+            client.meta.events.unregister("before-send.s3.DeleteObject", unique_id="refusal")
+            for plan in (waiting, planned):
+                assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 1}
