@@ -130,7 +130,7 @@ class LocalStore:
     at_once = sys.maxsize
 
     def claim(self, removal: Removal) -> Ended | None:
-        """Rename a file, if it is the one that is meant before and after that; see `ArtifactStore.claim`."""
+        """Rename a file, if it is the one that is meant; see `ArtifactStore.claim`."""
         claim = _claim(removal)
         if not self._is_file(removal.path, removal.identity):
             found = self._look(removal.path)
@@ -142,10 +142,10 @@ class LocalStore:
             os.rename(self._place(removal.path), self._place(claim))
         except OSError as error:
             return (Removed.GONE, None) if error.errno in _ABSENT else (Removed.FAILED, _problem(error))
-        return self._unless_meant(removal, claim)
+        return None
 
     def remove(self, removal: Removal) -> Ended:
-        """Remove a file that has its new name; see `ArtifactStore.remove`."""
+        """Remove a file that has its new name, if that is the one that was meant; see `ArtifactStore.remove`."""
         claim = _claim(removal)
         if (ended := self._unless_meant(removal, claim)) is not None:
             return ended
@@ -176,7 +176,7 @@ class LocalStore:
         if Kind.UNREADABLE in {found.kind, left.kind}:
             return Removed.FAILED, found.problem or left.problem
         if left.kind is not Kind.MISSING:
-            return self._unless_meant(removal, claim)
+            return None
         if found.kind is Kind.MISSING:
             return Removed.GONE, None
         return Removed.CHANGED, "another file is in its place"

@@ -88,15 +88,24 @@ async def _remove(
         return removed, "; ".join(filter(None, [why, problem])) or None
 
     zipped = {root for item, _ in files if item.stays}
-    for work in (store.claim, store.remove):
+
+    async def nobodys(files: Sequence[_File]) -> Sequence[_File]:
         paths = ((item.number, removal.path) for item, removal in files)
         names = (((root, path), name) for number, path in paths for name in named.get(number, (path,)))
         async with repository.snapshot() as snapshot:
             users = await users_of(snapshot, names, zipped)
         if users:
             await do(put_back, [file for file in files if (root, file[1].path) in users])
-            files = [file for file in files if (root, file[1].path) not in users]
-        files = await do(work, files)
+        return [file for file in files if (root, file[1].path) not in users] if users else files
+
+    claimed = await do(store.claim, await nobodys(files))
+    try:
+        going = await nobodys(claimed)
+    except BaseException:
+        # It may be long until somebody goes on, and until then it may be undone.
+        await repository.stores.change(store, store.put_back, [removal for _, removal in claimed])
+        raise
+    await do(store.remove, going)
 
 
 def _without_file(item: ChunkItem, taken: Collection[int]) -> Outcome | None:

@@ -14,7 +14,8 @@ from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Fil
 
 from butlerql.storage.datastores.artifacts.store import ArtifactStore
 from butlerql.storage.datastores.artifacts.stores import ArtifactStores
-from butlerql.storage.datastores.deletion import planning
+from butlerql.storage.datastores.deletion import planning, unlinking
+from butlerql.storage.datastores.deletion.files import users_of
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, Reason
 from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.errors import StateUnavailableError
@@ -240,6 +241,28 @@ async def test_going_on_where_somebody_came_in_between(things: RealRepository, m
         assert await ours.outcomes(plan) == {Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 3}
         assert (await validated(ours.repository)).findings == []
     assert butler.get(other)
+
+
+async def test_where_nobody_can_be_asked_a_last_time(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files have their names until somebody goes on."""
+    places = [path_of(things.open(), ref) for ref in refs_of(things.open(), "a")]
+    asked = []
+
+    async def ask(*arguments: Any) -> Any:
+        asked.append([place.exists() for place in places])
+        if len(asked) == 2:
+            raise StateUnavailableError("the database is away")
+        return await users_of(*arguments)
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(unlinking, "users_of", ask)
+            plan = await ours.delete(plan)
+        assert asked == [[True] * 4, [False] * 4]
+        assert all(place.exists() for place in places)
+        await ours.expire()
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
 
 
 @pytest.mark.parametrize("end", ["restored", "one by one", "at once"])
