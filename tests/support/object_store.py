@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 import boto3
 from moto.server import ThreadedMotoServer
 
-__all__ = ["ObjectServer", "run_object_server"]
+__all__ = ["ObjectServer", "run_forbidding_server", "run_object_server"]
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "tester", "AWS_SECRET_ACCESS_KEY": "s3kr/t+"}
 
@@ -54,3 +56,28 @@ def run_object_server() -> Iterator[ObjectServer]:
         client.close()
     finally:
         server.stop()
+
+
+@contextmanager
+def run_forbidding_server() -> Iterator[str]:
+    """Run a server that answers everything with 403 for the length of the block; give its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815 - as the base class calls them
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

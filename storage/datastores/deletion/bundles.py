@@ -42,6 +42,26 @@ async def settle(connection: AsyncConnection, plan: Plan) -> None:
     await connection.execute(
         sa.update(DELETION_ITEM).where(item.plan_id == plan.id, item.stays, ~goes).values(outcome=Outcome.BLOCKED)
     )
+    await _say_why(connection, plan)
+
+
+async def _say_why(connection: AsyncConnection, plan: Plan) -> None:
+    """Write down of files that are left alone what their datasets are left alone for: a statement a reason."""
+    dataset, item, use = DELETION_DATASET.c, DELETION_ITEM.c, DELETION_USE.c
+    blocked = [dataset.plan_id == plan.id, dataset.outcome == Outcome.BLOCKED]
+    combinations = (await connection.scalars(sa.select(dataset.reasons).distinct().where(*blocked))).all()
+    for reason in sorted(BLOCKING - plan.overridden):
+        bit = bits([reason])
+        if not any(one & bit for one in combinations):
+            continue
+        those = sa.select(dataset.dataset_id).where(*blocked, dataset.reasons.op("&")(bit) != 0)
+        its = sa.select(use.item).where(use.plan_id == plan.id, use.dataset_id.in_(those))
+        why = sa.func.coalesce(item.reason + "; ", "") + f"{reason} blocks it, unless the plan overrides that"
+        await connection.execute(
+            sa.update(DELETION_ITEM)
+            .where(item.plan_id == plan.id, item.outcome == Outcome.BLOCKED, item.number.in_(its))
+            .values(reason=why)
+        )
 
 
 async def _forget_strangers(connection: AsyncConnection, plan: Plan) -> None:

@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.datastores.artifacts.store import Entry
+from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion.files import File, Place
 from butlerql.storage.datastores.deletion.listing import Listed
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan, Reason, bits
@@ -121,10 +121,9 @@ def freeze(
             if is_outside:
                 why |= outside_root
             if place not in items:
-                _, _, size, identity, _, problem = entries[place]
-                text = None if identity is None else orjson.dumps(identity).decode()
+                size, identity, problem = _seen(entries[place], recorded)
                 key = (leaf.name, place[0] if is_outside else "", place[1])
-                known = (uri, recorded if size is None else size, text, is_outside, _PENDING, problem, 0)
+                known = (uri, size, identity, is_outside, _PENDING, problem, 0)
                 frozen.items.append((plan.id, new, number, *key, *known))
                 items[place] = new, key
             item, key = items[place]
@@ -140,3 +139,11 @@ def freeze(
         others = digits_of_each(sorted(some - here))
         frozen.shared += [(items[place][1], (other, "", None, None)) for other in others]
     return frozen
+
+
+def _seen(entry: Entry, recorded: int | None) -> tuple[int | None, str | None, str | None]:
+    """Tell the bytes of a file, its identity as text, and what is wrong with it."""
+    if entry.kind is Kind.MISSING:
+        return None, None, "its file is not there"
+    identity = None if entry.identity is None else orjson.dumps(entry.identity).decode()
+    return recorded if entry.size is None else entry.size, identity, entry.problem

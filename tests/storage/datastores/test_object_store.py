@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler, Config, DatasetType
+from botocore.awsrequest import AWSResponse
+from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 from lsst.resources.s3utils import clean_test_environment_for_s3
+from urllib3 import HTTPResponse
 
-from butlerql.storage.datastores.artifacts.store import Kind
+from butlerql.storage.datastores.artifacts.objects import ObjectStore
+from butlerql.storage.datastores.artifacts.store import Ended, Kind, Removal
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
 from butlerql.storage.datastores.existence import are_there, looked_for
 from butlerql.storage.datastores.records import artifacts
@@ -20,7 +25,7 @@ from butlerql.storage.registry.datasets import by_uuids
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
 from tests.support.deleted import deleter
-from tests.support.object_store import ObjectServer, run_object_server
+from tests.support.object_store import ObjectServer, run_forbidding_server, run_object_server
 from tests.support.validated import validated
 
 RUNS = ("one", "two", "100% #é +&?")
@@ -149,19 +154,25 @@ async def test_without_the_library(repository: tuple[str, Butler], monkeypatch: 
         await ours.close()
 
 
-async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
-    """Objects go if they are still the ones that were planned; the others stay, and so does what is not looked at."""
-    server.fill("deleted", {})
-    root = tmp_path / "repository"
-    children = {"datastore": {"root": "s3://deleted/root/"}}
-    Butler.makeRepo(root, config=Config(children), forceConfigRoot=False)
+@contextmanager
+def filled(server: ObjectServer, bucket: str, directory: Path) -> Iterator[tuple[str, Butler]]:
+    """Make a repository with an object a run, below a prefix of a bucket."""
+    server.fill(bucket, {"beside": b"not in the datastore"})
+    root = directory / "repository"
+    Butler.makeRepo(root, config=Config({"datastore": {"root": f"s3://{bucket}/root/"}}), forceConfigRoot=False)
     with Butler.from_config(str(root), writeable=True) as butler:
         kind = DatasetType("table", [], "StructuredDataDict", universe=butler.dimensions)
         butler.registry.registerDatasetType(kind)
         for run in RUNS:
             butler.collections.register(run)
             butler.put({"in": run}, "table", {}, run=run)
-        async with deleter(str(root)) as ours:
+        yield str(root), butler
+
+
+async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
+    """Objects go if they are still the ones that were planned; the others stay, and so does what is not looked at."""
+    with filled(server, "deleted", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
             plan = await ours.plan(DeletionScope.PURGE, runs=["one", RUNS[2]])
             assert plan.state is PlanState.PLANNED, (await ours.job(plan)).error
             plan = await ours.delete(plan, grace_seconds=3600)
@@ -174,3 +185,81 @@ async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
             assert await ours.outcomes(plan) == {Outcome.REMOVED: 1, Outcome.CHANGED_LATER: 1}
             assert butler.get("table", {}, collections="one") == {"new": 1}
             assert (await validated(ours.repository)).findings == []
+
+
+async def test_an_object_that_others_have_at_the_last_moment(
+    server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again whose they are before each part of them goes."""
+    with filled(server, "taken", tmp_path) as (root, butler):
+        refs = {butler.getURI(ref): ref for run in ("one", "two") for ref in butler.query_datasets("table", run)}
+        butler.collections.register("others")
+        remove, removed = ObjectStore.remove, []
+
+        def late(self: ObjectStore, removal: Removal) -> Ended:
+            removed.append(removal)
+            if len(removed) == 1:
+                [(uri, ref)] = [(uri, ref) for uri, ref in refs.items() if not uri.geturl().endswith(removal.path)]
+                files = FileDataset(uri, [DatasetRef(ref.datasetType, ref.dataId, run="others")])
+                butler.ingest(files, transfer=None)
+            return remove(self, removal)
+
+        async with deleter(root) as ours:
+            plan = await ours.plan(DeletionScope.PURGE, runs=["one", "two"])
+            monkeypatch.setattr(ObjectStore, "at_once", 1)
+            monkeypatch.setattr(ObjectStore, "remove", late)
+            plan = await ours.delete(plan)
+            assert await ours.outcomes(plan) == {Outcome.REMOVED: 1, Outcome.CHANGED_LATER: 1}
+            assert (await validated(ours.repository)).findings == []
+        assert butler.get("table", {}, collections="others")
+
+
+async def test_a_bucket_that_is_empty(server: ObjectServer, tmp_path: Path) -> None:
+    """It may be another of the same name: nothing is planned, and no object taken for gone."""
+    with filled(server, "emptied", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
+            planned = await ours.plan(DeletionScope.PURGE, runs=["one"])
+            waiting = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["two"]), grace_seconds=3600)
+            saved = {}
+            for one in server.client.list_objects_v2(Bucket="emptied", Prefix="root/")["Contents"]:
+                saved[one["Key"]] = server.client.get_object(Bucket="emptied", Key=one["Key"])["Body"].read()
+                server.client.delete_object(Bucket="emptied", Key=one["Key"])
+            for plan in (
+                await ours.plan(DeletionScope.PURGE, runs=["one"]),
+                await ours.delete(planned),
+                await ours.go_on(waiting),
+            ):
+                assert plan.state is PlanState.FAILED
+                assert "it is empty" in str((await ours.job(plan)).error)
+            assert butler.query_datasets("table", "one")
+            for key, content in saved.items():
+                server.client.put_object(Bucket="emptied", Key=key, Body=content)
+            plan = await ours.delete(waiting)
+            assert Outcome.ALREADY_GONE not in await ours.outcomes(plan)
+
+
+async def test_a_store_that_refuses(server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes, nothing counts as gone, and one is told."""
+    with filled(server, "refused", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
+            planned = await ours.plan(DeletionScope.PURGE, runs=["one"])
+            waiting = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["two"]), grace_seconds=3600)
+        with run_forbidding_server() as url, monkeypatch.context() as patch:
+            patch.setenv("S3_ENDPOINT_URL", url)
+            async with deleter(root) as ours:
+                anew = await ours.plan(DeletionScope.PURGE, runs=["one"])
+                for plan in (anew, await ours.delete(planned), await ours.go_on(waiting)):
+                    assert plan.state is PlanState.FAILED
+                    assert "403" in str((await ours.job(plan)).error)
+        assert butler.query_datasets("table", "one")
+        async with deleter(root) as ours:
+            client = ours.repository.stores.store("s3://refused/root/")._delete._client  # type: ignore[attr-defined]
+            answer = AWSResponse("", 403, {}, HTTPResponse(io.BytesIO(), preload_content=False))
+            client.meta.events.register("before-send.s3.DeleteObject", lambda **_: answer, unique_id="refusal")
+            plan = await ours.delete(waiting)
+            assert await ours.outcomes(plan) == {Outcome.FAILED: 1}
+            assert [item.reason for item in await ours.items(plan)] == ["403"]
+            assert (await validated(ours.repository)).findings == []
+            client.meta.events.unregister("before-send.s3.DeleteObject", unique_id="refusal")
+            for plan in (waiting, planned):
+                assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 1}

@@ -37,6 +37,9 @@ async def test_tagged(things: RealRepository, scope: DeletionScope) -> None:
             plan = await ours.plan(scope, collections=collections)
             assert await ours.blocked(plan) == {Reason.TAGGED: 4}
             assert plan.bytes == 0 and await ours.outcomes(plan) == {Outcome.BLOCKED: 4}
+            assert {item.reason for item in await ours.items(plan)} == {
+                "TAGGED blocks it, unless the plan overrides that"
+            }
         plan = await ours.plan(scope, collections=["mine"])
         assert await ours.blocked(plan) == {Reason.TAGGED: 1}
         plan = await ours.delete(plan)
@@ -95,6 +98,21 @@ async def test_shared_files(things: RealRepository, scope: DeletionScope, run: s
         assert plan.bytes == file.size()
         assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 1}
     assert not file.exists()
+
+
+async def test_each_reason_is_told(things: RealRepository) -> None:
+    butler = things.open(writeable=True)
+    refs = butler.query_datasets("thing", "d", order_by="detector")
+    butler.collections.register("keep", CollectionType.TAGGED)
+    butler.registry.associate("keep", refs[:1])
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(uuids=[str(refs[0].id)])
+        [item] = await ours.items(plan)
+        blocks = "blocks it, unless the plan overrides that"
+        assert item.reason == f"SHARED_ARTIFACT {blocks}; TAGGED {blocks}"
+        plan = await ours.plan(uuids=[str(refs[0].id)], override=[Reason.TAGGED])
+        [item] = await ours.items(plan)
+        assert item.reason == f"SHARED_ARTIFACT {blocks}"
 
 
 async def test_files_that_records_call_by_other_names(things: RealRepository) -> None:

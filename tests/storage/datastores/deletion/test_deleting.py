@@ -6,14 +6,17 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from butlerql.storage.datastores.artifacts import stores
+from butlerql.storage.datastores.artifacts.local import LocalStore
+from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import chunks, planning
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import Bounds
-from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState, groups
+from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState, freed_bytes, groups
 from butlerql.storage.errors import StalePlanError, TimedOutError
 from butlerql.storage.registry.dataset_groups import GroupKey
 from tests.support.deleted import deleter
@@ -134,6 +137,52 @@ async def test_one_of_everything(rich: RealRepository, repositories: Repositorie
             assert (await ours.restore(plan)).state is PlanState.RESTORED
         assert registry_rows(real) == rows
         assert files(real) == before
+
+
+@pytest.mark.parametrize("harm", ["changed", "gone", "unreadable"])
+async def test_half_of_a_split_dataset_never_goes(
+    rich: RealRepository, repositories: Repositories, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """Where the file of one component is another, or cannot be looked at, the files of all stay, in both stores."""
+    look = LocalStore._look
+    with repositories.copy(rich) as real:
+        butler = real.open()
+        ref = butler.query_datasets("split", "u/alice/run1")[0]
+        async with deleter(real.uri) as ours:
+            plan = await ours.plan(uuids=[str(ref.id)])
+            one, *others = [str(urlsplit(item.uri).path) for item in await ours.items(plan)]
+            assert others
+            rows = registry_rows(real)
+            with monkeypatch.context() as patch:
+                if harm == "unreadable":
+                    problem = Entry("", Kind.UNREADABLE, problem="EIO")
+                    patch.setattr(LocalStore, "_look", lambda self, path: problem if path in one else look(self, path))
+                elif harm == "gone":
+                    os.unlink(one)
+                else:
+                    os.utime(one, ns=(1, 1))
+                plan = await ours.delete(plan)
+            outcome = Outcome.FAILED if harm == "unreadable" else Outcome.SKIPPED_CHANGED
+            assert await ours.outcomes(plan) == {outcome: 1 + len(others)}
+        assert registry_rows(real) == rows
+        assert all(map(os.path.exists, others))
+
+
+async def test_what_is_freed(things: RealRepository) -> None:
+    """More than 4 GiB; what is not there frees nothing, whatever its record says."""
+    butler = things.open()
+    large, gone, *_ = [butler.getURI(ref).ospath for ref in butler.query_datasets("thing", "a", order_by="detector")]
+    os.truncate(large, 5 << 30)
+    os.unlink(gone)
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(runs=["a"])
+        others = sum(item.bytes or 0 for item in await ours.items(plan)) - (5 << 30)
+        assert 0 < others < 1000 and plan.bytes == (5 << 30) + others
+        [item] = [item for item in await ours.items(plan) if item.reason is not None]
+        assert (item.bytes, item.reason) == (None, "its file is not there")
+        plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 3, Outcome.ALREADY_GONE: 1}
+        assert await freed_bytes(ours.state, plan.id) == plan.bytes
 
 
 async def test_old_layouts(repositories: Repositories) -> None:
