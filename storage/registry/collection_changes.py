@@ -111,10 +111,12 @@ async def edit_chain(change: Change, name: str, children: Sequence[str], mode: C
     InvalidArgumentError
         Raised if it is not a chain.
     ConflictError
-        Raised if the chain would hold itself, or has no positions left.
+        Raised if the chain would hold itself, or has no positions left. On PostgreSQL a Butler that closes a circle in
+        the same moment is not found out: it looks before it locks anything.
     """
     # Those who only take out do not mind each other, as in the Butler.
-    chain = await _locked(change, name, shared=mode is ChainEdit.REMOVE)
+    only_removes = mode is ChainEdit.REMOVE
+    chain = await _locked(change, name, shared=only_removes, linkable=not only_removes)
     if chain.type is not CollectionType.CHAINED:
         raise InvalidArgumentError(f"'{name}' is a {chain.type} collection; only a CHAINED one has children.")
     await _edit(change, chain, children, mode)
@@ -181,6 +183,8 @@ async def _edit(change: Change, chain: Collection, names: Sequence[str], mode: C
     is_member = table.c.parent == chain.key
     children = await _children(change, names)
     if mode is not ChainEdit.REMOVE:
+        if any(child.type is CollectionType.CHAINED for child in children):
+            await _lock_links(change, children)
         [above] = await chains.ancestors(change, [chain])
         for child in children:
             if child.key == chain.key or child in above:
@@ -229,11 +233,23 @@ async def _children(change: Change, names: Sequence[str]) -> list[Collection]:
     return [found[name] for name in names]
 
 
-async def _locked(change: Change, name: str, *, shared: bool = False) -> Collection:
-    """Find a collection, and keep others from changing it, as the Butler does."""
+async def _lock_links(change: Change, children: Sequence[Collection]) -> None:
+    """Keep others from linking collections until the end: links that two make at once could close a circle.
+
+    Who links a collection has locks on it and on the chain, in this order, and so has the Butler. With all of the rows
+    first, and the chain's such that others can link it, nobody waits for us while we wait for them.
+    """
+    tables = change.repository.tables
+    keys = tables.collection_key.in_(sa.select(_rows(change, children).c.child))
+    await change.rows(sa.select(tables.collection_key).where(keys).with_for_update(read=True, key_share=True))
+    await change.lock(tables.chain)
+
+
+async def _locked(change: Change, name: str, *, shared: bool = False, linkable: bool = False) -> Collection:
+    """Find a collection, and keep others from changing it, as the Butler does; they may put it into chains, perhaps."""
     tables = change.repository.tables
     statement = sa.select(*collection_columns(tables)).where(tables.collection.c.name == name)
-    rows = await change.rows(statement.with_for_update(read=shared))
+    rows = await change.rows(statement.with_for_update(read=shared, key_share=linkable))
     if not rows:
         raise _unknown(name)
     return collection_of(rows[0])

@@ -55,7 +55,7 @@ async def check_registered(snapshot: Snapshot, name: str, wanted: CollectionType
     found = (await by_names(snapshot, [name])).get(name)
     if found is None:
         if not create:
-            raise UnknownCollectionError(f"There is no collection '{name}'. Have it made (create), or name another.")
+            raise UnknownCollectionError(f"There is no collection '{name}'. The field collections lists them all.")
     elif found.type is not wanted:
         raise InvalidArgumentError(f"'{name}' is a {found.type} collection; name one that is {wanted}.")
     return found

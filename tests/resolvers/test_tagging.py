@@ -112,6 +112,15 @@ async def test_what_is_tagged_already_is_an_error_or_stays_or_goes(service: Serv
     assert len(real.open().query_datasets("calexp", collections="mine")) == 13
 
 
+@ON_SQLITE
+async def test_what_an_error_advises_is_possible(service: Service) -> None:
+    """Untagging has no ``create``."""
+    given = {"collection": "nowhere", "select": {"runs": [FIRST]}}
+    result = await service.execute(parse(UNTAG), variables={"input": given})
+    assert [code for _, code in codes_of(result)] == ["UNKNOWN_COLLECTION"]
+    assert [str(error).count("create") for error in result.errors or ()] == [0]
+
+
 @pytest.mark.parametrize("policy", ["ERROR", "REPLACE", "KEEP"])
 async def test_a_selection_that_clashes_with_itself_is_refused(
     service: Service, real: RealRepository, policy: str

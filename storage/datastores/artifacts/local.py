@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from butlerql.storage.datastores.artifacts.store import (
     BLOCK,
+    Ended,
     Entry,
     Identity,
     Kind,
@@ -126,10 +127,11 @@ class LocalStore:
         """Say that it does: a file is renamed first, and looked at under the name that nobody else has."""
         return True
 
-    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
-        """Remove a file; see `ArtifactStore.remove`."""
-        directory, slash, _ = removal.path.rpartition("/")
-        claim = directory + slash + removal.claim
+    at_once = sys.maxsize
+
+    def claim(self, removal: Removal) -> Ended | None:
+        """Rename a file, if it is the one that is meant before and after that; see `ArtifactStore.claim`."""
+        claim = _claim(removal)
         if not self._is_file(removal.path, removal.identity):
             found = self._look(removal.path)
             if found.identity != removal.identity:
@@ -140,23 +142,13 @@ class LocalStore:
             os.rename(self._place(removal.path), self._place(claim))
         except OSError as error:
             return (Removed.GONE, None) if error.errno in _ABSENT else (Removed.FAILED, _problem(error))
-        return self._unlink(removal, claim)
+        return self._unless_meant(removal, claim)
 
-    def _left(self, removal: Removal, claim: str, found: Entry) -> tuple[Removed, str | None]:
-        """Go on where an earlier try came as far as the new name; else tell what is there instead."""
-        left = self._look(claim)
-        if Kind.UNREADABLE in {found.kind, left.kind}:
-            return Removed.FAILED, found.problem or left.problem
-        if left.kind is not Kind.MISSING:
-            return self._unlink(removal, claim)
-        if found.kind is Kind.MISSING:
-            return Removed.GONE, None
-        return Removed.CHANGED, "another file is in its place"
-
-    def _unlink(self, removal: Removal, claim: str) -> tuple[Removed, str | None]:
-        """Remove what has been renamed; or put it back, if it is not what was meant."""
-        if not self._is_file(claim, removal.identity) and self._look(claim).identity != removal.identity:
-            return Removed.CHANGED, f"another file was in its place{self._put_back(removal, claim)}"
+    def remove(self, removal: Removal) -> Ended:
+        """Remove a file that has its new name; see `ArtifactStore.remove`."""
+        claim = _claim(removal)
+        if (ended := self._unless_meant(removal, claim)) is not None:
+            return ended
         try:
             os.unlink(self._place(claim))
         except FileNotFoundError:
@@ -165,14 +157,60 @@ class LocalStore:
             return Removed.FAILED, f"{_problem(error)}; it is kept as {removal.claim}"
         return Removed.REMOVED, None
 
-    def _put_back(self, removal: Removal, claim: str) -> str:
+    def put_back(self, removal: Removal) -> Ended:
+        """Give a file its name back, see `ArtifactStore.put_back`; if another has that by now, nobody means this."""
+        claim = _claim(removal)
+        if self._look(claim).kind is Kind.MISSING:
+            return Removed.CHANGED, None
+        found = self._look(removal.path)
+        if found.kind in {Kind.MISSING, Kind.UNREADABLE}:
+            return Removed.CHANGED, self._put_back(removal, claim)
+        ended = self.remove(removal)
+        # It has both names where an earlier try did not come to its end.
+        has_both = ended[0] is Removed.REMOVED and found.identity == removal.identity
+        return (Removed.CHANGED, None) if has_both else ended
+
+    def _left(self, removal: Removal, claim: str, found: Entry) -> Ended | None:
+        """Go on where an earlier try came as far as the new name; else tell what is there instead."""
+        left = self._look(claim)
+        if Kind.UNREADABLE in {found.kind, left.kind}:
+            return Removed.FAILED, found.problem or left.problem
+        if left.kind is not Kind.MISSING:
+            return self._unless_meant(removal, claim)
+        if found.kind is Kind.MISSING:
+            return Removed.GONE, None
+        return Removed.CHANGED, "another file is in its place"
+
+    def _unless_meant(self, removal: Removal, claim: str) -> Ended | None:
+        """Put back what has been renamed, if it is not what was meant."""
+        if self._is_file(claim, removal.identity):
+            return None
+        found = self._look(claim)
+        if found.identity == removal.identity:
+            return None
+        if found.kind is Kind.MISSING:
+            return Removed.REMOVED, None
+        if found.kind is Kind.UNREADABLE:
+            return Removed.FAILED, f"{found.problem}; it is kept as {removal.claim}"
+        problem = self._put_back(removal, claim)
+        return Removed.CHANGED, "; ".join(filter(None, ["another file was in its place", problem]))
+
+    def _put_back(self, removal: Removal, claim: str) -> str | None:
         """Give a file its name back, unless something has it by now."""
+        place, old = self._place(claim), self._place(removal.path)
         try:
-            os.link(self._place(claim), self._place(removal.path), follow_symlinks=False)
-            os.unlink(self._place(claim))
+            try:
+                os.link(place, old, follow_symlinks=False)
+            except PermissionError:
+                # Not everybody may link to what others own.
+                if self._look(removal.path).kind is not Kind.MISSING:
+                    raise
+                os.rename(place, old)
+            else:
+                os.unlink(place)
         except OSError as error:
-            return f"; it is kept as {removal.claim} ({_problem(error)})"
-        return ""
+            return f"it is kept as {removal.claim} ({_problem(error)})"
+        return None
 
     def _place(self, path: str) -> bytes:
         return self._directory + path_bytes(path)
@@ -295,6 +333,12 @@ class LocalStore:
             return None if stat.S_ISDIR(os.stat(self._directory).st_mode) else "the root is no directory"
         except OSError as error:
             return f"the root: {_problem(error)}"
+
+
+def _claim(removal: Removal) -> str:
+    """Give the new path of what is to be removed."""
+    directory, slash, _ = removal.path.rpartition("/")
+    return directory + slash + removal.claim
 
 
 def _kind(status: os.stat_result) -> Kind:

@@ -14,6 +14,7 @@ from butlerql.storage.datastores.artifacts.conditional_delete import Conditional
 from butlerql.storage.datastores.artifacts.s3_access import Keys, s3_access
 from butlerql.storage.datastores.artifacts.store import (
     BLOCK,
+    Ended,
     Entry,
     Identity,
     Kind,
@@ -150,16 +151,34 @@ class ObjectStore:
         return time.time_ns()
 
     def mark(self) -> Identity:
-        """Tell what the root is, see `ArtifactStore.mark`: a bucket is what its name says."""
-        if (problem := self._problem_of_bucket()) is not None:
-            raise unreadable(self.root, problem)
+        """Tell what the root is, see `ArtifactStore.mark`: a bucket is what its name says.
+
+        An empty one may be another of the same name. That is also what is left where the last object was removed and
+        nobody wrote it down.
+        """
+        try:
+            first = next(iter(self._obstore.list(self._store, chunk_size=1)), None)
+        except self._errors as error:
+            raise unreadable(self.root, _problem(error)) from None
+        if not first:
+            raise unreadable(self.root, "it is empty; are its endpoint and its name right? If so, put an object there")
         return ()
 
     def removes_exactly(self) -> bool:
         """Tell whether it removes objects under conditions; it is tried with an object of our own."""
         return self._delete.is_honoured()
 
-    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
+    at_once = 512
+
+    def claim(self, _: Removal) -> Ended | None:
+        """Do nothing, see `ArtifactStore.claim`: objects have no other names."""
+        return None
+
+    def put_back(self, _: Removal) -> Ended:
+        """Say that it stays; see `ArtifactStore.put_back`."""
+        return Removed.CHANGED, None
+
+    def remove(self, removal: Removal) -> Ended:
         """Remove an object if its ETag is the one it was; see `ArtifactStore.remove`."""
         found = self._look(removal.path)
         if found.kind is Kind.MISSING:

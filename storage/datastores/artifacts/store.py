@@ -15,6 +15,7 @@ from butlerql.storage.errors import UnreadableArtifactError
 __all__ = [
     "BLOCK",
     "ArtifactStore",
+    "Ended",
     "Entry",
     "Identity",
     "Kind",
@@ -111,6 +112,10 @@ class Removed(StrEnum):
     """It is there."""
 
 
+Ended = tuple[Removed, str | None]
+"""What became of a file that was to go, and why it did not."""
+
+
 class ArtifactStore(Protocol):
     """A place where artifacts are, below a root."""
 
@@ -180,8 +185,24 @@ class ArtifactStore(Protocol):
             Raised if nothing can be removed from here at all.
         """
 
-    def remove(self, removal: Removal) -> tuple[Removed, str | None]:
-        """Remove a file, and say why not if not."""
+    @property
+    def at_once(self) -> int:
+        """How many files are claimed before the first is removed: where claiming keeps nobody away, few."""
+
+    def claim(self, removal: Removal) -> Ended | None:
+        """Give a file that is to be removed its new name, where that is possible.
+
+        Returns
+        -------
+        ended
+            None if it can be removed now; else what became of it.
+        """
+
+    def remove(self, removal: Removal) -> Ended:
+        """Remove a file that was claimed, and say why not if not."""
+
+    def put_back(self, removal: Removal) -> Ended:
+        """Give a file its name back that was claimed, or perhaps was not: somebody has a record of it."""
 
 
 def unexpected(entries: Iterable[Entry], expected: dict[str, int]) -> Iterator[Entry]:

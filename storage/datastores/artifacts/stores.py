@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.objects import ObjectStore
-from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind, Removal, Removed
+from butlerql.storage.datastores.artifacts.store import ArtifactStore, Entry, Kind
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.locations import Place, local_path
 
@@ -38,7 +38,7 @@ _NEAR_SECONDS = 200e-6
 _FEW = 16
 """Files that one thread takes before others may, where it need not wait."""
 
-_LOOKING, _REMOVING = 0.05, 1.0
+_LOOKING, _CHANGING = 0.05, 1.0
 """Seconds that may be lost on a disk that is near, before it counts as far away: when what is changed there is written
 down, everybody waits for a while."""
 
@@ -116,10 +116,9 @@ class ArtifactStores:
             seen.update(zip(((root, path) for path in paths), entries, strict=True))
         return [seen[place] for place in places]
 
-    async def remove(self, root: str, removals: Sequence[Removal]) -> list[tuple[Removed, str | None]]:
-        """Remove files of a store, some at a time on each of many threads; see `ArtifactStore.remove`."""
-        store = self.store(root)
-        return await self._in_batches(store, lambda batch: list(map(store.remove, batch)), removals, _REMOVING)
+    async def change(self, store: ArtifactStore, work: Callable[[S], T], them: Sequence[S]) -> list[T]:
+        """Have something changed about each of many files of a store, some at a time on each of many threads."""
+        return await self._in_batches(store, lambda batch: list(map(work, batch)), them, _CHANGING)
 
     async def on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Have something done that waits for a store."""
@@ -140,7 +139,9 @@ class ArtifactStores:
         done: list[T] = []
         if isinstance(store, LocalStore):
             done = await self.on_thread(self._while_near, work, them, patience)
-        batches = [them[begin : begin + _BATCH] for begin in range(len(done), len(them), _BATCH)]
+        # Where there are few, all threads have something to do.
+        size = max(1, min(_BATCH, (len(them) - len(done)) // _THREADS))
+        batches = [them[begin : begin + size] for begin in range(len(done), len(them), size)]
         for some in await asyncio.gather(*(self.on_thread(work, batch) for batch in batches)):
             done += some
         return done

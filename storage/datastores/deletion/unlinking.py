@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from butlerql.storage.datastores.artifacts.store import Removal, Removed
+from butlerql.storage.datastores.artifacts.store import Ended, Removal, Removed
 from butlerql.storage.datastores.deletion.chunks import ChunkItem, Done, Said
-from butlerql.storage.datastores.deletion.files import Place, users_of
+from butlerql.storage.datastores.deletion.files import users_of
+from butlerql.storage.datastores.deletion.handing_over import HANDED_OVER, hand_over
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
@@ -44,33 +45,65 @@ async def unlink(
     named: dict[int, list[str]] = {}
     for number, record in records:
         named.setdefault(number, []).append(record)
-    left: dict[str, list[tuple[Place, ChunkItem]]] = {}
+    state = repository.state
+    given, taken = await state.write(lambda connection: hand_over(connection, state.dialect, plan.id, items))
+    left: dict[str, list[_File]] = {}
     for item in items:
-        if (outcome := _without_file(item)) is not None:
+        if item.number in given:
+            _end(done, item, HANDED_OVER.outcome, HANDED_OVER.reason)
+        elif (outcome := _without_file(item, taken)) is not None:
             _end(done, item, outcome)
         elif item.place is not None:
-            left.setdefault(item.place[0], []).append((item.place, item))
+            removal = Removal(item.place[1], item.identity or (), f"{CLAIM}{plan.id}-{item.number}")
+            left.setdefault(item.place[0], []).append((item, removal))
     for root, some in left.items():
-        names = ((place, name) for place, item in some for name in named.get(item.number, (place[1],)))
-        async with repository.snapshot() as snapshot:
-            users = await users_of(snapshot, names)
-        for place, item in some if users else ():
-            if place in users:
-                _end(done, item, Outcome.CHANGED_LATER, "another dataset has it by now")
-        going = [(path, item) for (_, path), item in some if (root, path) not in users]
-        claims = [Removal(path, item.identity or (), f"{CLAIM}{plan.id}-{item.number}") for path, item in going]
-        for (_, item), (removed, problem) in zip(going, await repository.stores.remove(root, claims), strict=True):
-            _end(done, item, _OUTCOMES[removed], problem)
-            if removed is Removed.REMOVED:
-                done.bytes += item.bytes or 0
+        store = repository.stores.store(root)
+        for begin in range(0, len(some), store.at_once):
+            await _remove(repository, root, some[begin : begin + store.at_once], named, done)
     return done
 
 
-def _without_file(item: ChunkItem) -> Outcome | None:
+_File = tuple[ChunkItem, Removal]
+
+
+async def _remove(
+    repository: Repository, root: str, files: Sequence[_File], named: Mapping[int, Sequence[str]], done: Done
+) -> None:
+    """Remove files of which nobody has a record, neither before nor after they are claimed."""
+    store = repository.stores.store(root)
+
+    async def do(work: Callable[[Removal], Ended | None], them: Sequence[_File]) -> list[_File]:
+        answers = await repository.stores.change(store, work, [removal for _, removal in them])
+        for (item, _), ended in zip(them, answers, strict=True):
+            if ended is not None:
+                is_others = item.stays and ended[0] is Removed.CHANGED
+                _end(done, item, Outcome.RECORDS_REMOVED if is_others else _OUTCOMES[ended[0]], ended[1])
+                if ended[0] is Removed.REMOVED:
+                    done.bytes += item.bytes or 0
+        return [file for file, ended in zip(them, answers, strict=True) if ended is None]
+
+    def put_back(removal: Removal) -> Ended:
+        removed, problem = store.put_back(removal)
+        why = "another dataset has it by now" if removed is Removed.CHANGED else None
+        return removed, "; ".join(filter(None, [why, problem])) or None
+
+    zipped = {root for item, _ in files if item.stays}
+    for work in (store.claim, store.remove):
+        paths = ((item.number, removal.path) for item, removal in files)
+        names = (((root, path), name) for number, path in paths for name in named.get(number, (path,)))
+        async with repository.snapshot() as snapshot:
+            users = await users_of(snapshot, names, zipped)
+        if users:
+            await do(put_back, [file for file in files if (root, file[1].path) in users])
+            files = [file for file in files if (root, file[1].path) not in users]
+        files = await do(work, files)
+
+
+def _without_file(item: ChunkItem, taken: Collection[int]) -> Outcome | None:
     """Tell what becomes of an item of which no file is to be removed."""
     if item.place is None:
         return Outcome.REMOVED
-    if item.stays:
+    if item.stays and item.number not in taken:
         return Outcome.RECORDS_REMOVED
     return Outcome.ALREADY_GONE if item.identity is None else None
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import Butler, Config, DatasetType
+from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 from lsst.resources.s3utils import clean_test_environment_for_s3
 
-from butlerql.storage.datastores.artifacts.store import Kind
+from butlerql.storage.datastores.artifacts.objects import ObjectStore
+from butlerql.storage.datastores.artifacts.store import Ended, Kind, Removal
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
 from butlerql.storage.datastores.existence import are_there, looked_for
 from butlerql.storage.datastores.records import artifacts
@@ -149,19 +151,25 @@ async def test_without_the_library(repository: tuple[str, Butler], monkeypatch: 
         await ours.close()
 
 
-async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
-    """Objects go if they are still the ones that were planned; the others stay, and so does what is not looked at."""
-    server.fill("deleted", {})
-    root = tmp_path / "repository"
-    children = {"datastore": {"root": "s3://deleted/root/"}}
-    Butler.makeRepo(root, config=Config(children), forceConfigRoot=False)
+@contextmanager
+def filled(server: ObjectServer, bucket: str, directory: Path) -> Iterator[tuple[str, Butler]]:
+    """Make a repository with an object a run, below a prefix of a bucket."""
+    server.fill(bucket, {"beside": b"not in the datastore"})
+    root = directory / "repository"
+    Butler.makeRepo(root, config=Config({"datastore": {"root": f"s3://{bucket}/root/"}}), forceConfigRoot=False)
     with Butler.from_config(str(root), writeable=True) as butler:
         kind = DatasetType("table", [], "StructuredDataDict", universe=butler.dimensions)
         butler.registry.registerDatasetType(kind)
         for run in RUNS:
             butler.collections.register(run)
             butler.put({"in": run}, "table", {}, run=run)
-        async with deleter(str(root)) as ours:
+        yield str(root), butler
+
+
+async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
+    """Objects go if they are still the ones that were planned; the others stay, and so does what is not looked at."""
+    with filled(server, "deleted", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
             plan = await ours.plan(DeletionScope.PURGE, runs=["one", RUNS[2]])
             assert plan.state is PlanState.PLANNED, (await ours.job(plan)).error
             plan = await ours.delete(plan, grace_seconds=3600)
@@ -174,3 +182,54 @@ async def test_deletion(server: ObjectServer, tmp_path: Path) -> None:
             assert await ours.outcomes(plan) == {Outcome.REMOVED: 1, Outcome.CHANGED_LATER: 1}
             assert butler.get("table", {}, collections="one") == {"new": 1}
             assert (await validated(ours.repository)).findings == []
+
+
+async def test_an_object_that_others_have_at_the_last_moment(
+    server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked again whose they are before each part of them goes."""
+    with filled(server, "taken", tmp_path) as (root, butler):
+        refs = {butler.getURI(ref): ref for run in ("one", "two") for ref in butler.query_datasets("table", run)}
+        butler.collections.register("others")
+        remove, removed = ObjectStore.remove, []
+
+        def late(self: ObjectStore, removal: Removal) -> Ended:
+            removed.append(removal)
+            if len(removed) == 1:
+                [(uri, ref)] = [(uri, ref) for uri, ref in refs.items() if not uri.geturl().endswith(removal.path)]
+                files = FileDataset(uri, [DatasetRef(ref.datasetType, ref.dataId, run="others")])
+                butler.ingest(files, transfer=None)
+            return remove(self, removal)
+
+        async with deleter(root) as ours:
+            plan = await ours.plan(DeletionScope.PURGE, runs=["one", "two"])
+            monkeypatch.setattr(ObjectStore, "at_once", 1)
+            monkeypatch.setattr(ObjectStore, "remove", late)
+            plan = await ours.delete(plan)
+            assert await ours.outcomes(plan) == {Outcome.REMOVED: 1, Outcome.CHANGED_LATER: 1}
+            assert (await validated(ours.repository)).findings == []
+        assert butler.get("table", {}, collections="others")
+
+
+async def test_a_bucket_that_is_empty(server: ObjectServer, tmp_path: Path) -> None:
+    """It may be another of the same name: nothing is planned, and no object taken for gone."""
+    with filled(server, "emptied", tmp_path) as (root, butler):
+        async with deleter(root) as ours:
+            planned = await ours.plan(DeletionScope.PURGE, runs=["one"])
+            waiting = await ours.delete(await ours.plan(DeletionScope.PURGE, runs=["two"]), grace_seconds=3600)
+            saved = {}
+            for one in server.client.list_objects_v2(Bucket="emptied", Prefix="root/")["Contents"]:
+                saved[one["Key"]] = server.client.get_object(Bucket="emptied", Key=one["Key"])["Body"].read()
+                server.client.delete_object(Bucket="emptied", Key=one["Key"])
+            for plan in (
+                await ours.plan(DeletionScope.PURGE, runs=["one"]),
+                await ours.delete(planned),
+                await ours.go_on(waiting),
+            ):
+                assert plan.state is PlanState.FAILED
+                assert "it is empty" in str((await ours.job(plan)).error)
+            assert butler.query_datasets("table", "one")
+            for key, content in saved.items():
+                server.client.put_object(Bucket="emptied", Key=key, Body=content)
+            plan = await ours.delete(waiting)
+            assert Outcome.ALREADY_GONE not in await ours.outcomes(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -216,6 +217,50 @@ async def test_those_who_extend_a_chain_at_once_all_do(small: RealRepository) ->
     await asyncio.gather(*map(add, names))
     await repository.close()
     assert sorted(small.open().collections.get_info("chain").children) == sorted(names)
+
+
+async def test_those_who_would_close_a_circle_at_once(small: RealRepository) -> None:
+    """Each link is harmless by itself; one of the two is made."""
+    butler = small.open(writeable=True)
+    for name, children in (("m", []), ("n", []), ("a", ["m"]), ("b", ["n"])):
+        butler.collections.register(name, CollectionType.CHAINED)
+        butler.collections.redefine_chain(name, children)
+    repository = await Repository.open(small.uri, writable=True)
+    met = asyncio.Barrier(2)
+
+    async def link(change: Change, chain: str, child: str) -> None:
+        await collection_changes.edit_chain(change, chain, [child], ChainEdit.EXTEND)
+        # Nobody commits before both have linked, unless one of them has to wait.
+        with suppress(TimeoutError, asyncio.BrokenBarrierError):
+            await asyncio.wait_for(met.wait(), 0.5)
+
+    outcomes = await asyncio.gather(
+        _ours(repository, lambda change: link(change, "m", "b")),
+        _ours(repository, lambda change: link(change, "n", "a")),
+    )
+    await repository.close()
+    assert sorted(map(str, outcomes)) == sorted(map(str, [None, ConflictError]))
+    butler = small.open()
+    links = [butler.collections.get_info(name).children for name in ("m", "n")]
+    assert sorted(links) in ([(), ("a",)], [(), ("b",)])
+
+
+async def test_a_butler_that_links_what_is_being_edited(small: RealRepository) -> None:
+    """It links our chain into its own while we wait for it to end, and nobody is turned away."""
+    butler = small.open(writeable=True)
+    for name in ("ours", "its", "third"):
+        butler.collections.register(name, CollectionType.CHAINED)
+    repository = await Repository.open(small.uri, writable=True)
+
+    async def butler_links(change: Change) -> None:
+        await collection_changes.edit_chain(change, "ours", ["run"], ChainEdit.EXTEND)
+        if repository.dialect.name == "postgresql":
+            await asyncio.wait_for(asyncio.to_thread(butler.collections.extend_chain, "its", "ours"), 10)
+        await collection_changes.edit_chain(change, "ours", ["third"], ChainEdit.EXTEND)
+
+    assert await _ours(repository, butler_links) is None
+    await repository.close()
+    assert small.open().collections.get_info("ours").children == ("run", "third")
 
 
 async def test_of_those_who_make_the_same_at_once_one_does(small: RealRepository) -> None:

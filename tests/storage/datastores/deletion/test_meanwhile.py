@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,17 @@ import pytest
 import sqlalchemy as sa
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
+from butlerql.storage.datastores.artifacts.store import ArtifactStore
+from butlerql.storage.datastores.artifacts.stores import ArtifactStores
 from butlerql.storage.datastores.deletion import planning
-from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState
+from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, Reason
+from butlerql.storage.datastores.deletion.unlinking import CLAIM
+from butlerql.storage.errors import StateUnavailableError
 from butlerql.storage.state.jobs import Job
 from tests.support.deleted import deleter
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import RealRepository
+from tests.support.things import STORE
 from tests.support.validated import validated
 
 _SCOPES = list(DeletionScope)
@@ -169,6 +175,96 @@ async def test_a_file_that_others_have_by_now(things: RealRepository, transfer: 
         assert await ours.outcomes(plan) == {Outcome.BLOCKED: 1, Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 2}
     assert [butler.get(other) for other in others] and butler.get(refs[0])
     assert not butler.stored(refs[1])
+
+
+@pytest.mark.parametrize("call", ["claim", "remove"])
+async def test_a_file_that_others_have_at_the_last_moment(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Until files are asked for a last time, with their new names, they go to whoever has a record of them."""
+    butler = things.open(writeable=True)
+    refs = refs_of(butler, "a")[:2]
+    others = [DatasetRef(ref.datasetType, ref.dataId, run="others") for ref in refs]
+    places = [path_of(butler, ref) for ref in refs]
+    butler.collections.register("others")
+    change = ArtifactStores.change
+
+    async def late(self: ArtifactStores, store: ArtifactStore, work: Any, them: Any) -> Any:
+        is_claim = work == store.claim
+        if is_claim and call == "claim":
+            # After it was asked whose they are: one as it is, one anew, in its place.
+            butler.ingest(FileDataset(str(places[0]), [others[0]]), transfer=None)
+        done = await change(self, store, work, them)
+        if is_claim and call == "remove":
+            butler.put({"new": 1}, expanded(butler, refs[0]))
+            butler.put({"new": 2}, "thing", refs[1].dataId, run="others")
+        return done
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.UNSTORE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(ArtifactStores, "change", late)
+            plan = await ours.delete(plan)
+        kept = {Outcome.CHANGED_LATER: 1} if call == "claim" else {}
+        assert await ours.outcomes(plan) == {**kept, Outcome.REMOVED: 4 - len(kept)}
+        assert (await validated(ours.repository)).findings == []
+    if call == "claim":
+        assert butler.get(others[0])
+    else:
+        assert butler.get(refs[0]) == {"new": 1}
+    assert not list((things.directory / STORE).rglob(f"{CLAIM}*"))
+
+
+async def test_going_on_where_somebody_came_in_between(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that had its new name when all stopped gets its old one, for who has a record of it by then."""
+    butler = things.open(writeable=True)
+    [ref, *_] = refs_of(butler, "a")
+    place = path_of(butler, ref)
+    butler.collections.register("others")
+    other = DatasetRef(ref.datasetType, ref.dataId, run="others")
+
+    async def stop(self: ArtifactStores, store: ArtifactStore, work: Any, them: Any) -> Any:
+        if work == store.claim:
+            butler.ingest(FileDataset(str(place), [other]), transfer=None)
+            list(map(work, them))
+        raise StateUnavailableError("there is no disk left")
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(ArtifactStores, "change", stop)
+            plan = await ours.delete(plan)
+        assert not place.exists()
+        await ours.expire()
+        plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 3}
+        assert (await validated(ours.repository)).findings == []
+    assert butler.get(other)
+
+
+@pytest.mark.parametrize("end", ["restored", "one by one", "at once"])
+async def test_a_file_that_two_plans_have(things: RealRepository, end: str) -> None:
+    """The first leaves it to the other, which may still be undone; the last removes it."""
+    butler = things.open(writeable=True)
+    first, second = refs_of(butler, "d")
+    place = path_of(butler, first)
+    async with deleter(things.uri) as ours:
+        kept = await ours.plan(DeletionScope.PURGE, uuids=[str(first.id)], override=[Reason.SHARED_ARTIFACT])
+        kept = await ours.delete(kept, grace_seconds=3600)
+        other = await ours.plan(DeletionScope.PURGE, uuids=[str(second.id)])
+        other = await ours.delete(other, grace_seconds=3600 if end == "at once" else 0)
+        if end == "at once":
+            await asyncio.gather(ours.go_on(kept), ours.go_on(other))
+        else:
+            assert await ours.outcomes(other) == {Outcome.RECORDS_REMOVED: 1} and place.exists()
+            assert (await validated(ours.repository)).findings == []
+            kept = await (ours.restore(kept) if end == "restored" else ours.go_on(kept))
+        outcomes = [await ours.outcomes(plan) for plan in (kept, other)]
+        last = Outcome.RESTORED if end == "restored" else Outcome.REMOVED
+        assert sorted(map(str, outcomes)) == sorted(map(str, [{last: 1}, {Outcome.RECORDS_REMOVED: 1}]))
+        assert (await validated(ours.repository)).findings == []
+    assert place.exists() == (end == "restored")
+    assert end != "restored" or butler.get(first)
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
