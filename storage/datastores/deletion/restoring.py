@@ -10,11 +10,12 @@ import orjson
 import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
-from butlerql.storage.datastores.artifacts.store import Kind, without_devices
+from butlerql.storage.datastores.artifacts.store import Kind, Removal, without_devices
 from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkDataset, Done, Said
 from butlerql.storage.datastores.deletion.files import Place, is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import RESTORABLE, DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
+from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.errors import UnavailableDatastoreError
@@ -58,7 +59,7 @@ async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Map
     await _require_stores(repository, plan)
     todo = [one for one in chunk.datasets if one.outcome in RESTORABLE]
     rows: dict[ChunkDataset, Rows] = {one: orjson.loads(journal[one.uuid]) for one in todo}
-    files = await _lost(repository, chunk)
+    files = await _lost(repository, plan, chunk)
     lost = {uuid: files[number] for number, uuid, _ in chunk.uses if number in files}
     try:
         ended = await _put_back(repository, plan, chunk, rows, lost)
@@ -100,10 +101,21 @@ async def _require_stores(repository: Repository, plan: Plan) -> None:
             )
 
 
-async def _lost(repository: Repository, chunk: Chunk) -> dict[int, str]:
+async def _lost(repository: Repository, plan: Plan, chunk: Chunk) -> dict[int, str]:
     """Tell which files are not there, or are others, and which of the two."""
     files = [(item, item.place, item.identity) for item in chunk.items if item.place is not None and item.identity]
-    entries = await repository.stores.look_at([place for _, place, _ in files])
+    places = [place for _, place, _ in files]
+    entries = await repository.stores.look_at(places)
+    missing: dict[str, list[Removal]] = {}
+    for (item, (root, path), planned), entry in zip(files, entries, strict=True):
+        if entry.kind is Kind.MISSING:
+            missing.setdefault(root, []).append(Removal(path, planned, f"{CLAIM}{plan.id}-{item.number}"))
+    for root, claimed in missing.items():
+        # Unlinking may have stopped when they had their new names.
+        store = repository.stores.store(root)
+        await repository.stores.change(store, store.put_back, claimed)
+    if missing:
+        entries = await repository.stores.look_at(places)
     lost = {}
     for (item, _, planned), entry in zip(files, entries, strict=True):
         if entry.kind is Kind.UNREADABLE or entry.identity == planned:

@@ -296,8 +296,9 @@ async def test_cancelled_while_files_are_removed(
             assert (plan.state, await ours.outcomes(plan)) == (PlanState.UNLINKED, {Outcome.REMOVED: 4})
         else:
             plan = await ours.restore(plan)
-            expected = {Outcome.REMOVED: 3, Outcome.LOST: 1}
+            expected = {Outcome.REMOVED: 3, Outcome.RESTORED: 1}
             assert (plan.state, await ours.outcomes(plan)) == (PlanState.PARTLY_RESTORED, expected)
+            assert len(things.open().query_datasets("thing", "a")) == 1
         assert (await validated(ours.repository)).findings == []
 
 
