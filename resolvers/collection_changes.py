@@ -95,7 +95,7 @@ async def _remove(
         if await restorable_runs(context.repository.state, [name]):
             raise ConflictError(
                 f"Datasets of the run '{name}' have been deleted and can still be restored. Restore them, or wait "
-                "until their files are removed."
+                "until their files are removed; with what could not be restored deleteDatasets comes to an end."
             )
 
     await make_change(context, "removeCollection", name, {"unlinkFromParents": unlink}, work)

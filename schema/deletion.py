@@ -55,9 +55,15 @@ class PlanState(DescribedEnum):
     UNLINKING = "UNLINKING", "The files are being removed; nothing can be restored any more."
     UNLINKED = "UNLINKED", "It is done; `outcomes` says what became of each file."
     RESTORED = "RESTORED", "All is as it was before."
-    PARTLY_RESTORED = "PARTLY_RESTORED", "What could be restored is; `outcomes` says what could not."
+    PARTLY_RESTORED = (
+        "PARTLY_RESTORED",
+        "What could be restored is, not the rest; `restoreDeletion` tries that again, `deleteDatasets` gives it up.",
+    )
     EXPIRED = "EXPIRED", "It was not carried out in time; too much may have changed since."
-    FAILED = "FAILED", "Its job failed and says why. If that was while it was carried out, it can be tried again."
+    FAILED = (
+        "FAILED",
+        "Its job failed or was cancelled. If it was carried out, `deleteDatasets` goes on, or `restoreDeletion`.",
+    )
 
 
 @strawberry.enum

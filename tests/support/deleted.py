@@ -39,6 +39,7 @@ class Deleter:
         self.repository = repository
         self.state = repository.state
         self._bounds = bounds
+        self.retry_seconds: Sequence[float] = (0.0, 0.0)
 
     async def plan(
         self,
@@ -87,7 +88,7 @@ class Deleter:
 
     async def run(self, job: Job) -> Job:
         """Run a job until it ends or waits."""
-        kinds = [Planning(self.repository, self._bounds), Deletion(self.repository, retry_seconds=(0.0, 0.0))]
+        kinds = [Planning(self.repository, self._bounds), Deletion(self.repository, self.retry_seconds)]
         coordinator = Coordinator(self.state, kinds, lambda: ThreadPoolExecutor(1), width=2)
         while await coordinator.run_next(job.id):
             pass

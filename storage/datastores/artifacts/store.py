@@ -25,6 +25,7 @@ __all__ = [
     "path_text",
     "unexpected",
     "unreadable",
+    "without_devices",
 ]
 
 BLOCK = 1 << 18
@@ -54,6 +55,11 @@ class Kind(StrEnum):
 
 
 Identity = tuple[int | str, ...]
+
+
+def without_devices(identity: Identity) -> Identity:
+    """Leave out the numbers of devices: a network file system has another after each mount."""
+    return tuple(part for place, part in enumerate(identity) if place % 4 or isinstance(part, str))
 
 
 class Entry(NamedTuple):

@@ -22,7 +22,7 @@ from butlerql.storage.datastores.deletion.chunks import (
 )
 from butlerql.storage.datastores.deletion.detaching import detach
 from butlerql.storage.datastores.deletion.exports import Exports
-from butlerql.storage.datastores.deletion.plans import Outcome, Plan, PlanState, find_plan, read_plan
+from butlerql.storage.datastores.deletion.plans import RESTORABLE, Outcome, Plan, PlanState, find_plan, read_plan
 from butlerql.storage.datastores.deletion.restoring import restore
 from butlerql.storage.datastores.deletion.unlinking import require_roots, unlink
 from butlerql.storage.errors import InvalidArgumentError, StalePlanError
@@ -52,8 +52,10 @@ _WRITING = 4
 """Chunks whose rows are taken out, or put back, at once; more would only wait for each other."""
 
 _DETACH, _UNLINK, _RESTORE = "detach", "unlink", "restore"
-_OUTCOMES = {_DETACH: (Outcome.PENDING, DETACHING), _RESTORE: (Outcome.DETACHED, DETACHING)}
+_OUTCOMES = {_DETACH: (Outcome.PENDING, DETACHING), _RESTORE: RESTORABLE}
 """To which datasets each step has to do something."""
+
+_NOT_RESTORED = (Outcome.RESTORE_CONFLICT, Outcome.LOST)
 
 _WAIT_SECONDS = 0.2
 
@@ -69,14 +71,15 @@ async def ask_to_delete(
 ) -> Job:
     """Have a plan carried out, in a transaction of the state that writes.
 
-    One that is carried out already is left to the job that does. Of one that has ended, what failed is tried again.
+    One that is carried out already is left to the job that does. Of one that has ended, what failed is tried again; of
+    one that was undone in part, what could not be restored goes, after the grace period.
 
     Parameters
     ----------
     number
         The plan's.
     grace_seconds
-        How long files stay after their datasets are gone.
+        How long files stay after their datasets are gone, or after they could not be restored.
     user
         Who asks.
     idempotency_key
@@ -106,6 +109,8 @@ async def ask_to_delete(
         changes: dict[str, Any] = {"state": PlanState.DETACHING, "unlink_after": NOW + grace_seconds * 1_000_000}
     elif plan.state in _UNFINISHED and plan.unlink_after is not None:
         changes = await _again(connection, plan)
+        if job is not None and job.request["restore"]:
+            changes["unlink_after"] = NOW + grace_seconds * 1_000_000
     else:
         raise StalePlanError(_STALE[plan.state])
     return await _insert(connection, plan, user, restores=False, key=idempotency_key, audit=audit, **changes)
@@ -114,17 +119,17 @@ async def ask_to_delete(
 async def ask_to_restore(connection: AsyncConnection, number: int, user: str, *, audit: int | None = None) -> Job:
     """Have a deletion undone, in a transaction of the state that writes; what is carrying it out is stopped first.
 
+    Where it was undone in part, what could not be restored is tried again.
+
     Raises
     ------
     StalePlanError
         Raised if there is nothing that could be undone.
     """
     plan = await read_plan(connection, number, lock=True)
-    if plan.unlink_after is None or plan.state in {PlanState.RESTORED, PlanState.UNLINKED, PlanState.UNLINKING}:
-        raise StalePlanError(
-            "Of this plan nothing can be restored: "
-            + ("it was not carried out." if plan.unlink_after is None else "its files are restored, or removed.")
-        )
+    why = "it was not carried out." if plan.unlink_after is None else _NOTHING_LEFT.get(plan.state)
+    if why is not None:
+        raise StalePlanError(f"Of this plan nothing can be restored: {why}")
     job = None if plan.job_id is None else await find_in(connection, plan.job_id)
     if job is not None and job.state not in ENDED:
         if job.request.get("restore"):
@@ -152,20 +157,30 @@ def _require_same_plan(job: Job, number: int) -> None:
 
 
 _UNFINISHED = frozenset(
-    {PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED, PlanState.FAILED}
+    {
+        *(PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.UNLINKED),
+        *(PlanState.PARTLY_RESTORED, PlanState.FAILED),
+    }
 )
 _STALE = {
     PlanState.PLANNING: "This plan is still being made. Ask again when its job has ended.",
     PlanState.EXPIRED: "This plan has expired: too much may have changed since. Plan anew.",
     PlanState.FAILED: "This plan could not be made; its job says why. Plan anew.",
     PlanState.RESTORED: "This plan was carried out and undone. Plan anew.",
-    PlanState.PARTLY_RESTORED: "This plan was carried out and undone as far as possible. Plan anew.",
+}
+_NOTHING_LEFT = {
+    PlanState.RESTORED: "all is restored.",
+    PlanState.UNLINKING: "its files are being removed. If its job is cancelled, what is left can be restored.",
+    PlanState.UNLINKED: "its files have been removed.",
 }
 
 
 async def _again(connection: AsyncConnection, plan: Plan) -> dict[str, Any]:
-    """Have what failed done again, and tell what becomes of the plan."""
+    """Have what failed, and what could not be restored, done again, and tell what becomes of the plan."""
     dataset, item = DELETION_DATASET.c, DELETION_ITEM.c
+    for table in (DELETION_DATASET, DELETION_ITEM):
+        back = sa.update(table).where(table.c.plan_id == plan.id, table.c.outcome.in_(_NOT_RESTORED))
+        await connection.execute(back.values(outcome=Outcome.DETACHED, reason=None))
     untouched = [dataset.plan_id == plan.id, dataset.outcome == Outcome.FAILED]
     pending = sa.update(DELETION_DATASET).where(*untouched).values(outcome=Outcome.PENDING, reason=None)
     await connection.execute(pending)
@@ -310,7 +325,7 @@ async def _tries(connection: AsyncConnection, plan: Plan) -> int:
 
 async def _restored_state(connection: AsyncConnection, plan: Plan) -> PlanState:
     dataset = DELETION_DATASET.c
-    left = (Outcome.RESTORE_CONFLICT, Outcome.LOST)
-    statement = sa.select(dataset.number).where(dataset.plan_id == plan.id, dataset.outcome.in_(left)).limit(1)
+    is_left = [dataset.plan_id == plan.id, dataset.outcome.in_(_NOT_RESTORED)]
+    statement = sa.select(dataset.number).where(*is_left).limit(1)
     is_part = await connection.scalar(statement) is not None
     return PlanState.PARTLY_RESTORED if is_part else PlanState.RESTORED

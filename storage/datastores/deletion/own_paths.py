@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from butlerql.storage.datastores.artifacts.store import Entry, without_devices
 from butlerql.storage.datastores.deletion.plans import Outcome
 from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.datastores.validation.catalogue import is_text
@@ -15,10 +17,10 @@ from butlerql.storage.state.tables import DELETION_ITEM
 
 __all__ = ["own_paths"]
 
-_OURS = (Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.FAILED)
+_OURS = (Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.FAILED, Outcome.LOST)
 
 
-async def own_paths(state: State, datastore: str, paths: Sequence[str]) -> set[str]:
+async def own_paths(state: State, datastore: str, entries: Sequence[Entry]) -> set[str]:
     """Tell which files of a datastore wait for their deletion, are in the middle of it, or could not be put back.
 
     Parameters
@@ -27,19 +29,23 @@ async def own_paths(state: State, datastore: str, paths: Sequence[str]) -> set[s
         Where the journal is.
     datastore
         Its name.
-    paths
-        Relative to its root; those that are no text are nobody's.
+    entries
+        Files in it; those whose paths are no text are nobody's. What was lost is ours again if it is the one it was.
     """
-    claimed = {path for path in paths if path.rpartition("/")[2].startswith(CLAIM)}
-    texts = [path for path in paths if is_text(path)]
+    claimed = {entry.path for entry in entries if entry.path.rpartition("/")[2].startswith(CLAIM)}
+    seen = {entry.path: without_devices(entry.identity or ()) for entry in entries if is_text(entry.path)}
     item = DELETION_ITEM.c
-    wanted = state.dialect.rows("paths", {"path": sa.Text()}, [(path,) for path in texts])
-    statement = sa.select(item.path).where(
+    wanted = state.dialect.rows("paths", {"path": sa.Text()}, [(path,) for path in seen])
+    statement = sa.select(item.path, item.outcome, item.identity).where(
         item.datastore == datastore, item.root == "", item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
     )
 
     async def read(connection: AsyncConnection) -> set[str]:
-        return {row[0] for row in await connection.execute(statement)}
+        return {
+            path
+            for path, outcome, identity in await connection.execute(statement)
+            if outcome != Outcome.LOST or seen[path] == without_devices(orjson.loads(identity or "[]"))
+        }
 
     nothing: set[str] = set()
     return claimed | await state.read(read, absent=nothing)

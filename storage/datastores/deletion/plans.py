@@ -23,6 +23,7 @@ from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELET
 __all__ = [
     "BLOCKING",
     "DETACHING",
+    "RESTORABLE",
     "DeletionScope",
     "Item",
     "Outcome",
@@ -112,6 +113,9 @@ class Outcome(StrEnum):
 DETACHING = "DETACHING"
 """Of a dataset whose rows are in the journal and, it may be, not yet out of the Butler's tables."""
 
+RESTORABLE = (Outcome.DETACHED, DETACHING, Outcome.RESTORE_CONFLICT, Outcome.LOST)
+"""Of datasets that are in the journal and not back: what stood in the way of one may be gone at the next try."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -187,15 +191,12 @@ def reasons_of(number: int) -> list[Reason]:
     return [reason for reason, bit in _BITS.items() if number & bit]
 
 
-# Nobody has to come by for a plan to expire, or for its job to have failed.
-_FAILED = JOB.c.state.in_([JobState.FAILED, JobState.CANCELLED])
+# Nobody has to come by for a plan to expire, or for its job to have failed or been stopped, so that nobody goes on.
+_UNDER_WAY = [PlanState.PLANNING, PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING]
+_IS_LEFT = JOB.c.state.in_([JobState.FAILED, JobState.CANCELLED])
 _STATE = sa.case(
     (sa.and_(DELETION_PLAN.c.state == PlanState.PLANNED, DELETION_PLAN.c.expires_at <= NOW), PlanState.EXPIRED),
-    (sa.and_(DELETION_PLAN.c.state == PlanState.PLANNING, _FAILED), PlanState.FAILED),
-    (
-        sa.and_(DELETION_PLAN.c.state.in_([PlanState.DETACHING, PlanState.UNLINKING]), JOB.c.state == JobState.FAILED),
-        PlanState.FAILED,
-    ),
+    (sa.and_(DELETION_PLAN.c.state.in_(_UNDER_WAY), _IS_LEFT), PlanState.FAILED),
     else_=DELETION_PLAN.c.state,
 )
 _SELECT = sa.select(
@@ -393,7 +394,7 @@ async def traces(state: State, items: Sequence[Item]) -> list[list[Trace]]:
 
 
 async def restorable_runs(state: State, names: Sequence[str]) -> list[str]:
-    """Tell which of some runs have datasets that were purged and can still be restored."""
+    """Tell which of some runs have datasets that were purged and can still be restored, now or if unlinking stops."""
     dataset = DELETION_DATASET.c
     statement = (
         sa.select(dataset.run)
@@ -401,8 +402,10 @@ async def restorable_runs(state: State, names: Sequence[str]) -> list[str]:
         .join(DELETION_PLAN, DELETION_PLAN.c.id == dataset.plan_id)
         .where(
             dataset.run.in_(names),
-            dataset.outcome.in_([Outcome.DETACHED, DETACHING]),
-            DELETION_PLAN.c.state.in_([PlanState.DETACHING, PlanState.DETACHED]),
+            dataset.outcome.in_(RESTORABLE),
+            DELETION_PLAN.c.state.in_(
+                [PlanState.DETACHING, PlanState.DETACHED, PlanState.UNLINKING, PlanState.PARTLY_RESTORED]
+            ),
             DELETION_PLAN.c.scope == DeletionScope.PURGE,
         )
     )

@@ -179,7 +179,7 @@ class Validation(Kind):
                 if source is not None and untracked:
                     untracked = await self._unknown(snapshot, source, untracked, (job.id, work["leaf"]))
         if untracked:
-            ours = await own_paths(self._state, leaf.name, [entry.path for entry in untracked])
+            ours = await own_paths(self._state, leaf.name, untracked)
             untracked = [entry for entry in untracked if entry.path not in ours]
         reviewed.findings += [one.finding for one in wrong]
         for entry in await asyncio.to_thread(look_again, leaf.root_uri, untracked) if untracked else []:

@@ -49,6 +49,8 @@ class Waiting:
     plan: Plan
     scope: DeletionScope
     taken: dict[str, Known] = field(default_factory=dict)
+    restored: int | None = None
+    """How many are back, of one that was undone in part."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -199,9 +201,11 @@ class Machine(RuleBasedStateMachine):
 
     def _go_on(self, index: int) -> None:
         waiting = self._waiting.pop(index)
+        if waiting.restored is not None:
+            assert self._do(self._ours.delete(waiting.plan, grace_seconds=3600)).state is PlanState.DETACHED
         plan = self._do(self._ours.go_on(waiting.plan))
         assert plan.state is PlanState.UNLINKED
-        expected: dict[Outcome, int] = {}
+        expected = {Outcome.RESTORED: waiting.restored} if waiting.restored else {}
         for one in waiting.taken.values():
             there = self._files.get(one.place)
             if one.written is None:
@@ -219,19 +223,25 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self._waiting)
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
+        """What could not be restored waits, to be tried again or to be deleted after all."""
         waiting = self._waiting.pop(data.draw(st.integers(0, len(self._waiting) - 1)))
         plan = self._do(self._ours.restore(waiting.plan))
-        expected: dict[Outcome, int] = {}
+        expected = {Outcome.RESTORED: waiting.restored} if waiting.restored else {}
+        left: dict[str, Known] = {}
         for uuid, one in waiting.taken.items():
             outcome = self._restored(waiting.scope, uuid, one)
             expected[outcome] = expected.get(outcome, 0) + 1
             if outcome is Outcome.RESTORED:
                 self._known[uuid] = one
+            else:
+                left[uuid] = one
         found = self._do(self._ours.outcomes(plan))
         found.pop(Outcome.BLOCKED, None)
         assert found == expected
         is_whole = set(expected) <= {Outcome.RESTORED}
         assert plan.state is (PlanState.RESTORED if is_whole else PlanState.PARTLY_RESTORED)
+        if left:
+            self._waiting.append(Waiting(plan, waiting.scope, left, expected.get(Outcome.RESTORED, 0)))
 
     def _restored(self, scope: DeletionScope, uuid: str, one: Known) -> Outcome:
         there = self._known.get(uuid)

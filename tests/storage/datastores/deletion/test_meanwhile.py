@@ -347,13 +347,14 @@ async def test_restoring_into_what_is_gone(things: RealRepository) -> None:
         reasons = {item.reason: item.outcome for item in await ours.items(plan)}
     assert reasons == {
         "another dataset has its validity in 'one'": Outcome.RESTORE_CONFLICT,
-        "the collection 'two' has been removed": Outcome.RESTORE_CONFLICT,
+        "not into 'two': removed since": Outcome.RESTORED,
         None: Outcome.RESTORED,
     }
     butler = things.open()
-    assert butler.get_dataset(refs[1].id) and butler.get(refs[1]) == {}
+    assert butler.get_dataset(refs[0].id) is None
+    assert all(butler.get_dataset(ref.id) and butler.get(ref) == {} for ref in refs[1:])
     found = butler.registry.queryDatasetAssociations(kind, ["one"])
-    assert {one.ref.id for one in found} == {new.id, refs[1].id}
+    assert {one.ref.id for one in found} == {new.id, *(ref.id for ref in refs[1:])}
     assert rows["dataset_type"] == registry_rows(things)["dataset_type"]
 
 
