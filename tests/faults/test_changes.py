@@ -20,14 +20,14 @@ from tests.support.registry_rows import registry_rows
 from tests.support.repositories import Content, Dialect, Layout, RealRepository, Repositories
 from tests.support.small import DATASETS, add_datasets
 
-_TIMESPAN = 'timespan: {begin: "2020-01-01T00:00:00", end: "2021-01-01T00:00:00"}'
+_FLATS = 'select: {runs: ["run"]}, timespan: {begin: "2020-01-01T00:00:00", end: "2021-01-01T00:00:00"}'
 _CHANGES = {
     "create": 'createCollection(input: {name: "new", type: CHAINED, children: ["run", "tag"]}) { collection { name } }',
     "tag": 'tagDatasets(input: {collection: "new", select: {runs: ["run"]}, doc: "new"}) { changed }',
     "replace": 'tagDatasets(input: {collection: "others", select: {runs: ["run"]}, onConflict: REPLACE}) { changed }',
     "untag": 'untagDatasets(input: {collection: "tag", select: {runs: ["run"]}}) { changed }',
-    "certify": f'certifyDatasets(input: {{collection: "empty", select: {{runs: ["run"]}}, {_TIMESPAN}}}) {{ changed }}',
-    "decertify": f'decertifyDatasets(input: {{collection: "full", select: {{runs: ["run"]}}, {_TIMESPAN}}}) {{ changed }}',
+    "certify": f'certifyDatasets(input: {{collection: "empty", {_FLATS}}}) {{ changed }}',
+    "decertify": f'decertifyDatasets(input: {{collection: "full", {_FLATS}}}) {{ changed }}',
     "edit": 'editChain(input: {name: "chain", children: ["tag", "run"], mode: REPLACE}) { collection { name } }',
     "describe": 'describeCollection(input: {name: "tag", doc: "new"}) { collection { name } }',
     "remove": 'removeCollection(input: {name: "tag", unlinkFromParents: true}) { name }',
