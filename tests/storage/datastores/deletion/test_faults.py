@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,4 +179,39 @@ async def test_no_place_for_what_is_purged(things: RealRepository) -> None:
         assert "deletion_exports" in ((await ours.job(plan)).error or "")
         assert registry_rows(things) == rows
         directory.unlink()
+        directory.mkdir()
+        full = directory / f"plan-{plan.id}.jsonl"
+        full.symlink_to("/dev/full")
+        assert (await ours.delete(plan)).state is PlanState.FAILED
+        assert "No space left on device" in ((await ours.job(await find_plan(ours.state, plan.id))).error or "")
+        assert registry_rows(things) == rows
+        full.unlink()
         assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+async def test_a_store_that_cannot_be_written_to(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Its files stay, known, each says why, and they go when it can be."""
+
+    def refused(call: Any) -> Any:
+        def refuse(path: Any, *more: Any, **named: Any) -> Any:
+            if Path(os.fsdecode(path)).is_relative_to(things.directory / STORE):
+                raise OSError(number, os.strerror(number))
+            return call(path, *more, **named)
+
+        return refuse
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            for name in ("rename", "unlink", "link"):
+                patch.setattr(os, name, refused(getattr(os, name)))
+            plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.FAILED: 4}
+        for item in await ours.items(plan):
+            assert str(item.reason).startswith(errno.errorcode[number])
+        assert (await validated(ours.repository)).findings == []
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+        assert await ours.log() == ["UNLINKED", "UNLINKED"]

@@ -77,7 +77,7 @@ def test_killed_here_and_there(repositories: Repositories, killed: Forks, what: 
     assert look(repositories, killed, Layout("sqlite"), DeletionScope.PURGE, what, 11) > 3
 
 
-_STEPS: dict[Dialect, int] = {"sqlite": 1, "postgresql": 5}
+_STEPS: dict[Dialect, int] = {"sqlite": 1, "postgresql": 7}
 
 
 @pytest.mark.slow
