@@ -90,7 +90,7 @@ async def test_nothing_is_lost_and_nothing_is_half_done(things: RealRepository, 
     butler.collections.register(CHAIN, CollectionType.CHAINED)
     before = {ref.id: butler.get(ref) for ref in butler.query_datasets("thing", ["a", "b", "c"], find_first=False)}
     async with deleter(things.uri) as one, deleter(things.uri) as other:
-        stock = asyncio.to_thread(by_a_butler, butler, time.monotonic() + 30)
+        stock = asyncio.to_thread(by_a_butler, butler, time.monotonic() + 120)
         both = (by_us(ours, who, scope) for ours, who in ((one, "one"), (other, "other")))
         first, second, _ = await asyncio.gather(*both, stock)
         assert (await validated(one.repository)).findings == []

@@ -14,7 +14,7 @@ from lsst.daf.butler import CollectionType
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import detaching
-from butlerql.storage.datastores.deletion.deleting import ask_to_restore
+from butlerql.storage.datastores.deletion.deleting import Deletion, ask_to_restore
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, find_plan
 from butlerql.storage.errors import StateUnavailableError
 from tests.support.deleted import deleter
@@ -94,6 +94,26 @@ async def test_a_database_that_fails(things: RealRepository, monkeypatch: pytest
         await ours.expire()
         plan = await ours.delete(plan)
         assert await ours.outcomes(plan) == {Outcome.REMOVED: 4}
+
+
+async def test_what_is_detached_is_known_before_its_files_are_said_to_be(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever detached it lost the database before that: nothing is untracked meanwhile."""
+
+    async def fail(*_: Any) -> None:
+        raise StateUnavailableError("there is no disk left")
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(Deletion, "absorb", fail)
+            plan = await ours.delete(plan)
+        assert (await ours.job(plan)).state == "RUNNING"
+        assert things.open().query_datasets("thing", "a", explain=False) == []
+        assert (await validated(ours.repository)).findings == []
+        await ours.expire()
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
 
 
 async def test_several_at_once(things: RealRepository) -> None:
