@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -25,6 +26,12 @@ FAILED = 2
 """Exit status where a repository cannot be opened or a setting is wrong; click uses it for wrong options as well."""
 
 T = TypeVar("T")
+
+_OF_THE_GRAPH = re.compile(r" The (?:field|mutation) (\w+) [^.]*\.")
+"""Sentences of errors that say where in the graph to look."""
+
+_HERE = dict.fromkeys(("jobs", "planDeletion"), " butlerql jobs lists them.")
+"""What commands say instead; nothing of what they do not have."""
 
 config_option = click.option(
     "--config",
@@ -50,7 +57,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except ButlerQLError as error:
-        fail(str(error))
+        fail(_OF_THE_GRAPH.sub(lambda found: _HERE.get(found[1], ""), str(error)))
 
 
 @asynccontextmanager

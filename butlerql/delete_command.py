@@ -73,15 +73,16 @@ def delete(
     asked = {name: value for name, value in asked.items() if value not in {None, (), False}}
     if resume is not None and asked:
         fail("The plan that --resume names has said what to delete; leave the other options out.")
+    if resume is None and not asked.keys() & {"collections", "runs"}:
+        fail("Say --collection or --run; for the datasets of all runs say --run '*'.")
     settings = read_settings(file, state=state, writable=True)
     if grace_seconds is not None and grace_seconds < settings.deletion_grace_floor_seconds:
         fail(
             f"The grace period has to be {settings.deletion_grace_floor_seconds} seconds at least. Operators set that "
             "(deletion_grace_floor_seconds)."
         )
-    grace = settings.deletion_grace_seconds if grace_seconds is None else grace_seconds
     command = _Command(repository, settings, as_json=as_json)
-    sys.exit(run(until_stopped(command.delete(asked, resume, grace, asks=not yes))))
+    sys.exit(run(until_stopped(command.delete(asked, resume, grace_seconds, asks=not yes))))
 
 
 @click.command()
@@ -108,7 +109,7 @@ class _Command:
         self._settings = settings
         self._as_json = as_json
 
-    async def delete(self, asked: dict[str, Any], resume: int | None, grace_seconds: int, *, asks: bool) -> int:
+    async def delete(self, asked: dict[str, Any], resume: int | None, grace_seconds: int | None, *, asks: bool) -> int:
         """Give the exit status."""
         from butlerql.storage.datastores.deletion.asking import begin_deletion
         from butlerql.storage.datastores.deletion.plans import count_items, find_plan
@@ -120,11 +121,16 @@ class _Command:
             if plan.state is PlanState.PLANNING:
                 assert plan.job_id is not None
                 plan = await self._bring_on(repository, plan, await known_job(repository, plan.job_id))
-            if plan.state is PlanState.PLANNED and not await self._confirm(repository, plan, asks=asks):
+            if grace_seconds is not None and plan.unlink_after is not None:
+                fail(f"How long the files of plan {plan.id} stay was said when it was carried out; leave --grace out.")
+            grace = self._settings.deletion_grace_seconds if grace_seconds is None else grace_seconds
+            if plan.state is PlanState.PLANNED and not await self._confirm(repository, plan, grace, asks=asks):
+                if self._as_json:
+                    await self._tell(repository, plan)
                 return _LEFT
             failed = await count_items(repository.state, plan.id, [Outcome.FAILED])
             if plan.state is not PlanState.UNLINKED or failed:
-                job = await begin_deletion(repository, plan.id, grace_seconds, this_user())
+                job = await begin_deletion(repository, plan.id, grace, this_user())
                 plan = await self._bring_on(repository, plan, job)
             return await self._tell(repository, plan)
 
@@ -169,8 +175,10 @@ class _Command:
                 job = await bring_on(repository, job, kinds, processes(1))
                 plan = await find_plan(repository.state, plan.id)
         except asyncio.CancelledError:
-            click.echo(f"Stopped. To go on: butlerql delete {self._uri} --resume {plan.id}", err=True)
-            if plan.state is not PlanState.PLANNING:
+            restores = job.request.get("restore")
+            go_on = f"restore {self._uri} {plan.id}" if restores else f"delete {self._uri} --resume {plan.id}"
+            click.echo(f"Stopped. To go on: butlerql {go_on}", err=True)
+            if plan.state is not PlanState.PLANNING and not restores:
                 click.echo(
                     f"To undo it, as long as no file is removed: butlerql restore {self._uri} {plan.id}", err=True
                 )
@@ -179,12 +187,12 @@ class _Command:
             fail(job.error or f"Job {job.id} was cancelled.")
         return plan
 
-    async def _confirm(self, repository: Repository, plan: Plan, *, asks: bool) -> bool:
+    async def _confirm(self, repository: Repository, plan: Plan, grace_seconds: int, *, asks: bool) -> bool:
         """Show a plan, and ask whether it shall be carried out."""
         from butlerql.deletion_report import plan_as_text
         from butlerql.storage.datastores.deletion.plans import count_items
 
-        click.echo(f"{await plan_as_text(repository.state, plan)}\n", err=self._as_json)
+        click.echo(f"{await plan_as_text(repository.state, plan, grace_seconds)}\n", err=self._as_json)
         if not await count_items(repository.state, plan.id, [Outcome.PENDING]):
             click.echo("There is nothing to delete.", err=True)
             return False

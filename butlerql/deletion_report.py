@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
@@ -20,12 +20,14 @@ from butlerql.storage.datastores.deletion.plans import (
     Plan,
     PlanState,
     ReasonCount,
+    Trace,
     count_datasets,
     count_items,
     find_items,
     freed_bytes,
     outcome_counts,
     reason_counts,
+    traces,
 )
 from butlerql.storage.registry.pages import Page, PageRequest
 from butlerql.storage.state.database import State
@@ -40,12 +42,14 @@ _SCOPES = {
     DeletionScope.PURGE: "the datasets themselves, with their files",
 }
 
+_UNITS = ((86_400, "day"), (3_600, "hour"), (1, "second"))
+
 _USUAL = frozenset({Outcome.PENDING, Outcome.DETACHED, Outcome.REMOVED, Outcome.RESTORED})
 """Of these nothing needs to be said."""
 
 
-async def plan_as_text(state: State, plan: Plan) -> str:
-    """Tell what a deletion would do, with the first files."""
+async def plan_as_text(state: State, plan: Plan, grace_seconds: int) -> str:
+    """Tell what a deletion would do, with the first files, which would stay for so long."""
     going = await find_items(state, plan.id, PageRequest(_SHOWN), [Outcome.PENDING])
     goes = next((one for one in await outcome_counts(state, plan.id) if one.outcome is Outcome.PENDING), None)
     figures = (0, 0) if goes is None else (goes.artifacts, goes.bytes)
@@ -54,10 +58,10 @@ async def plan_as_text(state: State, plan: Plan) -> str:
     rows += _reasons("goes all the same", await reason_counts(state, plan, blocks=False))
     told = [
         f"Plan {plan.id}: {plan.scope} in {plan.datastore or 'all datastores'} takes away {_SCOPES[plan.scope]}.",
-        f"It can be carried out until {_moment(plan.expires_at)}.",
+        f"It can be carried out until {_moment(plan.expires_at)}. {_stay(grace_seconds)}",
         "",
         _table(("", "datasets", "files", "size"), rows),
-        *(_line(item) for item in going.rows),
+        *await _lines(state, going.rows),
     ]
     if going.has_next:
         told.append(f"... and {await count_items(state, plan.id, [Outcome.PENDING]) - _SHOWN} more")
@@ -81,7 +85,8 @@ async def outcomes_as_text(state: State, uri: str, plan: Plan) -> str:
     told = [_table((f"plan {plan.id}", "files", "size"), rows)]
     if unusual := [one.outcome for one in counts if one.outcome not in _USUAL]:
         items = await find_items(state, plan.id, PageRequest(_SHOWN), unusual)
-        told += [f"{item.outcome}  {_line(item)}" for item in items.rows]
+        lines = await _lines(state, items.rows)
+        told += [f"{item.outcome}  {line}" for item, line in zip(items.rows, lines, strict=True)]
         told += ["... and more; --json tells all"] if items.has_next else []
     if plan.state is PlanState.DETACHED:
         assert plan.unlink_after is not None
@@ -119,7 +124,10 @@ async def as_json(state: State, plan: Plan) -> AsyncIterator[str]:
     while page is None or page.has_next:
         between = ",\n" if page else ""
         page = await find_items(state, plan.id, PageRequest(_PAGE, after=page.keys[-1] if page else None))
-        yield between + ",\n".join(orjson.dumps(_item(item)).decode() for item in page.rows)
+        its = await traces(state, page.rows)
+        yield between + ",\n".join(
+            orjson.dumps(_item(item, whose)).decode() for item, whose in zip(page.rows, its, strict=True)
+        )
     yield "]}\n"
 
 
@@ -138,14 +146,35 @@ def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip("\n") + "\n"
 
 
-def _line(item: Item) -> str:
+async def _lines(state: State, items: Sequence[Item]) -> list[str]:
+    return [_line(item, whose) for item, whose in zip(items, await traces(state, items), strict=True)]
+
+
+def _line(item: Item, whose: Iterable[Trace]) -> str:
     size = "" if item.bytes is None else f"  {decimal(item.bytes)}"
     reason = "" if item.reason is None else f"  ({item.reason})"
-    return f"{item.uri or 'a dataset without a file'}{size}{reason}"
+    return f"{item.uri or ', '.join(map(_name, whose))}{size}{reason}"
 
 
-def _item(item: Item) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in ("uri", "bytes", "outcome", "reason", "tries")}
+def _name(trace: Trace) -> str:
+    data_id = ", ".join(f"{name}: {value}" for name, value in trace.data_id_values.items())
+    return f"{trace.dataset_type_name} {{{data_id}}} of {trace.run_name}, without a file"
+
+
+def _item(item: Item, whose: Iterable[Trace]) -> dict[str, Any]:
+    told = {name: getattr(item, name) for name in ("uri", "bytes", "outcome", "reason", "tries")}
+    datasets = [
+        {"uuid": one.uuid, "datasetType": one.dataset_type_name, "dataId": one.data_id_values, "run": one.run_name}
+        for one in whose
+    ]
+    return {**told, "datasets": datasets}
+
+
+def _stay(seconds: int) -> str:
+    if not seconds:
+        return "Its files go at once then: it cannot be undone."
+    number, unit = next((seconds // size, unit) for size, unit in _UNITS if seconds % size == 0)
+    return f"Its files stay for {number} {unit}{'s'[: number - 1]} then: until they go, it can be undone."
 
 
 def _moment(micros: int) -> str:

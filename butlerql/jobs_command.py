@@ -12,12 +12,13 @@ import click
 from butlerql.command_line import config_option, opened_repository, read_settings, run, state_option, this_user
 
 if TYPE_CHECKING:
+    from butlerql.storage.repository import Repository
     from butlerql.storage.state.jobs import Job
 
 __all__ = ["jobs"]
 
 _SHOWN = 50
-_HEADINGS = ("job", "kind", "state", "done", "asked by", "asked at", "error")
+_HEADINGS = ("job", "kind", "state", "done", "about", "asked by", "asked at", "error")
 
 
 @click.command()
@@ -35,15 +36,29 @@ def jobs(repository: str, cancel: int | None, state: str | None, file: Path | No
     from butlerql.storage.registry.pages import PageRequest
     from butlerql.storage.state.jobs import find_jobs
 
-    async def look() -> list[Job]:
+    async def look() -> str:
         settings = read_settings(file, state=state, writable=True if cancel is not None else None)
         async with opened_repository(repository, settings) as opened:
             if cancel is not None:
-                return [await stop(opened, cancel, this_user())]
-            return (await find_jobs(opened.state, PageRequest(_SHOWN))).rows
+                job = await stop(opened, cancel, this_user())
+                return _table([job]) + await _way_back(opened, repository, job)
+            found = (await find_jobs(opened.state, PageRequest(_SHOWN))).rows
+            return _table(found) if found else "There are no jobs."
 
-    found = run(look())
-    click.echo(_table(found) if found else "There are no jobs.")
+    click.echo(run(look()))
+
+
+async def _way_back(opened: Repository, uri: str, stopped: Job) -> str:
+    """Say how to have back what a deletion that was stopped has taken away, if anything."""
+    from butlerql.storage.datastores.deletion.plans import PlanState, find_plan
+    from butlerql.storage.state.jobs import JobKind
+
+    if stopped.kind is not JobKind.DELETION:
+        return ""
+    plan = await find_plan(opened.state, stopped.request["plan"])
+    if plan.state not in {PlanState.DETACHING, PlanState.DETACHED}:
+        return ""
+    return f"\n\nWhat it took away is still gone. To have it back: butlerql restore {uri} {plan.id}"
 
 
 def _table(found: Sequence[Job]) -> str:
@@ -57,7 +72,26 @@ def _table(found: Sequence[Job]) -> str:
 def _row(job: Job) -> tuple[str, ...]:
     progress = job.progress
     share = "" if progress.fraction is None else f" ({progress.fraction:.0%})"
-    asked_at = datetime.fromtimestamp(job.created_at / 1e6, UTC)
     done = f"{progress.done} {progress.unit}{share}"
     error = " ".join((job.error or "").split())
-    return (str(job.id), job.kind, job.state, done, job.created_by, f"{asked_at:%Y-%m-%d %H:%M}", error)
+    return (str(job.id), job.kind, _state(job), done, _about(job), job.created_by, _moment(job.created_at), error)
+
+
+def _about(job: Job) -> str:
+    from butlerql.storage.state.jobs import JobKind
+
+    if job.kind not in {JobKind.PLANNING, JobKind.DELETION}:
+        return job.subject or ""
+    return f"plan {job.subject}" + (", undone" if job.request.get("restore") else "")
+
+
+def _state(job: Job) -> str:
+    from butlerql.storage.state.jobs import JobState
+
+    if job.state is not JobState.WAITING or job.wait_until is None:
+        return job.state
+    return f"{job.state} until {_moment(job.wait_until)}"
+
+
+def _moment(micros: int) -> str:
+    return f"{datetime.fromtimestamp(micros / 1e6, UTC):%Y-%m-%d %H:%M}"

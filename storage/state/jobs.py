@@ -103,6 +103,8 @@ class Job:
     id: int
     kind: JobKind
     state: JobState
+    subject: str | None
+    """Name of what it is about, see `find_jobs`."""
     request: Any
     created_by: str
     created_at: int
@@ -329,6 +331,7 @@ def job_of(row: sa.Row[*tuple[Any, ...]]) -> Job:
         id=row.id,
         kind=JobKind(row.kind),
         state=JobState(row.state),
+        subject=row.subject,
         request=orjson.loads(row.request),
         created_by=row.created_by,
         created_at=row.created_at,

@@ -63,6 +63,7 @@ def test_shown_carried_out_and_undone(things: RealRepository) -> None:
     carry_out = f"butlerql delete {things.uri} --resume 1 --yes"
     assert shown.stderr == f"butlerql: Nobody can be asked here, so nothing was deleted. To carry it out: {carry_out}\n"
     assert "Plan 1: PURGE in all datastores" in shown.stdout
+    assert "Its files stay for 7 days then: until they go, it can be undone." in shown.stdout
     assert re.search(r"^goes +2 +2 +26 bytes$", shown.stdout, re.MULTILINE), shown.stdout
     named = re.findall(r"^file://.*/a/thing/thing_Cam1_\w+_a\.yaml  13 bytes$", shown.stdout, re.MULTILINE)
     assert len(named) == 2
@@ -75,6 +76,8 @@ def test_shown_carried_out_and_undone(things: RealRepository) -> None:
     assert f"butlerql restore {things.uri} 1\n" in gone.stdout
     assert files(things) == before
     assert len(set(things.open().query_datasets("thing", "a"))) == 2
+    late = run("delete", things.uri, "--resume", "1", "--grace", "100000")
+    assert (late.exit_code, late.stdout) == (2, "") and "plan 1" in late.stderr and "leave --grace out" in late.stderr
     # There is nothing to do yet.
     again = run("delete", things.uri, "--resume", "1")
     assert (again.exit_code, again.stdout) == (0, gone.stdout[gone.stdout.index("plan 1 ") :])
@@ -121,7 +124,7 @@ def test_removed_at_once_where_operators_allow_it(things: RealRepository) -> Non
     assert "86400 seconds at least" in refused.stderr and "deletion_grace_floor_seconds" in refused.stderr
     done = run(*asked, BUTLERQL_DELETION_GRACE_FLOOR_SECONDS="0")
     assert done.exit_code == 0, done.stderr
-    assert "Plan 1: UNSTORE" in done.stderr
+    assert "Plan 1: UNSTORE" in done.stderr and "Its files go at once then: it cannot be undone." in done.stderr
     told = json.loads(done.stdout)
     assert (told["state"], told["artifacts"], told["freedBytes"]) == ("UNLINKED", 5, told["bytes"])
     assert len(before - files(things)) == 5
@@ -156,9 +159,32 @@ def test_what_is_left_is_told(things: RealRepository) -> None:
     assert re.search(r"^BLOCKED  file://", some.stdout, re.MULTILINE)
     nothing = run("delete", things.uri, "--run", "a", "--where", ONE, "--yes")
     assert (nothing.exit_code, nothing.stderr) == (1, "There is nothing to delete.\n")
+    as_json = run("delete", things.uri, "--run", "a", "--where", ONE, "--yes", "--json")
+    assert as_json.exit_code == 1 and "There is nothing to delete.\n" in as_json.stderr
+    told = json.loads(as_json.stdout)
+    assert (told["state"], told["datasets"]) == ("PLANNED", 1)
+    [item] = told["items"]
+    [dataset] = item["datasets"]
+    assert (item["outcome"], dataset["datasetType"], dataset["run"]) == ("BLOCKED", "thing", "a")
+    assert dataset["dataId"] == {"instrument": "Cam1", "detector": 1}
     overridden = run("delete", things.uri, "--run", "a", "--where", ONE, "--yes", "--override", "tagged")
     assert overridden.exit_code == 0
     assert re.search(r"^goes all the same: TAGGED +1 ", overridden.stdout, re.MULTILINE)
+
+
+def test_a_dataset_without_a_file_is_named(things: RealRepository) -> None:
+    butler = things.open(writeable=True)
+    refs = butler.query_datasets("thing", "a", where=ONE)
+    butler.collections.register("tag", type=CollectionType.TAGGED)
+    butler.registry.associate("tag", refs)
+    butler.pruneDatasets(refs, disassociate=False, unstore=True)
+    things.close()
+    some = run("delete", things.uri, "--run", "a", "--purge", "--yes")
+    assert some.exit_code == 1
+    name = r"thing \{instrument: Cam1, detector: 1\} of a, without a file"
+    assert re.search(rf"^BLOCKED  {name}", some.stdout, re.MULTILINE), some.stdout
+    shown = run("delete", things.uri, "--run", "a", "--where", ONE, "--purge", "--override", "tagged").stdout
+    assert re.search(rf"^{name}$", shown, re.MULTILINE), shown
 
 
 def test_no_is_no(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,18 +201,20 @@ def test_no_is_no(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_cannot_be_done_is_told_in_a_line(things: RealRepository) -> None:
     for arguments, told in (
-        (("delete",), "has to name uuids, collections or runs"),
-        (("delete", "--where", "detector = 1"), "has to name uuids, collections or runs"),
+        (("delete",), "Say --collection or --run; for the datasets of all runs say --run '*'."),
+        (("delete", "--where", "detector = 1"), "Say --collection or --run"),
         (("delete", "--collection", "nowhere"), "'nowhere'"),
         (("delete", "--run", "a", "--where", "detector <"), "ends too early"),
         (("delete", "--run", "a", "--datastore", "nowhere"), "There is no datastore 'nowhere'"),
         (("delete", "--run", "a", "--datastore", "x", "--purge"), "Leave datastore out"),
-        (("delete", "--resume", "7"), "There is no such plan"),
+        (("delete", "--resume", "7"), "There is no such plan of a deletion. butlerql jobs lists them.\n"),
+        (("jobs", "--cancel", "7"), "There is no job 7. butlerql jobs lists them.\n"),
         (("delete", "--resume", "7", "--run", "a"), "leave the other options out"),
         (("restore", "7"), "There is no such plan"),
     ):
         result = run(arguments[0], things.uri, *arguments[1:])
         assert (result.exit_code, result.stdout) == (2, ""), arguments
+        assert "The field" not in result.stderr and "The mutation" not in result.stderr
         assert result.stderr.startswith("butlerql: ") and result.stderr.count("\n") == 1
         assert told in result.stderr
     for wrong in (("--override", "IN_CHAIN"), ("--grace", "-1"), ("--grace", str(2**31)), ("--resume", "x")):
@@ -203,25 +231,33 @@ def test_a_deletion_cancelled_as_a_job_is_undone(things: RealRepository) -> None
     rows = registry_rows(things)
     assert run("delete", things.uri, "--run", "a", "--purge", "--yes").exit_code == 0
     assert registry_rows(things) != rows
-    assert re.search(r"\n2 +DELETION +CANCELLED ", run("jobs", things.uri, "--cancel", "2").stdout)
-    assert re.search(r"\n3 +DELETION +QUEUED ", run("jobs", things.uri).stdout)
+    listed = run("jobs", things.uri).stdout
+    assert re.search(r"\n2 +DELETION +WAITING until \d{4}-\d\d-\d\d \d\d:\d\d +4 .* plan 1 ", listed), listed
+    assert re.search(r"\n1 +PLANNING +SUCCEEDED .* plan 1 ", listed)
+    cancelled = run("jobs", things.uri, "--cancel", "2").stdout
+    assert re.search(r"\n2 +DELETION +CANCELLED ", cancelled)
+    way_back = f"What it took away is still gone. To have it back: butlerql restore {things.uri} 1\n"
+    assert cancelled.endswith(f"\n\n{way_back}")
+    assert re.search(r"\n3 +DELETION +QUEUED .* plan 1, undone ", run("jobs", things.uri).stdout)
+    assert way_back in run("jobs", things.uri, "--cancel", "3").stdout
     assert run("restore", things.uri, "1").exit_code == 0
     assert registry_rows(things) == rows
+    assert "still gone" not in run("jobs", things.uri, "--cancel", "2").stdout
 
 
-def test_stopped_and_gone_on_with(things: RealRepository) -> None:
-    """Another writer keeps it waiting meanwhile."""
+def stopped(things: RealRepository, job: int, *arguments: str) -> list[str]:
+    """Stop a command by Ctrl-C while it runs a job; another writer keeps it waiting meanwhile. Give what it said."""
     with closing(sqlite3.connect(things.sqlite_file, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         with subprocess.Popen(
-            [*BUTLERQL, "delete", things.uri, "--run", "a", "--yes"],
+            [*BUTLERQL, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         ) as process:
             deadline = time.monotonic() + 60
-            while not re.search(r"\n2 +DELETION +RUNNING ", run("jobs", things.uri).stdout):
+            while not re.search(rf"\n{job} +DELETION +RUNNING ", run("jobs", things.uri).stdout):
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.05)
             os.killpg(process.pid, signal.SIGINT)
@@ -229,10 +265,19 @@ def test_stopped_and_gone_on_with(things: RealRepository) -> None:
             writer.execute("ROLLBACK")
             _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors.splitlines() == [
+    return errors.splitlines()
+
+
+def test_stopped_and_gone_on_with(things: RealRepository) -> None:
+    rows = registry_rows(things)
+    assert stopped(things, 2, "delete", things.uri, "--run", "a", "--yes") == [
         f"Stopped. To go on: butlerql delete {things.uri} --resume 1",
         f"To undo it, as long as no file is removed: butlerql restore {things.uri} 1",
     ]
     done = run("delete", things.uri, "--resume", "1", "--json")
     assert done.exit_code == 0, done.stderr
     assert [(one["outcome"], one["artifacts"]) for one in json.loads(done.stdout)["outcomes"]] == [("DETACHED", 4)]
+    go_on = f"butlerql restore {things.uri} 1"
+    assert stopped(things, 3, "restore", things.uri, "1") == [f"Stopped. To go on: {go_on}"]
+    assert run(*go_on.split()[1:]).exit_code == 0
+    assert registry_rows(things) == rows

@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from butlerql.storage.datastores.deletion.deleting import Deletion, ask_to_delete, ask_to_restore
+from butlerql.storage.datastores.deletion.asking import begin_deletion, begin_restoring
+from butlerql.storage.datastores.deletion.deleting import Deletion
 from butlerql.storage.datastores.deletion.planning import Bounds, Planning, insert_plan
 from butlerql.storage.datastores.deletion.plans import (
     DeletionScope,
@@ -25,6 +26,7 @@ from butlerql.storage.datastores.deletion.plans import (
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.registry.selection import DatasetSelection
 from butlerql.storage.repository import Repository
+from butlerql.storage.state.audit import find_entries
 from butlerql.storage.state.coordinator import Coordinator
 from butlerql.storage.state.jobs import Job, find_job
 from butlerql.storage.state.tables import DELETION_PLAN, JOB
@@ -58,8 +60,7 @@ class Deleter:
 
     async def delete(self, plan: Plan, grace_seconds: int = 0) -> Plan:
         """Carry a plan out: as far as the grace period lets."""
-        job = await self.state.write(lambda connection: ask_to_delete(connection, plan.id, grace_seconds, "tester"))
-        await self.run(job)
+        await self.run(await begin_deletion(self.repository, plan.id, grace_seconds, "tester"))
         return await find_plan(self.state, plan.id)
 
     async def go_on(self, plan: Plan) -> Plan:
@@ -78,8 +79,7 @@ class Deleter:
 
     async def restore(self, plan: Plan) -> Plan:
         """Undo what was carried out."""
-        job = await self.state.write(lambda connection: ask_to_restore(connection, plan.id, "tester"))
-        await self.run(job)
+        await self.run(await begin_restoring(self.repository, plan.id, "tester"))
         return await find_plan(self.state, plan.id)
 
     async def expire(self) -> None:
@@ -112,6 +112,10 @@ class Deleter:
         counts = {one.outcome: one.artifacts for one in await outcome_counts(self.state, plan.id)}
         assert sum(counts.values()) == len(await self.items(plan))
         return counts
+
+    async def log(self) -> list[str]:
+        """List the outcomes in the audit log, the newest first."""
+        return [entry.outcome for entry in (await find_entries(self.state, PageRequest(1000))).rows]
 
     async def items(self, plan: Plan) -> list[Item]:
         """List all files of a plan."""

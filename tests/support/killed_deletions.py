@@ -1,17 +1,14 @@
-"""Deletions that are killed at every point there is, and gone on with; in a process of its own, because it forks.
+"""Deletions that are killed, and gone on with; in a process of its own, because it forks.
 
-For n = 1, 2, ... a child plans and carries out a deletion of a fresh copy of a repository, or undoes one, and kills
-itself before the n-th of: a statement that writes, a commit, what follows a commit, a file that is renamed or unlinked.
-The copy is moved to another directory, and another child goes on with it. What is there then is printed. The first n at
-which nothing is left to be killed is the last.
+A child plans and carries out a deletion, or undoes one, and kills itself before the n-th of: a statement that writes, a
+commit, what follows a commit, a file that is renamed or unlinked. Another child goes on with it; what was there before
+and what is there then is printed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,9 @@ from butlerql.storage.repository import Repository
 from butlerql.storage.state import migrating  # noqa: F401 - so that it is there before the forks
 from butlerql.storage.state.tables import DELETION_PLAN, JOB
 from tests.support.deleted import Deleter
-from tests.support.killed_jobs import Killer, expire, in_child
+from tests.support.forks import serve
+from tests.support.killed_jobs import Killer, expire
+from tests.support.validated import validated
 
 RUNS = ["a", "d", "z"]
 LONG = 3600
@@ -62,12 +61,12 @@ def _watched(call: Any, killer: Killer) -> Any:
     return watched
 
 
-async def first(uri: str, scope: DeletionScope, at: int, *, restores: bool) -> None:
+async def first(uri: str, scope: str, what: str, at: int) -> None:
     """Delete, or restore what was deleted before the killer comes."""
     repository = await Repository.open(uri, writable=True)
     ours, killer = Deleter(repository), Killer(at)
-    plan = await ours.plan(scope, runs=RUNS)
-    if restores:
+    plan = await ours.plan(DeletionScope(scope), runs=RUNS)
+    if what == "restore":
         plan = await ours.delete(plan, grace_seconds=LONG)
         watch(repository, killer)
         await ours.restore(plan)
@@ -78,16 +77,17 @@ async def first(uri: str, scope: DeletionScope, at: int, *, restores: bool) -> N
 
 
 async def second(uri: str) -> None:
-    """Go on with all jobs, twice, and print what is there."""
+    """Look at what is there, go on with all jobs, twice, and print what is there then."""
     repository = await Repository.open(uri, writable=True)
+    findings = [str(one) for one in (await validated(repository)).findings]
     await expire(repository.state)
     ours = Deleter(repository)
     told = []
     for _ in range(2):
         await _run_all(ours)
-        told.append(await _tell(repository))
+        told.append(await _tell(ours))
     assert told[0] == told[1], told
-    print(json.dumps(told[0]), flush=True)
+    print(json.dumps({"before": findings, **told[0]}), flush=True)
     await repository.close()
 
 
@@ -107,7 +107,9 @@ async def _run_all(ours: Deleter) -> None:
             return
 
 
-async def _tell(repository: Repository) -> dict[str, Any]:
+async def _tell(ours: Deleter) -> dict[str, Any]:
+    repository = ours.repository
+
     async def plans(connection: Any) -> list[tuple[int, str]]:
         return [tuple(row) for row in await connection.execute(sa.select(DELETION_PLAN.c.id, DELETION_PLAN.c.state))]
 
@@ -122,6 +124,7 @@ async def _tell(repository: Repository) -> dict[str, Any]:
     recorded, files = {row[0].partition("#")[0] for row in records}, _files(Path(leaf.root))
     return {
         "state": state,
+        "log": await ours.log(),
         "outcomes": outcomes,
         "missing": sorted(recorded - files),
         "unknown": sorted(files - recorded),
@@ -135,23 +138,9 @@ def _files(root: Path) -> set[str]:
     return {str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()}
 
 
-def main(template: str, work: str, scope: str, restores: str, step: str) -> int:
-    at = 1
-    while True:
-        here, there = Path(work, "here"), Path(work, "there")
-        for place in (here, there):
-            shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(template, here)
-        ended = in_child(first(str(here), DeletionScope(scope), at, restores=restores == "restore"))
-        if ended not in {0, -9}:
-            return 1
-        here.rename(there)
-        if in_child(second(str(there))) != 0:
-            return 1
-        if ended == 0:
-            return 0
-        at += int(step)
+async def work(which: str, *arguments: Any) -> None:
+    await (first(*arguments) if which == "first" else second(*arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    serve(work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ from lsst.daf.butler import Butler, DatasetRef, FileDataset
 
 from tests.support.repositories import Content
 
-__all__ = ["STORE", "THINGS", "UNSUMMED", "fill"]
+__all__ = ["CALIBRATIONS", "STORE", "THINGS", "UNSUMMED", "fill"]
 
 
-def fill(butler: Butler, outside: Path) -> None:
-    """Put twenty datasets, and ingest one file for two of them, and a zip file with two."""
+def fill(butler: Butler, outside: Path, *, is_calibration: bool = False) -> None:
+    """Put datasets, of a calibration type or not; ingest one file for two of them, and a zip file with two."""
     from lsst.daf.butler import DatasetType
     from lsst.daf.butler.tests import MultiDetectorFormatter
 
     butler.import_(filename="resource://lsst.daf.butler/tests/registry_data/base.yaml", without_datastore=True)
-    kind = DatasetType("thing", {"instrument", "detector"}, "StructuredDataDict", universe=butler.dimensions)
+    dimensions = butler.dimensions.conform(["instrument", "detector"])
+    kind = DatasetType("thing", dimensions, "StructuredDataDict", isCalibration=is_calibration)
     butler.registry.registerDatasetType(kind)
     for run in ("a", "b", "c", "d", "z"):
         butler.collections.register(run)
@@ -55,3 +57,6 @@ def config(*, checksum: bool) -> dict[str, Any]:
 
 THINGS = Content("things in a store", fill, lambda: config(checksum=True))
 UNSUMMED = Content("things in a store without checksums", fill, lambda: config(checksum=False))
+
+CALIBRATIONS = Content("calibrations in a store", partial(fill, is_calibration=True), lambda: config(checksum=True))
+"""The same of a calibration type."""

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.datastores.artifacts.store import Entry, without_devices
-from butlerql.storage.datastores.deletion.plans import Outcome
+from butlerql.storage.datastores.deletion.plans import DETACHING, Outcome
 from butlerql.storage.datastores.deletion.unlinking import CLAIM
 from butlerql.storage.datastores.validation.catalogue import is_text
 from butlerql.storage.state.database import State
-from butlerql.storage.state.tables import DELETION_ITEM
+from butlerql.storage.state.tables import DELETION_DATASET, DELETION_ITEM, DELETION_USE
 
 __all__ = ["own_paths"]
 
@@ -34,10 +34,19 @@ async def own_paths(state: State, datastore: str, entries: Sequence[Entry]) -> s
     """
     claimed = {entry.path for entry in entries if entry.path.rpartition("/")[2].startswith(CLAIM)}
     seen = {entry.path: without_devices(entry.identity or ()) for entry in entries if is_text(entry.path)}
-    item = DELETION_ITEM.c
+    dataset, use, item = DELETION_DATASET.c, DELETION_USE.c, DELETION_ITEM.c
+    # What is detached is in the journal before its files are said to be.
+    is_detached = sa.exists().where(
+        use.plan_id == item.plan_id,
+        use.item == item.number,
+        dataset.plan_id == use.plan_id,
+        dataset.dataset_id == use.dataset_id,
+        dataset.outcome.in_([DETACHING, Outcome.DETACHED]),
+    )
+    is_ours = sa.or_(item.outcome.in_(_OURS), sa.and_(item.outcome == Outcome.PENDING, is_detached))
     wanted = state.dialect.rows("paths", {"path": sa.Text()}, [(path,) for path in seen])
     statement = sa.select(item.path, item.outcome, item.identity).where(
-        item.datastore == datastore, item.root == "", item.outcome.in_(_OURS), item.path.in_(sa.select(wanted.c.path))
+        item.datastore == datastore, item.root == "", is_ours, item.path.in_(sa.select(wanted.c.path))
     )
 
     async def read(connection: AsyncConnection) -> set[str]:

@@ -35,6 +35,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.tables import DATASET, EDGE, QUANTUM, RUN, TASK
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.state.database import State
+from tests.support.provenance_filters import attempts_at
 from tests.support.provenance_state import dumped, emptied, in_batches, take_in
 from tests.support.provenance_worlds import RUNS, Graph, Work, World, worlds
 
@@ -76,8 +77,8 @@ def told(graph: Graph | None, record: ExecutionRecord, attempt: int) -> tuple[An
     )
 
 
-def expected(work: Work) -> tuple[Any, ...]:
-    attempts = [told(graph, record, place) for place, (graph, record) in enumerate(work.attempts)]
+def expected(world: World, work: Work) -> tuple[Any, ...]:
+    attempts = [told(one.graph, one.record, one.place) for one in attempts_at(world, work)]
     uuid = max(map(str, work.planned_in.values()), default=None)
     return (uuid, work.status, len(work.attempts), attempts)
 
@@ -130,7 +131,7 @@ async def test_all_is_known_whatever_order_it_is_told_in(state: State, data: st.
         result = await take_in(state, telling)
         skipped = sum(isinstance(record, Skipped) for record in telling.records)
         assert (result.records, result.skipped) == (len(telling.records), skipped)
-    assert await known(state) == {key_of(one.run, one.task, one.data_id): expected(one) for one in world.works}
+    assert await known(state) == {key_of(one.run, one.task, one.data_id): expected(world, one) for one in world.works}
     graphs = [[str(graph.uuid) for graph in world.graphs if graph.run == run] for run in RUNS]
     found = await pipeline_executions_of_runs(state, RUNS)
     assert [[graph.uuid for graph in of_run] for of_run in found] == graphs

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from lsst.daf.butler import CollectionType
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import detaching
-from butlerql.storage.datastores.deletion.deleting import ask_to_restore
+from butlerql.storage.datastores.deletion.deleting import Deletion, ask_to_restore
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, find_plan
 from butlerql.storage.errors import StateUnavailableError
 from tests.support.deleted import deleter
@@ -91,6 +94,26 @@ async def test_a_database_that_fails(things: RealRepository, monkeypatch: pytest
         await ours.expire()
         plan = await ours.delete(plan)
         assert await ours.outcomes(plan) == {Outcome.REMOVED: 4}
+
+
+async def test_what_is_detached_is_known_before_its_files_are_said_to_be(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever detached it lost the database before that: nothing is untracked meanwhile."""
+
+    async def fail(*_: Any) -> None:
+        raise StateUnavailableError("there is no disk left")
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(Deletion, "absorb", fail)
+            plan = await ours.delete(plan)
+        assert (await ours.job(plan)).state == "RUNNING"
+        assert things.open().query_datasets("thing", "a", explain=False) == []
+        assert (await validated(ours.repository)).findings == []
+        await ours.expire()
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
 
 
 async def test_several_at_once(things: RealRepository) -> None:
@@ -176,4 +199,39 @@ async def test_no_place_for_what_is_purged(things: RealRepository) -> None:
         assert "deletion_exports" in ((await ours.job(plan)).error or "")
         assert registry_rows(things) == rows
         directory.unlink()
+        directory.mkdir()
+        full = directory / f"plan-{plan.id}.jsonl"
+        full.symlink_to("/dev/full")
+        assert (await ours.delete(plan)).state is PlanState.FAILED
+        assert "No space left on device" in ((await ours.job(await find_plan(ours.state, plan.id))).error or "")
+        assert registry_rows(things) == rows
+        full.unlink()
         assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+async def test_a_store_that_cannot_be_written_to(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Its files stay, known, each says why, and they go when it can be."""
+
+    def refused(call: Any) -> Any:
+        def refuse(path: Any, *more: Any, **named: Any) -> Any:
+            if Path(os.fsdecode(path)).is_relative_to(things.directory / STORE):
+                raise OSError(number, os.strerror(number))
+            return call(path, *more, **named)
+
+        return refuse
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            for name in ("rename", "unlink", "link"):
+                patch.setattr(os, name, refused(getattr(os, name)))
+            plan = await ours.delete(plan)
+        assert await ours.outcomes(plan) == {Outcome.FAILED: 4}
+        for item in await ours.items(plan):
+            assert str(item.reason).startswith(errno.errorcode[number])
+        assert (await validated(ours.repository)).findings == []
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+        assert await ours.log() == ["UNLINKED", "UNLINKED"]

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from butlerql.storage.datastores.deletion.plans import DeletionScope
-from tests.support.repositories import Layout, Repositories
+from tests.support.forks import Forks, forks
+from tests.support.repositories import Dialect, Layout, Repositories
 from tests.support.things import THINGS
 
 
-def killed(template: Path, work: Path, scope: DeletionScope, what: str, step: int) -> list[dict[str, object]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.killed_deletions", str(template), str(work), scope, what, str(step)],
-        cwd=Path(__file__).parents[4],
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+@pytest.fixture(scope="module")
+def killed() -> Iterator[Forks]:
+    with forks("tests.support.killed_deletions") as made:
+        yield made
 
 
-async def look(repositories: Repositories, work: Path, scope: DeletionScope, what: str, step: int) -> int:
-    with repositories.private(THINGS, Layout("sqlite")) as things:
-        ends = await asyncio.to_thread(killed, things.directory, work, scope, what, step)
+def look(repositories: Repositories, killed: Forks, layout: Layout, scope: DeletionScope, what: str, step: int) -> int:
+    """Kill whoever does it at each step-th point, and move the repository before another goes on."""
+    ends: list[dict[str, Any]] = []
+    at, ended = 1, -signal.SIGKILL
+    while ended == -signal.SIGKILL:
+        with repositories.private(THINGS, layout) as things:
+            ended, _ = killed.ask("first", things.uri, scope, what, at)
+            things.directory = things.directory.rename(f"{things.directory}-elsewhere")
+            went_on, told = killed.ask("second", things.uri)
+            assert went_on == 0
+            ends += told
+        at += step
+    assert ended == 0
+    for end in ends:
+        # Whatever was killed, nothing had been lost or left behind.
+        assert end.pop("before") == []
     if what == "delete":
         left = 16 if scope is DeletionScope.UNSTORE else 8
         for end in ends:
             outcomes = end.pop("outcomes")
-            assert isinstance(outcomes, dict)
             assert sum(outcomes.values()) == 6
             if end["state"] == "PLANNED":  # Killed before it was asked for.
+                assert end["log"] == []
                 continue
             assert set(outcomes) <= {"REMOVED", "ALREADY_GONE"}
             assert end == {
                 "state": "UNLINKED",
+                "log": ["UNLINKED"],
                 "missing": [],
                 "unknown": [],
                 "datasets": left,
@@ -52,9 +57,11 @@ async def look(repositories: Repositories, work: Path, scope: DeletionScope, wha
     else:
         for end in ends:
             if end["state"] == "DETACHED":
+                assert end["log"] == ["BEGUN"]
                 continue
             assert end == {
                 "state": "RESTORED",
+                "log": ["RESTORED", "CANCELLED"],
                 "outcomes": {"RESTORED": 6},
                 "missing": [],
                 "unknown": [],
@@ -65,15 +72,18 @@ async def look(repositories: Repositories, work: Path, scope: DeletionScope, wha
     return len(ends)
 
 
-@pytest.mark.parametrize(("scope", "what"), [(DeletionScope.PURGE, "delete"), (DeletionScope.PURGE, "restore")])
-async def test_killed_here_and_there(
-    repositories: Repositories, tmp_path: Path, scope: DeletionScope, what: str
-) -> None:
-    assert await look(repositories, tmp_path, scope, what, 9) > 3
+@pytest.mark.parametrize("what", ["delete", "restore"])
+def test_killed_here_and_there(repositories: Repositories, killed: Forks, what: str) -> None:
+    assert look(repositories, killed, Layout("sqlite"), DeletionScope.PURGE, what, 11) > 3
+
+
+_STEPS: dict[Dialect, int] = {"sqlite": 1, "postgresql": 7}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scope", list(DeletionScope))
 @pytest.mark.parametrize("what", ["delete", "restore"])
-async def test_killed_everywhere(repositories: Repositories, tmp_path: Path, scope: DeletionScope, what: str) -> None:
-    assert await look(repositories, tmp_path, scope, what, 1) > 20
+def test_killed_everywhere(
+    repositories: Repositories, killed: Forks, dialect: Dialect, scope: DeletionScope, what: str
+) -> None:
+    assert look(repositories, killed, Layout(dialect), scope, what, _STEPS[dialect]) > 20 // _STEPS[dialect]

@@ -12,20 +12,26 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from lsst.daf.butler import CollectionType, DatasetRef
+from lsst.daf.butler import CollectionType, DatasetRef, FileDataset, Timespan
 
+from butlerql.storage.changes import Change
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, Plan, PlanState
 from butlerql.storage.datastores.validation.findings import FindingKind
+from butlerql.storage.registry.collections import CollectionType as OurType
+from butlerql.storage.registry.registering import registered
+from butlerql.storage.registry.selection import DatasetSelection
+from butlerql.storage.registry.tagging import TagConflict, Tagged, tag, untag
 from butlerql.storage.repository import Repository
 from tests.support.deleted import Deleter
 from tests.support.repositories import Dialect, Layout, RealRepository, Repositories
-from tests.support.things import THINGS
+from tests.support.things import CALIBRATIONS
 from tests.support.validated import validated
 
 T = TypeVar("T")
 
 RUNS, DETECTORS = ("a", "b"), (1, 2, 3)
-TAG = "tag"
+TAG, CALIBRATION = "tag", "calibration"
+ALWAYS = Timespan(None, None)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Machine(RuleBasedStateMachine):
         self._here = self._copy.__enter__()
         self._butler = self._here.open(writeable=True)
         self._butler.collections.register(TAG, CollectionType.TAGGED)
+        self._butler.collections.register(CALIBRATION, CollectionType.CALIBRATION)
         self._repository = self._do(Repository.open(self._here.uri, snapshot_seconds=60, writable=True))
         self._ours = Deleter(self._repository)
         self._numbers = iter(range(1, 10_000))
@@ -73,6 +80,7 @@ class Machine(RuleBasedStateMachine):
         self._paths: dict[tuple[str, int], str] = {}
         self._known: dict[str, Known] = {}
         self._tagged: set[str] = set()
+        self._certified: set[str] = set()
         self._foreign: set[tuple[str, int]] = set()
         self._waiting: list[Waiting] = []
         for ref in self._butler.query_datasets("thing", RUNS, find_first=False):
@@ -80,11 +88,7 @@ class Machine(RuleBasedStateMachine):
                 self._note(ref, self._butler.get(ref))
 
     def teardown(self) -> None:
-        found = self._do(validated(self._repository))
-        # Nobody knows what somebody wrote there.
-        ours = {self._paths[place] for place in self._foreign}
-        assert {str(one.path) for one in found.findings} <= {f"file://{quote(path)}" for path in ours}, found.findings
-        assert {one.kind for one in found.findings} <= {FindingKind.UNTRACKED}
+        self.validate()
         self._do(self._repository.close())
         self._loop.close()
         self._copy.__exit__(None, None, None)
@@ -115,11 +119,36 @@ class Machine(RuleBasedStateMachine):
             ref = there.ref.expanded(self._butler.registry.expandDataId(there.ref.dataId))
             self._note(self._butler.put(content, ref), content)
 
+    @rule(run=st.sampled_from(RUNS), detector=st.sampled_from(DETECTORS))
+    def ingest(self, run: str, detector: int) -> None:
+        if self._at((run, detector)) is None:
+            content = {"n": next(self._numbers)}
+            file = self._here.directory / "ingested.yaml"
+            file.write_text(f"n: {content['n']}\n")
+            data_id = self._butler.registry.expandDataId(instrument="Cam1", detector=detector)
+            ref = DatasetRef(self._butler.get_dataset_type("thing"), data_id, run)
+            self._butler.ingest(FileDataset(str(file), [ref]), transfer="copy")
+            self._note(ref, content)
+
+    @rule()
+    def validate(self) -> None:
+        found = self._do(validated(self._repository)).findings
+        # Nobody knows what somebody wrote there.
+        foreign = {f"file://{quote(self._paths[place])}" for place in self._foreign}
+        assert {str(one.path) for one in found} <= foreign, found
+        assert {one.kind for one in found} <= {FindingKind.UNTRACKED}
+
+    @rule()
+    def empty_trash(self) -> None:
+        self._butler._datastore.emptyTrash()  # type: ignore[attr-defined]
+
     @precondition(lambda self: self._known)
     @rule(data=st.data(), purge=st.booleans())
     def prune(self, data: st.DataObject, purge: bool) -> None:
         uuid = data.draw(st.sampled_from(sorted(self._known)))
         known = self._known[uuid]
+        # The Butler refuses to purge what is certified.
+        purge = purge and uuid not in self._certified
         self._butler.pruneDatasets(
             [known.ref], disassociate=purge, unstore=True, purge=purge, tags=[TAG] if purge else ()
         )
@@ -135,8 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def tag(self, data: st.DataObject) -> None:
         uuid = data.draw(st.sampled_from(sorted(self._known)))
-        detectors = {self._known[one].place[1] for one in self._tagged if one != uuid}
-        if self._known[uuid].place[1] not in detectors:
+        if not self._others(self._tagged, uuid):
             self._butler.registry.associate(TAG, [self._known[uuid].ref])
             self._tagged.add(uuid)
 
@@ -146,20 +174,65 @@ class Machine(RuleBasedStateMachine):
         self._butler.registry.disassociate(TAG, [self._known[uuid].ref for uuid in self._tagged])
         self._tagged.clear()
 
+    @precondition(lambda self: self._known)
+    @rule(data=st.data())
+    def tag_by_us(self, data: st.DataObject) -> None:
+        uuid = data.draw(st.sampled_from(sorted(self._known)))
+
+        async def work(change: Change) -> Tagged:
+            collection = await registered(change, TAG, OurType.TAGGED, create=False)
+            return await tag(change, collection, DatasetSelection(uuids=[uuid]), TagConflict.REPLACE)
+
+        others = self._others(self._tagged, uuid)
+        assert self._do(self._repository.write(work)) == (uuid not in self._tagged, len(others))
+        self._tagged = self._tagged - others | {uuid}
+
+    @precondition(lambda self: self._tagged)
+    @rule(data=st.data())
+    def untag_by_us(self, data: st.DataObject) -> None:
+        uuid = data.draw(st.sampled_from(sorted(self._tagged)))
+
+        async def work(change: Change) -> Tagged:
+            collection = await registered(change, TAG, OurType.TAGGED, create=False)
+            return await untag(change, collection, DatasetSelection(uuids=[uuid]))
+
+        assert self._do(self._repository.write(work)) == (1, 0)
+        self._tagged.remove(uuid)
+
+    @precondition(lambda self: self._known)
+    @rule(data=st.data())
+    def certify(self, data: st.DataObject) -> None:
+        uuid = data.draw(st.sampled_from(sorted(self._known)))
+        if uuid not in self._certified and not self._others(self._certified, uuid):
+            self._butler.registry.certify(CALIBRATION, [self._known[uuid].ref], ALWAYS)
+            self._certified.add(uuid)
+
+    @precondition(lambda self: self._certified)
+    @rule()
+    def decertify(self) -> None:
+        self._butler.registry.decertify(CALIBRATION, "thing", ALWAYS)
+        self._certified.clear()
+
+    def _others(self, uuids: set[str], uuid: str) -> set[str]:
+        """Tell which of some datasets have the data ID of another."""
+        detector = self._known[uuid].place[1]
+        return {one for one in uuids if one != uuid and self._known[one].place[1] == detector}
+
     @rule(scope=st.sampled_from(DeletionScope), run=st.sampled_from(RUNS), waits=st.booleans())
     def delete_run(self, scope: DeletionScope, run: str, waits: bool) -> None:
-        """Those that are tagged stay."""
+        """Those that are tagged or certified stay."""
         chosen = {uuid: one for uuid, one in self._known.items() if one.place[0] == run}
         if scope is DeletionScope.UNSTORE:
             chosen = {uuid: one for uuid, one in chosen.items() if one.written is not None}
-        going = {uuid: one for uuid, one in chosen.items() if uuid not in self._tagged}
+        going = {uuid: one for uuid, one in chosen.items() if uuid not in self._tagged | self._certified}
         self._delete(scope, len(chosen), going, waits, runs=[run], uuids=sorted(chosen))
 
     @rule(waits=st.booleans())
     def unstore_tag(self, waits: bool) -> None:
-        """What is tagged for it goes."""
-        going = {uuid: self._known[uuid] for uuid in self._tagged if self._known[uuid].written is not None}
-        self._delete(DeletionScope.UNSTORE, len(going), going, waits, collections=[TAG])
+        """What is tagged for it goes, but for what is certified."""
+        chosen = {uuid for uuid in self._tagged if self._known[uuid].written is not None}
+        going = {uuid: self._known[uuid] for uuid in chosen - self._certified}
+        self._delete(DeletionScope.UNSTORE, len(chosen), going, waits, collections=[TAG])
 
     def _delete(
         self, scope: DeletionScope, chosen: int, going: dict[str, Known], waits: bool, **selection: Any
@@ -267,10 +340,12 @@ class Machine(RuleBasedStateMachine):
             assert stored is (known.written is not None), (known, stored)
             if stored:
                 assert self._butler.get(there[uuid]) == known.content
+        tagged = self._butler.query_datasets("thing", TAG, explain=False)
+        assert {str(ref.id) for ref in tagged} == self._tagged
 
 
 def test_any_steps(repositories: Repositories, dialect: Dialect) -> None:
-    with repositories.private(THINGS, Layout(dialect)) as real:
+    with repositories.private(CALIBRATIONS, Layout(dialect)) as real:
 
         class Here(Machine):
             """Begins each time with a copy of the same repository."""
