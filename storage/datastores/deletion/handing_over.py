@@ -16,8 +16,8 @@ __all__ = ["HANDED_OVER", "hand_over"]
 
 HANDED_OVER = Said(Outcome.RECORDS_REMOVED, "another deletion has it, too, and removes it")
 
-_WAITING = (Outcome.PENDING, Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.FAILED)
-_AWAY = (Outcome.DETACHED, DETACHING, Outcome.RESTORE_CONFLICT)
+_WAITING = (Outcome.PENDING, Outcome.DETACHED, Outcome.RESTORE_CONFLICT, Outcome.LOST, Outcome.FAILED)
+_AWAY = (Outcome.DETACHED, DETACHING, Outcome.RESTORE_CONFLICT, Outcome.LOST)
 
 
 async def hand_over(

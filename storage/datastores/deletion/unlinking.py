@@ -139,5 +139,5 @@ async def require_roots(repository: Repository, plan: Plan) -> None:
         if list(await repository.stores.on_thread(store.mark)) != mark:
             raise UnavailableDatastoreError(
                 f"{root} is not the directory that it was when the deletion was planned. Is its file system mounted? "
-                "Plan anew where it is meant to be another."
+                "Where it is meant to be another, restore what is out of sight already, and plan anew."
             )
