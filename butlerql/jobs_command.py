@@ -56,7 +56,7 @@ async def _way_back(opened: Repository, uri: str, stopped: Job) -> str:
     if stopped.kind is not JobKind.DELETION:
         return ""
     plan = await find_plan(opened.state, stopped.request["plan"])
-    if plan.state not in {PlanState.DETACHING, PlanState.DETACHED}:
+    if plan.state not in {PlanState.DETACHING, PlanState.DETACHED, PlanState.FAILED}:
         return ""
     return f"\n\nWhat it took away is still gone. To have it back: butlerql restore {uri} {plan.id}"
 
