@@ -74,7 +74,7 @@ def look(repositories: Repositories, killed: Forks, layout: Layout, scope: Delet
 
 @pytest.mark.parametrize("what", ["delete", "restore"])
 def test_killed_here_and_there(repositories: Repositories, killed: Forks, what: str) -> None:
-    assert look(repositories, killed, Layout("sqlite"), DeletionScope.PURGE, what, 11) > 3
+    assert look(repositories, killed, Layout("sqlite"), DeletionScope.PURGE, what, 19) > 3
 
 
 _STEPS: dict[Dialect, int] = {"sqlite": 1, "postgresql": 7}
