@@ -15,10 +15,8 @@ from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkDataset, Don
 from butlerql.storage.datastores.deletion.files import Place, is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import RESTORABLE, DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
-from butlerql.storage.datastores.deletion.unlinking import CLAIM
-from butlerql.storage.datastores.tree import FileDatastore
+from butlerql.storage.datastores.deletion.unlinking import removal_of, require_roots
 from butlerql.storage.dialect import UuidText
-from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import CollectionKey, CollectionType, in_name_order
 from butlerql.storage.registry.dataset_searches import overlaps
@@ -56,7 +54,8 @@ async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Map
     UnreadableArtifactError
         Raised if one is not there, or cannot be read.
     """
-    await _require_stores(repository, plan)
+    # Where one is away, none of its files is lost.
+    await require_roots(repository, plan, to_restore=True)
     todo = [one for one in chunk.datasets if one.outcome in RESTORABLE]
     rows: dict[ChunkDataset, Rows] = {one: orjson.loads(journal[one.uuid]) for one in todo}
     files = await _lost(repository, plan, chunk)
@@ -88,19 +87,6 @@ async def restore(repository: Repository, plan: Plan, chunk: Chunk, journal: Map
     return done
 
 
-async def _require_stores(repository: Repository, plan: Plan) -> None:
-    """Make sure that stores are there: where one is away, none of its files is lost. Its device may be another."""
-    for name, mark in plan.roots.items():
-        leaf = repository.datastore.find(name)
-        assert isinstance(leaf, FileDatastore)
-        store = repository.stores.store(leaf.root_uri)
-        if without_devices(await repository.stores.on_thread(store.mark)) != without_devices(mark):
-            raise UnavailableDatastoreError(
-                f"{leaf.root_uri} is not the directory that it was when the deletion was planned. Is its file system "
-                "mounted? Restore again when it is there."
-            )
-
-
 async def _lost(repository: Repository, plan: Plan, chunk: Chunk) -> dict[int, str]:
     """Tell which files are not there, or are others, and which of the two."""
     files = [(item, item.place, item.identity) for item in chunk.items if item.place is not None and item.identity]
@@ -109,7 +95,7 @@ async def _lost(repository: Repository, plan: Plan, chunk: Chunk) -> dict[int, s
     missing: dict[str, list[Removal]] = {}
     for (item, (root, path), planned), entry in zip(files, entries, strict=True):
         if entry.kind is Kind.MISSING:
-            missing.setdefault(root, []).append(Removal(path, planned, f"{CLAIM}{plan.id}-{item.number}"))
+            missing.setdefault(root, []).append(removal_of(plan, item.number, path, planned))
     for root, claimed in missing.items():
         # Unlinking may have stopped when they had their new names.
         store = repository.stores.store(root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from butlerql.storage.datastores.artifacts.store import Ended, Removal, Removed
+from butlerql.storage.datastores.artifacts.store import Ended, Identity, Removal, Removed, without_devices
 from butlerql.storage.datastores.deletion.chunks import ChunkItem, Done, Said
 from butlerql.storage.datastores.deletion.files import users_of
 from butlerql.storage.datastores.deletion.handing_over import HANDED_OVER, hand_over
@@ -13,7 +13,7 @@ from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
 
-__all__ = ["CLAIM", "require_roots", "unlink"]
+__all__ = ["CLAIM", "removal_of", "require_roots", "unlink"]
 
 CLAIM = ".butlerql-deleting-"
 """How the names begin that files have while they are removed."""
@@ -54,7 +54,7 @@ async def unlink(
         elif (outcome := _without_file(item, taken)) is not None:
             _end(done, item, outcome)
         elif item.place is not None:
-            removal = Removal(item.place[1], item.identity or (), f"{CLAIM}{plan.id}-{item.number}")
+            removal = removal_of(plan, item.number, item.place[1], item.identity)
             left.setdefault(item.place[0], []).append((item, removal))
     for root, some in left.items():
         store = repository.stores.store(root)
@@ -121,8 +121,22 @@ def _end(done: Done, item: ChunkItem, outcome: Outcome, reason: str | None = Non
     done.items[Said(outcome, reason, tries=item.tries + 1)].append(item.number)
 
 
-async def require_roots(repository: Repository, plan: Plan) -> None:
+def removal_of(plan: Plan, number: int, path: str, identity: Identity | None) -> Removal:
+    """Say what is to be removed for an item of a plan, and which name it has meanwhile."""
+    return Removal(path, identity or (), f"{CLAIM}{plan.id}-{number}")
+
+
+async def require_roots(repository: Repository, plan: Plan, *, to_restore: bool = False) -> None:
     """Make sure that each store is where it was when the plan was made.
+
+    Parameters
+    ----------
+    repository
+        Where.
+    plan
+        What is carried out, or undone.
+    to_restore
+        Whether its device may be another, since nothing is removed.
 
     Raises
     ------
@@ -131,13 +145,18 @@ async def require_roots(repository: Repository, plan: Plan) -> None:
     UnreadableArtifactError
         Raised if one is not there, or cannot be read.
     """
+    shown: Callable[[Identity], Identity] = without_devices if to_restore else tuple
     for name, mark in plan.roots.items():
         leaf = repository.datastore.find(name)
         assert isinstance(leaf, FileDatastore)
-        root = leaf.root_uri
-        store = repository.stores.store(root)
-        if list(await repository.stores.on_thread(store.mark)) != mark:
+        store = repository.stores.store(leaf.root_uri)
+        if shown(await repository.stores.on_thread(store.mark)) != shown(mark):
+            way_out = (
+                "Restore again when it is there."
+                if to_restore
+                else "Where it is meant to be another, restore what is out of sight already, and plan anew."
+            )
             raise UnavailableDatastoreError(
-                f"{root} is not the directory that it was when the deletion was planned. Is its file system mounted? "
-                "Where it is meant to be another, restore what is out of sight already, and plan anew."
+                f"{leaf.root_uri} is not the directory that it was when the deletion was planned. Is its file system "
+                f"mounted? {way_out}"
             )
