@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import count, islice
+from itertools import count, filterfalse, repeat
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
-from butlerql.storage.provenance.batches import Batch, Names, filled
+from butlerql.storage.provenance.batches import Batch, Names, filled, repeated
 from butlerql.storage.provenance.records import DatasetColumns, QuantumColumns
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
@@ -26,19 +26,21 @@ async def absorb_datasets(
 ) -> None:
     """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     start = await next_number(connection, DATASET)
-    digits, *details = _each_once(batch.datasets)
-    edges, named = _edges(quanta, batch.quanta)
+    digits, *details = batch.datasets
     numbers = dict(zip(digits, count(start)))
+    if len(numbers) < len(digits):
+        digits, *details = _each_once(batch.datasets)
+        numbers = dict(zip(digits, count(start)))
+    edges, named = _edges(quanta, batch.quanta)
     # What is only named was mostly told of before.
-    others = dict.fromkeys([one for one in named if one not in numbers])
+    others = dict.fromkeys(filterfalse(numbers.__contains__, named))
     known = await _known(connection, dialect, others)
     numbers.update(known)
     if len(known) < len(others):
         unknown = [one for one in others if one not in numbers]
         numbers.update(zip(unknown, count(start + len(digits))))
-        digits.extend(unknown)
-        for column in details:
-            column.extend([None] * len(unknown))
+        digits = [*digits, *unknown]
+        details = [[*column, *repeat(None, len(unknown))] for column in details]
     details[2] = [None if run is None else names.runs[run] for run in details[2]]
     fresh = range(start, start + len(digits))
     if await add_columns(connection, dialect, DATASET, [fresh, digits, *details]) < len(fresh):
@@ -51,13 +53,11 @@ async def absorb_datasets(
                 if after != tuple(before):
                     changed.append((*after, number))
         await change_rows(connection, DATASET, changed, *_DETAILS)
-    await add_columns(connection, dialect, EDGE, [*edges, [numbers[one] for one in named]])
+    await add_columns(connection, dialect, EDGE, [*edges, list(map(numbers.__getitem__, named))])
 
 
 def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
     """Put together what is told of each dataset."""
-    if len(set(columns[0])) == len(columns[0]):
-        return [list(column) for column in columns]
     told: dict[str, tuple[Any, ...]] = {}
     for digits, *details in zip(*columns, strict=True):
         told[digits] = _of_dataset(told[digits], details) if digits in told else tuple(details)
@@ -65,17 +65,10 @@ def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
 
 
 def _edges(numbers: Sequence[int], quanta: QuantumColumns) -> tuple[tuple[list[int], list[bool]], list[str]]:
-    """Give the columns of edges, the datasets by their digits."""
-    ends: list[int] = []
-    are_outputs: list[bool] = []
-    named: list[str] = []
-    read, written = iter(quanta.read), iter(quanta.written)
-    for number, inputs, outputs in zip(numbers, quanta.inputs, quanta.outputs, strict=True):
-        ends += [number] * (inputs + outputs)
-        are_outputs += [False] * inputs + [True] * outputs
-        named += islice(read, inputs)
-        named += islice(written, outputs)
-    return (ends, are_outputs), named
+    """Give the columns of edges, those of inputs first, the datasets by their digits."""
+    ends = repeated(numbers, quanta.inputs) + repeated(numbers, quanta.outputs)
+    are_outputs = [False] * len(quanta.read) + [True] * len(quanta.written)
+    return (ends, are_outputs), quanta.read + quanta.written
 
 
 async def _known(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, chain, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect
-from butlerql.storage.provenance.batches import Names
+from butlerql.storage.provenance.batches import Names, repeated
 from butlerql.storage.provenance.merging import Attempt, ended, in_order, merged
 from butlerql.storage.provenance.records import QuantumColumns
 from butlerql.storage.provenance.tables import EXECUTION, PLAN, QUANTUM, RUN, TASK_SUMMARY
@@ -97,16 +97,14 @@ class _Told:
             executions.metadata,
         ]
 
-    def of_attempts(self, values: Sequence[bool]) -> list[bool]:
-        """Repeat what is of a unit of work for each attempt at it."""
-        return list(chain.from_iterable(map(repeat, values, self.attempts)))
-
     def rows(self, numbers: Mapping[_Key, int], *, but: Sequence[bool]) -> dict[_Key, list[_Row]]:
         """Give rows of all but some, with these numbers of units of work."""
+        if all(but):
+            return {}
         chosen = [not one for one in but]
         uuids, are_blocked = self.quanta[3], self.quanta[6]
         quanta = zip(self.keys, self.graphs, uuids, are_blocked, self.attempts, strict=True)
-        executions = compress(zip(*self.executions, strict=True), self.of_attempts(chosen))
+        executions = compress(zip(*self.executions, strict=True), repeated(chosen, self.attempts))
         found: dict[_Key, list[_Row]] = {}
         for key, graph, uuid, is_blocked, number in compress(quanta, chosen):
             common = (None, numbers[key], *key[:2], graph)
@@ -219,7 +217,7 @@ class Quanta:
         firsts = dict(zip(counts, accumulate(counts.values(), initial=start), strict=False))
         have_run = [is_plain and attempts > 0 for is_plain, attempts in zip(are_plain, told.attempts, strict=True)]
         common = [[firsts[number] for number in self.numbers], self.numbers, runs, tasks, told.graphs]
-        plain = [*_chosen(common, have_run), *_chosen(told.executions, told.of_attempts(are_plain))]
+        plain = [*_chosen(common, have_run), *_chosen(told.executions, repeated(are_plain, told.attempts))]
         executions = [
             (number, *attempt[1:])
             for quantum, new in changes.new_executions.items()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import chain, repeat
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
@@ -25,7 +26,9 @@ from butlerql.storage.provenance.records import (
     no_quanta,
 )
 
-__all__ = ["Batch", "Names", "filled", "how_many", "written_data_id"]
+__all__ = ["Batch", "Names", "filled", "how_many", "repeated", "written_data_id"]
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -104,6 +107,11 @@ def written_data_id(data_id: Mapping[str, int | str]) -> str:
 def filled(before: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     """Give values, and in place of each None the other value."""
     return tuple(new if old is None else old for old, new in zip(before, more, strict=True))
+
+
+def repeated(values: Iterable[T], times: Iterable[int]) -> list[T]:
+    """Give each value so many times."""
+    return list(chain.from_iterable(map(repeat, values, times)))
 
 
 def _extend(columns: Sequence[Any], more: Sequence[Any]) -> None:
