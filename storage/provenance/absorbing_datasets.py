@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import count, filterfalse, repeat
+from itertools import chain, count, cycle, filterfalse, islice, repeat
+from operator import add
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,10 +66,14 @@ def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
 
 
 def _edges(numbers: Sequence[int], quanta: QuantumColumns) -> tuple[tuple[list[int], list[bool]], list[str]]:
-    """Give the columns of edges, those of inputs first, the datasets by their digits."""
-    ends = repeated(numbers, quanta.inputs) + repeated(numbers, quanta.outputs)
-    are_outputs = [False] * len(quanta.read) + [True] * len(quanta.written)
-    return (ends, are_outputs), quanta.read + quanta.written
+    """Give the columns of edges, the datasets by their digits; in the order of the key, so that they go to its end."""
+    ends = repeated(numbers, map(add, quanta.inputs, quanta.outputs))
+    numbers_of_sides = list(chain.from_iterable(zip(quanta.inputs, quanta.outputs, strict=True)))
+    are_outputs = repeated(cycle((False, True)), numbers_of_sides)
+    named: list[str] = []
+    for number, side in zip(numbers_of_sides, cycle((iter(quanta.read), iter(quanta.written))), strict=False):
+        named += islice(side, number)
+    return (ends, are_outputs), named
 
 
 async def _known(
