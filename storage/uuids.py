@@ -13,6 +13,7 @@ from butlerql.storage.errors import InvalidArgumentError
 __all__ = ["digits_of", "digits_of_each", "hyphenated", "hyphenated_each"]
 
 _DIGITS = re.compile("[0-9a-f]{32}")
+_LOWER = bytes(range(256)).lower()
 _SHOWN = b"00000000-0000-0000-0000-000000000000\n"
 _PLACES = [place for place, character in enumerate(_SHOWN) if character == ord("0")]
 
@@ -33,9 +34,9 @@ def digits_of(uuid: str) -> str:
 
 def digits_of_each(uuids: Sequence[str]) -> list[str]:
     """Do as `digits_of` with many."""
-    text = "\n".join(uuids).replace("-", "").lower()
-    found = text.split("\n")
     try:
+        text = "\n".join(uuids).encode().translate(_LOWER, b"-").decode()
+        found = text.split("\n")
         # Line feeds are passed over.
         if {len(uuids) * 16} == {len(found) * 16, len(bytes.fromhex(text))} and set(map(len, found)) == {32}:
             return found

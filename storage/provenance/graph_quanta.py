@@ -9,20 +9,19 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from itertools import chain, islice, repeat
 from sys import intern
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-import orjson
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.batches import written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
-    arrays_of,
     count_of,
     data_id_of,
     digits_of_uuids,
@@ -31,10 +30,8 @@ from butlerql.storage.provenance.lenient_json import (
     name_of,
     names_of,
     object_of,
-    objects_of,
     parse,
     text_of,
-    values_of,
 )
 from butlerql.storage.provenance.records import (
     DatasetColumns,
@@ -49,7 +46,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.task_logs import span_of
 from butlerql.storage.provenance.task_metadata import caveats_of, hosts_of
 
-__all__ = ["ADDRESSES", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
+__all__ = ["ADDRESSES", "DATASETS", "EXECUTED", "PLANNED", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
 
 ADDRESSES = 4
 """Kinds of addresses that the table of a graph with provenance has."""
@@ -81,11 +78,60 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
-class _Written(dict[bytes, str]):
-    """Data IDs of some dimensions as they are written down, by their values as JSON has them without its brackets.
+class _Dataset(Struct, gc=False):
+    dataset_id: str
+    dataset_type_name: str
+    data_coordinate: Raw
+    run: str
+    produced: bool = False
 
-    Not by the values themselves: 1 is the same as true.
-    """
+
+class _Quantum(Struct, gc=False, kw_only=True):
+    quantum_id: str
+    task_label: str
+    data_coordinate: Raw = Raw(b"[]")
+
+
+class _Planned(_Quantum, gc=False):
+    inputs: dict[str, list[_Dataset]]
+    outputs: dict[str, list[_Dataset]]
+
+
+class _Usage(Struct, gc=False):
+    start: str
+    prep_time: float
+    init_time: float
+    run_time: float
+    run_time_cpu: float
+    memory: int | float
+
+
+class _Failure(Struct, gc=False):
+    type_name: str
+    message: str
+
+
+class _Attempt(Struct, gc=False):
+    attempt: int | float
+    status: int
+    caveats: int | float | None = None
+    exception: _Failure | None = None
+    resource_usage: _Usage | None = None
+    previous_process_quanta: list[Any] = []
+
+
+class _Executed(_Quantum, gc=False, kw_only=True):
+    inputs: dict[str, list[str]]
+    outputs: dict[str, list[str]]
+    attempts: list[_Attempt] = []
+
+
+DATASETS, PLANNED, EXECUTED = Decoder(_Dataset), Decoder(_Planned), Decoder(_Executed)
+"""What the blocks of datasets and of quanta are read as."""
+
+
+class _Written(dict[bytes, str]):
+    """Data IDs of some dimensions as they are written down, by their values as JSON has them."""
 
     def __init__(self, dimensions: Dimensions) -> None:
         super().__init__()
@@ -94,12 +140,9 @@ class _Written(dict[bytes, str]):
     def __missing__(self, values: bytes) -> str:
         if len(self) >= _REMEMBERED_DATA_IDS:
             self.clear()
-        written = self[values] = self.of(orjson.loads(b"[%b]" % values))
+        # The required ones come first.
+        written = self[values] = written_data_id(data_id_of(self._dimensions, array_of(parse(values))))
         return written
-
-    def of(self, values: Any) -> str:
-        """Write the required values, which come first."""
-        return written_data_id(data_id_of(self._dimensions, array_of(values)))
 
 
 class _Columns:
@@ -113,15 +156,15 @@ class _Columns:
         self._types = {name: written[dimensions] for name, dimensions in plan.types.items()}
 
     def datasets(
-        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: list[bool | None]
+        self, digits: list[str], datasets: Sequence[_Dataset], produced: Sequence[bool | None]
     ) -> DatasetColumns:
-        types = _names_within(self._types, values_of(datasets, "dataset_type_name"), "dataset type")
-        data_ids = _data_ids(self._types, types, values_of(datasets, "data_coordinate"))
-        return digits, [*types], [*data_ids], [*names_of(values_of(datasets, "run"))], produced
+        types = _names_within(self._types, [dataset.dataset_type_name for dataset in datasets], "dataset type")
+        data_ids = _data_ids(self._types, types, datasets)
+        return digits, [*types], [*data_ids], [*names_of([dataset.run for dataset in datasets])], [*produced]
 
     def quanta(
         self,
-        quanta: Sequence[dict[str, Any]],
+        quanta: Sequence[_Quantum],
         attempts: list[int] | None,
         executions: ExecutionColumns,
         uuids: list[str],
@@ -131,12 +174,12 @@ class _Columns:
         written: list[str],
     ) -> QuantumColumns:
         """Put columns together; there are no `attempts` where nothing is told of them."""
-        tasks = _names_within(self._tasks, values_of(quanta, "task_label"), "task")
+        tasks = _names_within(self._tasks, [quantum.task_label for quantum in quanta], "task")
         number = len(quanta)
         return QuantumColumns(
             [self._plan.run] * number,
             tasks,
-            _data_ids(self._tasks, tasks, [quantum.get("data_coordinate", []) for quantum in quanta]),
+            _data_ids(self._tasks, tasks, quanta),
             [*uuids],
             [self._uuid] * number,
             [False] * number if attempts is None else [not attempted for attempted in attempts],
@@ -156,15 +199,13 @@ class PlannedQuanta:
         self._columns = _Columns(plan)
         self._seen: set[str] = set()
 
-    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by(self, quanta: Sequence[_Planned]) -> Sequence[Record]:
         """Tell of quanta, and of the datasets that they are to read and write."""
-        quanta = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
+        uuids = digits_of_uuids([quantum.quantum_id for quantum in quanta])
         seen = set() if len(self._seen) > _REMEMBERED else self._seen
-        values, numbers = _values([quantum.get(side) for quantum in quanta for side in ("inputs", "outputs")])
-        named = objects_of(values)
-        digits = digits_of_uuids(values_of(named, "dataset_id"))
-        datasets: dict[str, dict[str, Any]] = {}
+        named, numbers = _values([side for quantum in quanta for side in (quantum.inputs, quantum.outputs)])
+        digits = digits_of_uuids([dataset.dataset_id for dataset in named])
+        datasets: dict[str, _Dataset] = {}
         for one, dataset in zip(digits, named, strict=True):
             if one not in seen:
                 datasets.setdefault(one, dataset)
@@ -174,7 +215,7 @@ class PlannedQuanta:
         told_quanta = self._columns.quanta(
             quanta, None, no_quanta().executions, uuids, numbers[::2], read, numbers[1::2], written
         )
-        told_datasets = self._columns.datasets(list(datasets), list(datasets.values()), [None] * len(datasets))
+        told_datasets = self._columns.datasets(list(datasets), [*datasets.values()], [None] * len(datasets))
         seen.update(datasets)
         self._seen = seen
         return (Many(told_datasets, told_quanta),)
@@ -194,12 +235,11 @@ class ExecutedQuanta:
         self._table = table
         self._blocks = {kind: blocks for kind, blocks in ((_OF_METADATA, metadata), (_OF_LOGS, logs)) if blocks}
 
-    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by(self, quanta: Sequence[_Executed]) -> Sequence[Record]:
         """Tell of quanta."""
-        quanta = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
-        read, inputs = _values(values_of(quanta, "inputs"))
-        connections = objects_of(values_of(quanta, "outputs"))
+        uuids = digits_of_uuids([quantum.quantum_id for quantum in quanta])
+        connections = [quantum.outputs for quantum in quanta]
+        read, inputs = _values([quantum.inputs for quantum in quanta])
         written, outputs = _values(connections)
         written_digits = digits_of_uuids(written)
         digits = dict(zip(written, written_digits, strict=True))
@@ -207,8 +247,8 @@ class ExecutedQuanta:
             [digits[uuid[0]] if (uuid := each.get(name)) else None for each in connections]
             for name in (_LOG, _METADATA)
         )
-        arrays = arrays_of([quantum.get("attempts", []) for quantum in quanta])
-        attempts, numbers = objects_of(list(chain.from_iterable(arrays))), list(map(len, arrays))
+        attempts = list(chain.from_iterable([quantum.attempts for quantum in quanta]))
+        numbers = [len(quantum.attempts) for quantum in quanta]
         skipped: list[Skipped] = []
         executions = self._executions(
             attempts,
@@ -223,104 +263,99 @@ class ExecutedQuanta:
         )
         return (Many(quanta=told), *skipped)
 
-    def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by_datasets(self, datasets: Sequence[_Dataset]) -> Sequence[Record]:
         """Tell of datasets."""
-        datasets = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(datasets, "dataset_id"))
-        produced: list[bool | None] = [dataset.get("produced") is True for dataset in datasets]
-        return (Many(self._columns.datasets(uuids, datasets, produced)),)
+        uuids = digits_of_uuids([dataset.dataset_id for dataset in datasets])
+        return (Many(self._columns.datasets(uuids, datasets, [dataset.produced for dataset in datasets])),)
 
     def _executions(
         self,
-        attempts: Sequence[dict[str, Any]],
+        attempts: Sequence[_Attempt],
         uuids: list[str],
         hosts: list[str | None],
         logs: list[str | None],
         metadata: list[str | None],
         skipped: list[Skipped],
     ) -> ExecutionColumns:
-        numbers = [count_of(attempt.get("attempt")) for attempt in attempts]
-        statuses = [_status(attempt.get("status")) for attempt in attempts]
-        failures = values_of(attempts, "exception")
-        caveats = values_of(attempts, "caveats")
-        used: list[tuple[Any, ...]] = []
-        for place, attempt in enumerate(attempts):
-            usage = attempt.get("resource_usage")
-            if usage is not None:
-                used.append(_used(object_of(usage)))
-                continue
-            # What was killed left nothing, and the same is said of what never ran.
-            take = partial(_span_of_attempt, numbers[place])
-            span = self._told(uuids[place], _OF_LOGS, take, skipped)
-            used.append((*(span or (None, None)), None, None, None))
+        numbers = list(map(count_of, [attempt.attempt for attempt in attempts]))
+        statuses = [attempt.status for attempt in attempts]
+        if not set(statuses) <= _STATUSES:
+            raise InvalidSourceError("The status of an execution is none that is known here.")
+        failures = [attempt.exception for attempt in attempts]
+        usages = [attempt.resource_usage for attempt in attempts]
+        used = _used([usage for usage in usages if usage is not None])
+        # What was killed left nothing, and the same is said of what never ran.
+        unused = [place for place, usage in enumerate(usages) if usage is None]
+        wanted = [(uuids[place], numbers[place]) for place in unused]
+        for place, span in zip(unused, self._told(_OF_LOGS, wanted, _span_of_attempt, skipped), strict=True):
+            for column, value in zip(used, (*(span or (None, None)), None, None, None), strict=True):
+                column.insert(place, value)
             if span is None and statuses[place] == _FAILED and failures[place] is None:
                 statuses[place] = _UNKNOWN
-        started_at, ended_at, run_time, cpu_time, max_rss = ([one[place] for one in used] for place in range(5))
+        caveats = [attempt.caveats for attempt in attempts]
+        known = {told: None if told is None else int(caveats_of(told)) for told in set(caveats)}
         return ExecutionColumns(
             numbers,
             statuses,
             hosts,
-            started_at,
-            ended_at,
-            run_time,
-            cpu_time,
-            max_rss,
+            *used,
             [
-                None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", [])))
+                None if status in _WITHOUT_LOG else len(attempt.previous_process_quanta)
                 for status, attempt in zip(statuses, attempts, strict=True)
             ],
-            [None if failure is None else name_of(object_of(failure).get("type_name")) for failure in failures],
-            [None if failure is None else text_of(failure.get("message")) for failure in failures],
-            [None if told is None else int(caveats_of(told)) for told in caveats],
+            [None if failure is None else name_of(failure.type_name) for failure in failures],
+            [None if failure is None else text_of(failure.message) for failure in failures],
+            [known[told] for told in caveats],
             logs,
             metadata,
         )
 
     def _hosts(self, uuids: list[str], attempts: list[int], skipped: list[Skipped]) -> list[str | None]:
         """Tell where each attempt at each quantum was made."""
-        hosts: list[str | None] = []
-        for uuid, number in zip(uuids, attempts, strict=True):
-            if number:
-                told = self._told(uuid, _OF_METADATA, hosts_of, skipped) or []
-                hosts += told[:number] + [None] * (number - len(told))
-        return hosts
+        wanted = [(uuid, number) for uuid, number in zip(uuids, attempts, strict=True) if number]
+        told = self._told(_OF_METADATA, wanted, _hosts_of_attempts, skipped)
+        return [host for hosts, (_, number) in zip(told, wanted, strict=True) for host in hosts or [None] * number]
 
-    def _told(self, uuid: str, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
-        """Take something of the metadata or the logs of a quantum; None if there is nothing, or nothing readable."""
-        if self._table is None or kind not in self._blocks:
-            return None
+    def _told(
+        self, kind: int, wanted: Sequence[tuple[str, int]], take: Callable[[bytes, int], T], skipped: list[Skipped]
+    ) -> list[T | None]:
+        """Take something of the metadata or the logs of quanta, with a number for each: together, or else one by one.
+
+        It is None where there is nothing, or nothing readable.
+        """
+        if not wanted or self._table is None or kind not in self._blocks:
+            return [None] * len(wanted)
+        uuids, numbers = zip(*wanted, strict=True)
         try:
-            address = self._table.find(uuid, kind)
-            return None if address is None else take(self._unpacker.content(self._blocks[kind].at(address)))
+            addresses = self._table.find(uuids, kind)
+            blocks = self._blocks[kind].at([address for address in addresses if address[1]])
+            contents = map(bytes, self._unpacker.contents(blocks))
+            return [
+                take(next(contents), number) if size else None
+                for (_, size), number in zip(addresses, numbers, strict=True)
+            ]
         except InvalidSourceError as error:
-            skipped.append(Skipped(f"{self._blocks[kind].name}, {UUID(uuid)}", str(error)))
-            return None
+            if len(wanted) == 1:
+                skipped.append(Skipped(f"{self._blocks[kind].name}, {UUID(uuids[0])}", str(error)))
+                return [None]
+            return [told for one in wanted for told in self._told(kind, [one], take, skipped)]
 
 
 def _names_within(known: Mapping[str, _Written], names: list[Any], what: str) -> list[str]:
     """Take names of what is in the pipeline."""
-    if not set(map(type, names)) <= {str} or not known.keys() >= set(names):
+    if not known.keys() >= set(names):
         raise InvalidSourceError(f"A {what} is not in the pipeline.")
     return list(map(intern, names))
 
 
-def _data_ids(known: Mapping[str, _Written], names: list[str], values: list[Any]) -> list[str]:
+def _data_ids(known: Mapping[str, _Written], names: list[str], told: Sequence[_Dataset | _Quantum]) -> list[str]:
     """Write down data IDs of what has these names."""
-    try:
-        parts = orjson.dumps(values)[2:-2].split(b"],[")
-    except TypeError:
-        parts = []
-    if len(parts) == len(values) and set(map(type, values)) == {list}:
-        return [known[name][part] for name, part in zip(names, parts, strict=True)]
-    # Among them are brackets, or what cannot be written.
-    return [known[name].of(each) for name, each in zip(names, values, strict=True)]
+    return [known[name][bytes(each.data_coordinate)] for name, each in zip(names, told, strict=True)]
 
 
-def _values(connections: Sequence[Any]) -> tuple[list[Any], list[int]]:
+def _values(connections: Sequence[dict[str, list[T]]]) -> tuple[list[T], list[int]]:
     """Return what some quanta read or write, whatever the connection, and how many there are of each."""
-    arrays = [list(each.values()) for each in objects_of(connections)]
-    arrays_of(list(chain.from_iterable(arrays)))
-    values = [list(chain.from_iterable(each)) for each in arrays]
+    values = [list(chain.from_iterable(each.values())) for each in connections]
     return list(chain.from_iterable(values)), list(map(len, values))
 
 
@@ -329,21 +364,31 @@ def _of_attempts(values: Iterable[T], attempts: Iterable[int]) -> list[T]:
     return list(chain.from_iterable(map(repeat, values, attempts)))
 
 
-def _used(usage: dict[str, Any]) -> tuple[int, int, float, float, int]:
-    """Tell from when to when an attempt lasted, how long it ran, and what it took of the processor and of memory."""
-    started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
-    prepared, initialized = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time"))
+def _used(usages: Sequence[_Usage]) -> tuple[list[Any], ...]:
+    """Tell from when to when attempts lasted, how long they ran, and what they took of the processor and of memory."""
+    started_at = list(map(moment_of, [usage.start for usage in usages]))
+    prepared, initialized, run_time, cpu_time = (
+        list(map(duration_of, times))
+        for times in (
+            [usage.prep_time for usage in usages],
+            [usage.init_time for usage in usages],
+            [usage.run_time for usage in usages],
+            [usage.run_time_cpu for usage in usages],
+        )
+    )
     # They were whole microseconds.
-    ended_at = started_at + round(prepared * 1e6) + round(initialized * 1e6) + round(run_time * 1e6)
-    return started_at, ended_at, run_time, duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
+    ended_at = [
+        begin + sum(round(time * 1e6) for time in times)
+        for begin, *times in zip(started_at, prepared, initialized, run_time, strict=True)
+    ]
+    return started_at, ended_at, run_time, cpu_time, list(map(count_of, [usage.memory for usage in usages]))
 
 
-def _span_of_attempt(number: int, content: bytes) -> tuple[int, int] | None:
+def _hosts_of_attempts(content: bytes, attempts: int) -> list[str | None]:
+    hosts = hosts_of(content)
+    return hosts[:attempts] + [None] * (attempts - len(hosts))
+
+
+def _span_of_attempt(content: bytes, number: int) -> tuple[int, int] | None:
     attempts = array_of(object_of(parse(content)).get("attempts"))
     return span_of(attempts[number]) if number < len(attempts) and attempts[number] is not None else None
-
-
-def _status(value: Any) -> int:
-    if type(value) is not int or value not in _STATUSES:
-        raise InvalidSourceError("The status of an execution is none that is known here.")
-    return value
