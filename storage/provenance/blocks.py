@@ -5,8 +5,9 @@ Sources: ``lsst.pipe.base.quantum_graph._multiblock`` and ``._common``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import Any, cast
 
 import numpy as np
 import zstandard
@@ -19,14 +20,13 @@ __all__ = ["INTEGER_SIZES", "Addresses", "Blocks", "Unpacker"]
 
 # Of a block, in bytes: a task that logs more is broken, and what it logs is not worth the memory.
 _LIMIT = 1 << 26
-INTEGER_SIZES = (1, 2, 4, 8)
-"""Bytes that an integer may have."""
+INTEGER_SIZES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Bytes that an integer may have, and how `struct` names it."""
 
 _size_of = zstandard.frame_content_size
-_integer = int.from_bytes
 # Of a member, in bytes: the blocks in it are understood together.
 _AHEAD = 1 << 14
-# And what becomes of them, likewise.
+# And what is read, or becomes of it, together, likewise.
 _TOGETHER = 1 << 24
 _PAGE_ROWS = 64
 
@@ -89,7 +89,7 @@ class Unpacker:
             sizes = list(map(_size_of, blocks))
             if min(sizes) < 0 or sum(sizes) > _TOGETHER:
                 raise InvalidSourceError("Blocks are too large to be understood together.")
-            return self._decompressor.multi_decompress_to_buffer(blocks)
+            return cast("Sequence[Any]", self._decompressor.multi_decompress_to_buffer([*blocks]))
         except zstandard.ZstdError as error:
             raise InvalidSourceError(f"One of some blocks cannot be decompressed: {error}.") from None
 
@@ -107,7 +107,7 @@ class Blocks:
         self.name = member.name
         self._archive = archive
         self._member = member
-        self._integer_size = integer_size
+        self._integer = Struct(f">{INTEGER_SIZES[integer_size]}")
         self._window = Window(archive, member)
 
     def __iter__(self) -> Iterator[list[bytes]]:
@@ -118,33 +118,35 @@ class Blocks:
         InvalidSourceError
             Raised if a block does not fit in; what comes behind it cannot be found.
         """
-        width, place = self._integer_size, 0
+        width, read, place = self._integer.size, self._integer.unpack_from, 0
         while place < self._member.size:
             ahead = self._archive.read(self._member.offset + place, min(_AHEAD, self._member.size - place))
             some, behind, last = list[bytes](), 0, len(ahead)
-            while (begin := behind + width) <= last and (end := begin + _integer(ahead[behind:begin])) <= last:
+            while (begin := behind + width) <= last and (end := begin + read(ahead, behind)[0]) <= last:
                 some.append(ahead[begin:end])
                 behind = end
             if not some:
-                size = _integer(self._window.read(place, width))
+                [size] = read(self._window.read(place, width))
                 self._check(size)
                 some, behind = [self._window.read(place + width, size)], width + size
             yield some
             place += behind
 
-    def at(self, addresses: Iterable[list[int]]) -> list[bytes]:
+    def at(self, addresses: Sequence[list[int]]) -> list[bytes]:
         """Read the blocks of which the table gives offsets and sizes, the size of the size with them.
 
         Raises
         ------
         InvalidSourceError
-            Raised if one of them is not there.
+            Raised if one of them is not there, or if they would be too large together.
         """
-        width, found = self._integer_size, []
+        if len(addresses) > 1 and sum(size for _, size in addresses) > _TOGETHER:
+            raise InvalidSourceError("Blocks are too large to be read together.")
+        width, read, found = self._integer.size, self._integer.unpack_from, list[bytes]()
         for offset, size in addresses:
             self._check(size)
             block = self._window.read(offset, size)
-            if _integer(block[:width]) != size - width:
+            if size <= width or read(block)[0] != size - width:
                 raise InvalidSourceError(f"A block of {self.name!r} is not where the table says.")
             found.append(block[width:])
         return found
@@ -177,11 +179,11 @@ class Addresses:
         if width not in INTEGER_SIZES:
             raise InvalidSourceError(f"The table {member.name!r} has integers of {width} bytes.")
         head = archive.read(member.offset + 1, 2 * width)
-        self._rows = _integer(head[:width])
+        self._rows = int.from_bytes(head[:width])
         integer = f">u{width}"
         self._row = np.dtype([("key", "S16"), ("index", integer), ("addresses", integer, (kinds, 2))])
         self._begin = 1 + 2 * width
-        if _integer(head[width:]) != kinds or self._begin + self._rows * self._row.itemsize != member.size:
+        if int.from_bytes(head[width:]) != kinds or self._begin + self._rows * self._row.itemsize != member.size:
             raise InvalidSourceError(f"The table {member.name!r} is not as large as it says.")
         firsts = [self._read(row, 16) for row in range(0, self._rows, _PAGE_ROWS)]
         self._firsts = np.frombuffer(b"".join(firsts), "S16")

@@ -236,8 +236,7 @@ def _in_step(quanta: Iterator[Record], datasets: Iterator[Record]) -> Iterator[R
     ahead: list[str] = []
     for record in quanta:
         if isinstance(record, Many):
-            # And what they write before it.
-            [last] = record.quanta.written[-1:] or [None]
+            last = record.quanta.written[-1] if record.quanta.written else None
             while last is not None and last not in ahead and (more := next(datasets, None)) is not None:
                 if isinstance(more, Many):
                     ahead = more.datasets[0]

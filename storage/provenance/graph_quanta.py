@@ -8,13 +8,12 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, islice, repeat
-from sys import intern
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidSourceError
@@ -25,7 +24,6 @@ from butlerql.storage.provenance.lenient_json import (
     count_of,
     data_id_of,
     digits_of_uuids,
-    duration_of,
     moment_of,
     name_of,
     names_of,
@@ -65,6 +63,9 @@ _REMEMBERED_DATA_IDS = 10_000
 
 T = TypeVar("T")
 
+_Seconds = Annotated[float, Meta(ge=-1e10, le=1e10)]
+_Bytes = Annotated[float, Meta(ge=0, lt=1 << 63, multiple_of=1)]
+
 Dimensions = tuple[str, ...]
 """Names of the required ones."""
 
@@ -78,9 +79,9 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
-class _Dataset(Struct, gc=False):
+class _Dataset(Struct, gc=False, kw_only=True):
     dataset_id: str
-    dataset_type_name: str
+    name: str = field(name="dataset_type_name")
     data_coordinate: Raw
     run: str
     produced: bool = False
@@ -88,7 +89,7 @@ class _Dataset(Struct, gc=False):
 
 class _Quantum(Struct, gc=False, kw_only=True):
     quantum_id: str
-    task_label: str
+    name: str = field(name="task_label")
     data_coordinate: Raw = Raw(b"[]")
 
 
@@ -99,11 +100,11 @@ class _Planned(_Quantum, gc=False):
 
 class _Usage(Struct, gc=False):
     start: str
-    prep_time: float
-    init_time: float
-    run_time: float
-    run_time_cpu: float
-    memory: int | float
+    prep_time: _Seconds
+    init_time: _Seconds
+    run_time: _Seconds
+    run_time_cpu: _Seconds
+    memory: _Bytes
 
 
 class _Failure(Struct, gc=False):
@@ -152,14 +153,13 @@ class _Columns:
         self._plan = plan
         self._uuid = plan.uuid.hex
         written = {dimensions: _Written(dimensions) for dimensions in {*plan.tasks.values(), *plan.types.values()}}
-        self._tasks = {label: written[dimensions] for label, dimensions in plan.tasks.items()}
-        self._types = {name: written[dimensions] for name, dimensions in plan.types.items()}
+        self._tasks = {label: (label, written[dimensions]) for label, dimensions in plan.tasks.items()}
+        self._types = {name: (name, written[dimensions]) for name, dimensions in plan.types.items()}
 
     def datasets(
         self, digits: list[str], datasets: Sequence[_Dataset], produced: Sequence[bool | None]
     ) -> DatasetColumns:
-        types = _names_within(self._types, [dataset.dataset_type_name for dataset in datasets], "dataset type")
-        data_ids = _data_ids(self._types, types, datasets)
+        types, data_ids = _named(self._types, datasets)
         return digits, [*types], [*data_ids], [*names_of([dataset.run for dataset in datasets])], [*produced]
 
     def quanta(
@@ -174,12 +174,12 @@ class _Columns:
         written: list[str],
     ) -> QuantumColumns:
         """Put columns together; there are no `attempts` where nothing is told of them."""
-        tasks = _names_within(self._tasks, [quantum.task_label for quantum in quanta], "task")
+        tasks, data_ids = _named(self._tasks, quanta)
         number = len(quanta)
         return QuantumColumns(
             [self._plan.run] * number,
             tasks,
-            _data_ids(self._tasks, tasks, quanta),
+            data_ids,
             [*uuids],
             [self._uuid] * number,
             [False] * number if attempts is None else [not attempted for attempted in attempts],
@@ -313,7 +313,7 @@ class ExecutedQuanta:
     def _hosts(self, uuids: list[str], attempts: list[int], skipped: list[Skipped]) -> list[str | None]:
         """Tell where each attempt at each quantum was made."""
         wanted = [(uuid, number) for uuid, number in zip(uuids, attempts, strict=True) if number]
-        told = self._told(_OF_METADATA, wanted, _hosts_of_attempts, skipped)
+        told = self._told(_OF_METADATA, wanted, hosts_of, skipped)
         return [host for hosts, (_, number) in zip(told, wanted, strict=True) for host in hosts or [None] * number]
 
     def _told(
@@ -341,52 +341,46 @@ class ExecutedQuanta:
             return [told for one in wanted for told in self._told(kind, [one], take, skipped)]
 
 
-def _names_within(known: Mapping[str, _Written], names: list[Any], what: str) -> list[str]:
-    """Take names of what is in the pipeline."""
-    if not known.keys() >= set(names):
-        raise InvalidSourceError(f"A {what} is not in the pipeline.")
-    return list(map(intern, names))
-
-
-def _data_ids(known: Mapping[str, _Written], names: list[str], told: Sequence[_Dataset | _Quantum]) -> list[str]:
-    """Write down data IDs of what has these names."""
-    return [known[name][bytes(each.data_coordinate)] for name, each in zip(names, told, strict=True)]
+def _named(
+    known: Mapping[str, tuple[str, _Written]], told: Sequence[_Dataset | _Quantum]
+) -> tuple[list[str], list[str]]:
+    """Take names, each of which is one object then, and write data IDs down."""
+    try:
+        found = list(map(known.__getitem__, [each.name for each in told]))
+    except KeyError as error:
+        raise InvalidSourceError(f"{error} is not in the pipeline.") from None
+    data_ids = [written[bytes(each.data_coordinate)] for (_, written), each in zip(found, told, strict=True)]
+    return [name for name, _ in found], data_ids
 
 
 def _values(connections: Sequence[dict[str, list[T]]]) -> tuple[list[T], list[int]]:
     """Return what some quanta read or write, whatever the connection, and how many there are of each."""
-    values = [list(chain.from_iterable(each.values())) for each in connections]
-    return list(chain.from_iterable(values)), list(map(len, values))
+    values, numbers = list[T](), list[int]()
+    for each in connections:
+        before = len(values)
+        for some in each.values():
+            values += some
+        numbers.append(len(values) - before)
+    return values, numbers
 
 
-def _of_attempts(values: Iterable[T], attempts: Iterable[int]) -> list[T]:
+def _of_attempts(values: list[T], attempts: list[int]) -> list[T]:
     """Give values of quanta for each attempt."""
+    if attempts.count(1) == len(attempts):
+        return values
     return list(chain.from_iterable(map(repeat, values, attempts)))
 
 
-def _used(usages: Sequence[_Usage]) -> tuple[list[Any], ...]:
+def _used(usages: Sequence[_Usage]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
     """Tell from when to when attempts lasted, how long they ran, and what they took of the processor and of memory."""
     started_at = list(map(moment_of, [usage.start for usage in usages]))
-    prepared, initialized, run_time, cpu_time = (
-        list(map(duration_of, times))
-        for times in (
-            [usage.prep_time for usage in usages],
-            [usage.init_time for usage in usages],
-            [usage.run_time for usage in usages],
-            [usage.run_time_cpu for usage in usages],
-        )
-    )
     # They were whole microseconds.
     ended_at = [
-        begin + sum(round(time * 1e6) for time in times)
-        for begin, *times in zip(started_at, prepared, initialized, run_time, strict=True)
+        begin + round(usage.prep_time * 1e6) + round(usage.init_time * 1e6) + round(usage.run_time * 1e6)
+        for begin, usage in zip(started_at, usages, strict=True)
     ]
-    return started_at, ended_at, run_time, cpu_time, list(map(count_of, [usage.memory for usage in usages]))
-
-
-def _hosts_of_attempts(content: bytes, attempts: int) -> list[str | None]:
-    hosts = hosts_of(content)
-    return hosts[:attempts] + [None] * (attempts - len(hosts))
+    run_time, cpu_time = [usage.run_time for usage in usages], [usage.run_time_cpu for usage in usages]
+    return started_at, ended_at, run_time, cpu_time, [int(usage.memory) for usage in usages]
 
 
 def _span_of_attempt(content: bytes, number: int) -> tuple[int, int] | None:

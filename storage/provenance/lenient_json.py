@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
-from msgspec import DecodeError
+from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError
@@ -39,6 +39,7 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER_LIMIT = 1 << 63
+_LEAST = -_INTEGER_LIMIT
 _DURATION_LIMIT = 1e10
 _NAME_LIMIT = 1_000
 _TEXT_LIMIT = 1 << 16
@@ -59,15 +60,15 @@ def parse(content: bytes | memoryview | str) -> Any:
 
 
 def decoded(decoder: Decoder[T], contents: Sequence[Any]) -> list[T]:
-    """Make objects of JSON in some bytes; what is in it beside their fields is passed over."""
+    """Make an object of what each of some contents has as JSON, in which there may be more than it has fields for."""
     try:
         return list(map(decoder.decode, contents))
     except (DecodeError, RecursionError) as error:
-        if len(contents) > 1:
-            raise InvalidSourceError(f"One of some is not as it should be: {error}.") from None
+        if len(contents) > 1 or isinstance(error, ValidationError):
+            raise InvalidSourceError(f"It is not as it should be: {error}.") from None
     try:
         # Numbers that JSON does not have become null, and what UTF-8 does not have a question mark.
-        value = json.loads(bytes(contents[0]), parse_constant=lambda name: None)
+        value = json.loads(bytes(contents[0]), parse_constant=lambda _: None)
         return [decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))]
     except (ValueError, RecursionError) as error:
         raise InvalidSourceError(f"It is not as it should be: {error}.") from None
@@ -97,7 +98,7 @@ def name_of(value: Any) -> str:
 def names_of(values: Sequence[str]) -> list[str]:
     """Take names; those that are equal are one object then, which is sent to other processes once."""
     known = {value: name_of(value) for value in set(values)}
-    return [known[value] for value in values]
+    return list(map(known.__getitem__, values))
 
 
 def text_of(value: Any) -> str:
@@ -136,7 +137,7 @@ def integer_of(value: Any) -> int:
     """Take a whole number of 64 bits, also where it is written as 1.0."""
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
+    if type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
         raise _wrong(value, "a whole number of 64 bits")
     return value
 
@@ -176,12 +177,12 @@ def data_id_of(dimensions: Sequence[str], values: Sequence[Any]) -> dict[str, in
     """Put names to the values of a data ID, of which there may be more than names."""
     if len(values) < len(dimensions):
         raise InvalidSourceError(f"A data ID of {', '.join(dimensions)} has {len(values)} values.")
-    result = {name: values[place] for place, name in enumerate(dimensions)}
+    result = dict(zip(dimensions, values, strict=False))
     for value in result.values():
-        if type(value) is int:
-            if not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-                raise _wrong(value, "a whole number of 64 bits")
-        elif type(value) is not str or not _is_name(value):
+        if type(value) is str:
+            if not _is_name(value):
+                raise _wrong(value, "a value of a data ID")
+        elif type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
             raise _wrong(value, "a value of a data ID")
     return result
 

@@ -36,6 +36,8 @@ _VERSION_IN_BYTES = 1
 _KIBI = 1024
 _CAVEATS_LIMIT = 1 << 31
 _ATTEMPTS, _QUANTUM = b'{"attempts":[{', b'"quantum":{"scalars":{'
+# Of what is in braces: the block, an attempt, and its metadata by task.
+_DEPTH = 3
 _HOST = re.compile(rb'[^{}]*?"nodeName":"([^"\\]+)"')
 
 
@@ -89,16 +91,17 @@ def told_by(metadata: Any) -> Told:
     )
 
 
-def hosts_of(content: bytes) -> list[str | None]:
-    """Say on which host each attempt was whose metadata a block of a graph holds."""
+def hosts_of(content: bytes, attempts: int) -> list[str | None]:
+    """Say on which host each of some attempts was whose metadata a block of a graph holds."""
     # As it is nearly always written; what is in quotes cannot look like it, since quotes within are escaped.
     place = content.find(_QUANTUM)
-    if place >= 0 and content.count(b'"quantum":') == 1 and content.startswith(_ATTEMPTS):
+    depth = content.count(b"{", 0, place) - content.count(b"}", 0, place)
+    if attempts == 1 and place > 0 and depth == _DEPTH and content.startswith(_ATTEMPTS):
         found = _HOST.match(content, place + len(_QUANTUM))
         if found is not None:
             return [_written_host(found[1])]
-    attempts = array_of(object_of(parse(content)).get("attempts"))
-    return [None if attempt is None else _host(attempt) for attempt in attempts]
+    told = array_of(object_of(parse(content)).get("attempts"))[:attempts]
+    return [None if attempt is None else _host(attempt) for attempt in told] + [None] * (attempts - len(told))
 
 
 @lru_cache(4096)
