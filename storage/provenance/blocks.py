@@ -28,7 +28,7 @@ _size_of = zstandard.frame_content_size
 _AHEAD = 1 << 14
 # And what is read, or becomes of it, together, likewise.
 _TOGETHER = 1 << 24
-_PAGE_ROWS = 64
+_PAGE_ROWS = 128
 
 
 class Unpacker:

@@ -13,6 +13,7 @@ from itertools import chain, islice, repeat
 from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import numpy as np
 from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
@@ -24,7 +25,7 @@ from butlerql.storage.provenance.lenient_json import (
     count_of,
     data_id_of,
     digits_of_uuids,
-    moment_of,
+    moments_of,
     name_of,
     names_of,
     object_of,
@@ -373,13 +374,11 @@ def _of_attempts(values: list[T], attempts: list[int]) -> list[T]:
 
 def _used(usages: Sequence[_Usage]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
     """Tell from when to when attempts lasted, how long they ran, and what they took of the processor and of memory."""
-    started_at = list(map(moment_of, [usage.start for usage in usages]))
-    # They were whole microseconds.
-    ended_at = [
-        begin + round(usage.prep_time * 1e6) + round(usage.init_time * 1e6) + round(usage.run_time * 1e6)
-        for begin, usage in zip(started_at, usages, strict=True)
-    ]
+    started_at = moments_of([usage.start for usage in usages])
     run_time, cpu_time = [usage.run_time for usage in usages], [usage.run_time_cpu for usage in usages]
+    # They were whole microseconds.
+    parts = np.array([[usage.prep_time for usage in usages], [usage.init_time for usage in usages], run_time])
+    ended_at = (started_at + np.rint(parts * 1e6).astype(np.int64).sum(axis=0)).tolist()
     return started_at, ended_at, run_time, cpu_time, [int(usage.memory) for usage in usages]
 
 
