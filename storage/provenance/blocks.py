@@ -132,23 +132,24 @@ class Blocks:
             yield some
             place += behind
 
-    def at(self, addresses: Sequence[list[int]]) -> list[bytes]:
-        """Read the blocks of which the table gives offsets and sizes, the size of the size with them.
+    def at(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        """Read the blocks that are where the table says; none of those whose sizes are 0.
 
         Raises
         ------
         InvalidSourceError
             Raised if one of them is not there, or if they would be too large together.
         """
-        if len(addresses) > 1 and sum(size for _, size in addresses) > _TOGETHER:
+        if len(sizes) > 1 and sum(sizes) > _TOGETHER:
             raise InvalidSourceError("Blocks are too large to be read together.")
         width, read, found = self._integer.size, self._integer.unpack_from, list[bytes]()
-        for offset, size in addresses:
-            self._check(size)
-            block = self._window.read(offset, size)
-            if size <= width or read(block)[0] != size - width:
-                raise InvalidSourceError(f"A block of {self.name!r} is not where the table says.")
-            found.append(block[width:])
+        for offset, size in zip(offsets, sizes, strict=True):
+            if size:
+                self._check(size)
+                block = self._window.read(offset, size)
+                if size <= width or read(block)[0] != size - width:
+                    raise InvalidSourceError(f"A block of {self.name!r} is not where the table says.")
+                found.append(block[width:])
         return found
 
     def _check(self, size: int) -> None:
@@ -188,17 +189,20 @@ class Addresses:
         firsts = [self._read(row, 16) for row in range(0, self._rows, _PAGE_ROWS)]
         self._firsts = np.frombuffer(b"".join(firsts), "S16")
 
-    def find(self, uuids: Sequence[str], kind: int) -> list[list[int]]:
-        """Find offset and size of the block of a kind that each UUID, of 32 digits, has; both are 0 if it has none."""
+    def find(self, uuids: Sequence[str], kind: int) -> tuple[list[int], list[int]]:
+        """Find offsets, and sizes with those of the sizes, of the blocks of a kind that UUIDs, of 32 digits, have.
+
+        Both are 0 where there is none.
+        """
         if not self._rows:
-            return [[0, 0]] * len(uuids)
+            return [0] * len(uuids), [0] * len(uuids)
         keys = np.frombuffer(bytes.fromhex("".join(uuids)), "S16")
         pages = np.unique(np.maximum(self._firsts.searchsorted(keys, "right") - 1, 0)).tolist()
         page_size = _PAGE_ROWS * self._row.itemsize
         rows = np.frombuffer(b"".join([self._read(page * _PAGE_ROWS, page_size) for page in pages]), self._row)
         found = rows[np.minimum(rows["key"].searchsorted(keys), len(rows) - 1)]
-        addresses: list[list[int]] = (found["addresses"][:, kind] * (found["key"] == keys)[:, None]).tolist()
-        return addresses
+        offsets, sizes = (found["addresses"][:, kind] * (found["key"] == keys)[:, None]).T.tolist()
+        return offsets, sizes
 
     def _read(self, row: int, size: int) -> bytes:
         """Read some bytes from the beginning of a row, fewer at the end of the table."""

@@ -9,7 +9,7 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, islice, repeat
+from itertools import chain, compress, islice, repeat
 from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -287,8 +287,8 @@ class ExecutedQuanta:
         used = _used([usage for usage in usages if usage is not None])
         # What was killed left nothing, and the same is said of what never ran.
         unused = [place for place, usage in enumerate(usages) if usage is None]
-        wanted = [(uuids[place], numbers[place]) for place in unused]
-        for place, span in zip(unused, self._told(_OF_LOGS, wanted, _span_of_attempt, skipped), strict=True):
+        wanted = [uuids[place] for place in unused], [numbers[place] for place in unused]
+        for place, span in zip(unused, self._told(_OF_LOGS, *wanted, _span_of_attempt, skipped), strict=True):
             for column, value in zip(used, (*(span or (None, None)), None, None, None), strict=True):
                 column.insert(place, value)
             if span is None and statuses[place] == _FAILED and failures[place] is None:
@@ -313,33 +313,35 @@ class ExecutedQuanta:
 
     def _hosts(self, uuids: list[str], attempts: list[int], skipped: list[Skipped]) -> list[str | None]:
         """Tell where each attempt at each quantum was made."""
-        wanted = [(uuid, number) for uuid, number in zip(uuids, attempts, strict=True) if number]
-        told = self._told(_OF_METADATA, wanted, hosts_of, skipped)
-        return [host for hosts, (_, number) in zip(told, wanted, strict=True) for host in hosts or [None] * number]
+        numbers = list(filter(None, attempts))
+        told = self._told(_OF_METADATA, list(compress(uuids, attempts)), numbers, hosts_of, skipped)
+        return [host for hosts, number in zip(told, numbers, strict=True) for host in hosts or [None] * number]
 
     def _told(
-        self, kind: int, wanted: Sequence[tuple[str, int]], take: Callable[[bytes, int], T], skipped: list[Skipped]
+        self,
+        kind: int,
+        uuids: list[str],
+        numbers: list[int],
+        take: Callable[[bytes, int], T],
+        skipped: list[Skipped],
     ) -> list[T | None]:
         """Take something of the metadata or the logs of quanta, with a number for each: together, or else one by one.
 
         It is None where there is nothing, or nothing readable.
         """
-        if not wanted or self._table is None or kind not in self._blocks:
-            return [None] * len(wanted)
-        uuids, numbers = zip(*wanted, strict=True)
+        if not uuids or self._table is None or kind not in self._blocks:
+            return [None] * len(uuids)
+        blocks = self._blocks[kind]
         try:
-            addresses = self._table.find(uuids, kind)
-            blocks = self._blocks[kind].at([address for address in addresses if address[1]])
-            contents = map(bytes, self._unpacker.contents(blocks))
-            return [
-                take(next(contents), number) if size else None
-                for (_, size), number in zip(addresses, numbers, strict=True)
-            ]
+            offsets, sizes = self._table.find(uuids, kind)
+            contents = map(bytes, self._unpacker.contents(blocks.at(offsets, sizes)))
+            return [take(next(contents), number) if size else None for size, number in zip(sizes, numbers, strict=True)]
         except InvalidSourceError as error:
-            if len(wanted) == 1:
-                skipped.append(Skipped(f"{self._blocks[kind].name}, {UUID(uuids[0])}", str(error)))
+            if len(uuids) == 1:
+                skipped.append(Skipped(f"{blocks.name}, {UUID(uuids[0])}", str(error)))
                 return [None]
-            return [told for one in wanted for told in self._told(kind, [one], take, skipped)]
+            each = zip(uuids, numbers, strict=True)
+            return [told for uuid, number in each for told in self._told(kind, [uuid], [number], take, skipped)]
 
 
 def _named(

@@ -258,11 +258,11 @@ def test_addresses_are_found_where_they_are(width: int) -> None:
     archive = Archive(content)
     addresses = Addresses(archive, archive.member("nodes.addr"), 4)
     for wanted in (range(number), range(number - 1, 0, -7), [3]):
-        uuids = [
-            key[:-1].hex() + f"{key[-1] + other:02x}" for place in wanted for key in [keys[place]] for other in (0, 1)
-        ]
-        assert addresses.find(uuids, 3) == [each for place in wanted for each in ([place + 7, place + 8], [0, 0])]
-    assert addresses.find([bytes(15).hex() + "00", "f" * 32], 0) == [[1, 2], [0, 0]]
+        uuids = [f"{int.from_bytes(keys[place]) + more:032x}" for place in wanted for more in (0, 1)]
+        offsets, sizes = addresses.find(uuids, 3)
+        assert offsets == [offset for place in wanted for offset in (place + 7, 0)]
+        assert sizes == [size for place in wanted for size in (place + 8, 0)]
+    assert addresses.find(["0" * 32, "f" * 32], 0) == ([1, 0], [2, 0])
 
 
 @pytest.mark.parametrize(("value", "is_read"), [("a],[b", True), ('"],["', True), (True, False), (1.0, False)])
