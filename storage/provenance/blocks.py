@@ -26,7 +26,7 @@ INTEGER_SIZES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _size_of = zstandard.frame_content_size
 # Of a member, in bytes: the blocks in it are understood together.
 _AHEAD = 1 << 14
-# And what is read, or becomes of it, together, likewise.
+# And what they become, or is read elsewhere for them.
 _TOGETHER = 1 << 24
 _PAGE_ROWS = 128
 
@@ -83,8 +83,8 @@ class Unpacker:
         InvalidSourceError
             Raised if one of them is damaged, does not tell how large it is, or would be too large with the others.
         """
-        if len(blocks) == 1:
-            return [self.content(blocks[0])]
+        if len(blocks) < 2:
+            return list(map(self.content, blocks))
         try:
             sizes = list(map(_size_of, blocks))
             if min(sizes) < 0 or sum(sizes) > _TOGETHER:

@@ -25,7 +25,7 @@ from butlerql.storage.provenance.lenient_json import (
     count_of,
     data_id_of,
     digits_of_uuids,
-    moments_of,
+    moment_of,
     name_of,
     names_of,
     object_of,
@@ -376,7 +376,7 @@ def _of_attempts(values: list[T], attempts: list[int]) -> list[T]:
 
 def _used(usages: Sequence[_Usage]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
     """Tell from when to when attempts lasted, how long they ran, and what they took of the processor and of memory."""
-    started_at = moments_of([usage.start for usage in usages])
+    started_at = list(map(moment_of, [usage.start for usage in usages]))
     run_time, cpu_time = [usage.run_time for usage in usages], [usage.run_time_cpu for usage in usages]
     # They were whole microseconds.
     parts = np.array([[usage.prep_time for usage in usages], [usage.init_time for usage in usages], run_time])

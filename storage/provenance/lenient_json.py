@@ -10,10 +10,9 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import UUID
 
-import numpy as np
 import orjson
 from msgspec import DecodeError, ValidationError
 from msgspec.json import Decoder
@@ -30,7 +29,6 @@ __all__ = [
     "duration_of",
     "integer_of",
     "moment_of",
-    "moments_of",
     "name_of",
     "names_of",
     "object_of",
@@ -173,19 +171,6 @@ def moment_of(value: Any) -> int:
         return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     except (TypeError, ValueError, OverflowError):
         raise _wrong(value, "a time") from None
-
-
-def moments_of(values: Sequence[str]) -> list[int]:
-    """Take times, as `moment_of` does."""
-    text = "".join(values)
-    # As they are nearly always written.
-    if set(map(len, values)) == {27} and text[26::27] == "Z" * len(values):
-        try:
-            moments = np.frombuffer(text.encode(), "S27").astype("S26").astype("datetime64[us]")
-            return cast("list[int]", moments.astype(np.int64).tolist())
-        except ValueError:
-            pass
-    return list(map(moment_of, values))
 
 
 def data_id_of(dimensions: Sequence[str], values: Sequence[Any]) -> dict[str, int | str]:

@@ -221,6 +221,16 @@ def test_metadata_that_are_broken_take_only_their_hosts_with_them(pipelines: Rec
     assert skipped.name == f"metadata.mb, {lost.uuid}"
 
 
+@pytest.mark.parametrize("rows", [0, 5])
+def test_work_that_is_not_in_the_table_has_no_hosts(pipelines: Recorded, rows: int) -> None:
+    content = pipelines.graph("heavy.provenance").read_bytes()
+    table = bytes([8]) + rows.to_bytes(8) + (4).to_bytes(8) + bytes(rows * 88)
+    records, whole = (
+        read(each) for each in (rewritten(content, lambda name, old: table if name == "nodes.addr" else old), content)
+    )
+    assert records != whole and records == [without_hosts(record) for record in whole]
+
+
 def with_blocks(content: bytes, name: str, change: Callable[[list[Any]], None]) -> bytes:
     """Change what is in the blocks of a member."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
