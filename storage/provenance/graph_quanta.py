@@ -216,7 +216,7 @@ class PlannedQuanta:
         told_quanta = self._columns.quanta(
             quanta, None, no_quanta().executions, uuids, numbers[::2], read, numbers[1::2], written
         )
-        told_datasets = self._columns.datasets(list(datasets), [*datasets.values()], [None] * len(datasets))
+        told_datasets = self._columns.datasets(list(datasets), list(datasets.values()), [None] * len(datasets))
         seen.update(datasets)
         self._seen = seen
         return (Many(told_datasets, told_quanta),)

@@ -36,7 +36,7 @@ _VERSION_IN_BYTES = 1
 _KIBI = 1024
 _CAVEATS_LIMIT = 1 << 31
 _ATTEMPTS, _QUANTUM = b'{"attempts":[{', b'"quantum":{"scalars":{'
-# Of what is in braces: the block, an attempt, and its metadata by task.
+# Of what is in braces: the block, an attempt, and its metadata by task. Those in quotes mostly come in pairs.
 _DEPTH = 3
 # Bytes that those of an execution mostly have.
 _SCALARS = 500
