@@ -13,6 +13,7 @@ from butlerql.storage.errors import InvalidArgumentError
 __all__ = ["digits_of", "digits_of_each", "hyphenated", "hyphenated_each"]
 
 _DIGITS = re.compile("[0-9a-f]{32}")
+_LOWER = bytes(range(256)).lower()
 _SHOWN = b"00000000-0000-0000-0000-000000000000\n"
 _PLACES = [place for place, character in enumerate(_SHOWN) if character == ord("0")]
 
@@ -33,12 +34,11 @@ def digits_of(uuid: str) -> str:
 
 def digits_of_each(uuids: Sequence[str]) -> list[str]:
     """Do as `digits_of` with many."""
-    text = "\n".join(uuids).replace("-", "").lower()
-    found = text.split("\n")
     try:
-        # Line feeds are passed over.
-        if {len(uuids) * 16} == {len(found) * 16, len(bytes.fromhex(text))} and set(map(len, found)) == {32}:
-            return found
+        text = "\n".join(uuids).encode().translate(_LOWER, b"-").decode()
+        # Line feeds are passed over by `fromhex`.
+        if text[32::33] == "\n" * (len(uuids) - 1) and len(bytes.fromhex(text)) == len(uuids) * 16:
+            return text.split()
     except ValueError:
         pass
     return list(map(digits_of, uuids))

@@ -30,6 +30,7 @@ _ZIP_64 = 1
 _DIRECTORY_LIMIT = 1 << 16
 _CONTENT_LIMIT = 1 << 26
 _CHUNK = 1 << 20
+_WINDOW = 1 << 16
 
 
 class Member(NamedTuple):
@@ -172,9 +173,9 @@ class Window:
         self._archive = archive
         self._member = member
         self._begin = 0
-        self._content = memoryview(b"")
+        self._content = b""
 
-    def read(self, offset: int, size: int) -> memoryview:
+    def read(self, offset: int, size: int) -> bytes:
         """Read a part.
 
         Raises
@@ -186,8 +187,8 @@ class Window:
         if begin < 0 or begin + size > len(self._content):
             if offset + size > self._member.size:
                 raise InvalidSourceError(f"The member {self._member.name!r} ends before what should be in it.")
-            ahead = min(max(size, _CHUNK), self._member.size - offset)
-            self._content = memoryview(self._archive.read(self._member.offset + offset, ahead))
+            ahead = min(max(size, _WINDOW), self._member.size - offset)
+            self._content = self._archive.read(self._member.offset + offset, ahead)
             self._begin, begin = offset, 0
         return self._content[begin : begin + size]
 

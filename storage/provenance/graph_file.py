@@ -15,12 +15,24 @@ from itertools import chain
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
+from msgspec.json import Decoder
+
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.archive import Archive
 from butlerql.storage.provenance.blocks import INTEGER_SIZES, Addresses, Blocks, Unpacker
-from butlerql.storage.provenance.graph_quanta import ADDRESSES, Dimensions, ExecutedQuanta, Plan, PlannedQuanta
+from butlerql.storage.provenance.graph_quanta import (
+    ADDRESSES,
+    DATASETS,
+    EXECUTED,
+    PLANNED,
+    Dimensions,
+    ExecutedQuanta,
+    Plan,
+    PlannedQuanta,
+)
 from butlerql.storage.provenance.lenient_json import (
     array_of,
+    decoded,
     integer_of,
     moment_of,
     name_of,
@@ -112,7 +124,7 @@ class GraphFile:
             except InvalidSourceError as error:
                 yield Skipped(f"pipeline_graph.json.zst, {label}", str(error))
         if self._kind is SourceKind.PREDICTED_GRAPH:
-            yield from self._each("quantum_datasets.mb", PlannedQuanta(self._plan).told_by)
+            yield from self._each("quantum_datasets.mb", PLANNED, PlannedQuanta(self._plan).told_by)
             return
         quanta = ExecutedQuanta(self._plan, self._unpacker)
         opened: dict[str, Blocks] = {}
@@ -126,34 +138,42 @@ class GraphFile:
             quanta.find_in(table, opened.get("metadata.mb"), opened.get("logs.mb"))
         except InvalidSourceError as error:
             yield Skipped("nodes.addr", str(error))
-        yield from _in_step(self._each("quanta.mb", quanta.told_by), self._each("datasets.mb", quanta.told_by_datasets))
+        datasets = self._each("datasets.mb", DATASETS, quanta.told_by_datasets)
+        yield from _in_step(self._each("quanta.mb", EXECUTED, quanta.told_by), datasets)
 
-    def _each(self, name: str, told_by: Callable[[Sequence[Any]], Iterable[Record]]) -> Iterator[Record]:
+    def _each(
+        self, name: str, decoder: Decoder[T], told_by: Callable[[Sequence[T]], Iterable[Record]]
+    ) -> Iterator[Record]:
         """Go through what blocks tell, some at a time."""
         number = 0
         try:
             for some in self._blocks(name):
-                yield from self._told(name, number, some, told_by)
+                yield from self._told(name, number, some, decoder, told_by)
                 number += len(some)
         except InvalidSourceError as error:
             # What is behind it cannot be found.
             yield Skipped(f"{name} from block {number} on", str(error))
 
     def _told(
-        self, name: str, number: int, blocks: Sequence[bytes], told_by: Callable[[Sequence[Any]], Iterable[Record]]
+        self,
+        name: str,
+        number: int,
+        blocks: Sequence[bytes],
+        decoder: Decoder[T],
+        told_by: Callable[[Sequence[T]], Iterable[Record]],
     ) -> Iterator[Record]:
         """Say what blocks tell, the first of which has this number: together, or else one by one.
 
         Those that cannot be understood are skipped.
         """
         try:
-            yield from told_by(self._unpacker.unpack_all(blocks))
+            yield from told_by(decoded(decoder, self._unpacker.contents(blocks)))
         except InvalidSourceError as error:
             if len(blocks) == 1:
                 yield Skipped(f"{name}, block {number}", str(error))
                 return
             for place, block in enumerate(blocks, number):
-                yield from self._told(name, place, [block], told_by)
+                yield from self._told(name, place, [block], decoder, told_by)
 
     def _added(self, name: str, take: Callable[[Any], T]) -> Generator[Skipped, None, T | None]:
         """Take what a member adds to what is known without it."""
@@ -213,14 +233,13 @@ class GraphFile:
 
 def _in_step(quanta: Iterator[Record], datasets: Iterator[Record]) -> Iterator[Record]:
     """Give quanta behind the datasets that they write; whoever wrote both into a file kept the same order."""
-    ahead: set[str] = set()
+    ahead: list[str] = []
     for record in quanta:
         if isinstance(record, Many):
-            missing = set(record.quanta.written) - ahead
-            while missing and (more := next(datasets, None)) is not None:
+            last = record.quanta.written[-1] if record.quanta.written else None
+            while last is not None and last not in ahead and (more := next(datasets, None)) is not None:
                 if isinstance(more, Many):
-                    ahead = set(more.datasets[0])
-                    missing -= ahead
+                    ahead = more.datasets[0]
                 yield more
         yield record
     yield from datasets

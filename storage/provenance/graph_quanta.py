@@ -8,33 +8,29 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import chain, islice, repeat
-from sys import intern
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, compress, islice, repeat
+from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
-import orjson
+import numpy as np
+from msgspec import Meta, Raw, Struct, field
+from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.batches import written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
-    arrays_of,
     count_of,
     data_id_of,
     digits_of_uuids,
-    duration_of,
     moment_of,
     name_of,
     names_of,
     object_of,
-    objects_of,
     parse,
     text_of,
-    values_of,
 )
 from butlerql.storage.provenance.records import (
     DatasetColumns,
@@ -49,7 +45,7 @@ from butlerql.storage.provenance.records import (
 from butlerql.storage.provenance.task_logs import span_of
 from butlerql.storage.provenance.task_metadata import caveats_of, hosts_of
 
-__all__ = ["ADDRESSES", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
+__all__ = ["ADDRESSES", "DATASETS", "EXECUTED", "PLANNED", "Dimensions", "ExecutedQuanta", "Plan", "PlannedQuanta"]
 
 ADDRESSES = 4
 """Kinds of addresses that the table of a graph with provenance has."""
@@ -68,6 +64,9 @@ _REMEMBERED_DATA_IDS = 10_000
 
 T = TypeVar("T")
 
+_Seconds = Annotated[float, Meta(ge=-1e10, le=1e10)]
+_Bytes = Annotated[float, Meta(ge=0, lt=1 << 63, multiple_of=1)]
+
 Dimensions = tuple[str, ...]
 """Names of the required ones."""
 
@@ -81,11 +80,60 @@ class Plan(NamedTuple):
     types: Mapping[str, Dimensions]
 
 
-class _Written(dict[bytes, str]):
-    """Data IDs of some dimensions as they are written down, by their values as JSON has them without its brackets.
+class _Dataset(Struct, gc=False, kw_only=True):
+    dataset_id: str
+    name: str = field(name="dataset_type_name")
+    data_coordinate: Raw
+    run: str
+    produced: bool = False
 
-    Not by the values themselves: 1 is the same as true.
-    """
+
+class _Quantum(Struct, gc=False, kw_only=True):
+    quantum_id: str
+    name: str = field(name="task_label")
+    data_coordinate: Raw = Raw(b"[]")
+
+
+class _Planned(_Quantum, gc=False):
+    inputs: dict[str, list[_Dataset]]
+    outputs: dict[str, list[_Dataset]]
+
+
+class _Usage(Struct, gc=False):
+    start: str
+    prep_time: _Seconds
+    init_time: _Seconds
+    run_time: _Seconds
+    run_time_cpu: _Seconds
+    memory: _Bytes
+
+
+class _Failure(Struct, gc=False):
+    type_name: str
+    message: str
+
+
+class _Attempt(Struct, gc=False):
+    attempt: int | float
+    status: int
+    caveats: int | float | None = None
+    exception: _Failure | None = None
+    resource_usage: _Usage | None = None
+    previous_process_quanta: list[Any] = []
+
+
+class _Executed(_Quantum, gc=False, kw_only=True):
+    inputs: dict[str, list[str]]
+    outputs: dict[str, list[str]]
+    attempts: list[_Attempt] = []
+
+
+DATASETS, PLANNED, EXECUTED = Decoder(_Dataset), Decoder(_Planned), Decoder(_Executed)
+"""What the blocks of datasets and of quanta are read as."""
+
+
+class _Written(dict[bytes, str]):
+    """Data IDs of some dimensions as they are written down, by their values as JSON has them."""
 
     def __init__(self, dimensions: Dimensions) -> None:
         super().__init__()
@@ -94,12 +142,9 @@ class _Written(dict[bytes, str]):
     def __missing__(self, values: bytes) -> str:
         if len(self) >= _REMEMBERED_DATA_IDS:
             self.clear()
-        written = self[values] = self.of(orjson.loads(b"[%b]" % values))
+        # The required ones come first.
+        written = self[values] = written_data_id(data_id_of(self._dimensions, array_of(parse(values))))
         return written
-
-    def of(self, values: Any) -> str:
-        """Write the required values, which come first."""
-        return written_data_id(data_id_of(self._dimensions, array_of(values)))
 
 
 class _Columns:
@@ -109,19 +154,18 @@ class _Columns:
         self._plan = plan
         self._uuid = plan.uuid.hex
         written = {dimensions: _Written(dimensions) for dimensions in {*plan.tasks.values(), *plan.types.values()}}
-        self._tasks = {label: written[dimensions] for label, dimensions in plan.tasks.items()}
-        self._types = {name: written[dimensions] for name, dimensions in plan.types.items()}
+        self._tasks = {label: (label, written[dimensions]) for label, dimensions in plan.tasks.items()}
+        self._types = {name: (name, written[dimensions]) for name, dimensions in plan.types.items()}
 
     def datasets(
-        self, digits: list[str], datasets: Sequence[dict[str, Any]], produced: list[bool | None]
+        self, digits: list[str], datasets: Sequence[_Dataset], produced: Sequence[bool | None]
     ) -> DatasetColumns:
-        types = _names_within(self._types, values_of(datasets, "dataset_type_name"), "dataset type")
-        data_ids = _data_ids(self._types, types, values_of(datasets, "data_coordinate"))
-        return digits, [*types], [*data_ids], [*names_of(values_of(datasets, "run"))], produced
+        types, data_ids = _named(self._types, datasets)
+        return digits, [*types], [*data_ids], [*names_of([dataset.run for dataset in datasets])], [*produced]
 
     def quanta(
         self,
-        quanta: Sequence[dict[str, Any]],
+        quanta: Sequence[_Quantum],
         attempts: list[int] | None,
         executions: ExecutionColumns,
         uuids: list[str],
@@ -131,12 +175,12 @@ class _Columns:
         written: list[str],
     ) -> QuantumColumns:
         """Put columns together; there are no `attempts` where nothing is told of them."""
-        tasks = _names_within(self._tasks, values_of(quanta, "task_label"), "task")
+        tasks, data_ids = _named(self._tasks, quanta)
         number = len(quanta)
         return QuantumColumns(
             [self._plan.run] * number,
             tasks,
-            _data_ids(self._tasks, tasks, [quantum.get("data_coordinate", []) for quantum in quanta]),
+            data_ids,
             [*uuids],
             [self._uuid] * number,
             [False] * number if attempts is None else [not attempted for attempted in attempts],
@@ -156,15 +200,13 @@ class PlannedQuanta:
         self._columns = _Columns(plan)
         self._seen: set[str] = set()
 
-    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by(self, quanta: Sequence[_Planned]) -> Sequence[Record]:
         """Tell of quanta, and of the datasets that they are to read and write."""
-        quanta = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
+        uuids = digits_of_uuids([quantum.quantum_id for quantum in quanta])
         seen = set() if len(self._seen) > _REMEMBERED else self._seen
-        values, numbers = _values([quantum.get(side) for quantum in quanta for side in ("inputs", "outputs")])
-        named = objects_of(values)
-        digits = digits_of_uuids(values_of(named, "dataset_id"))
-        datasets: dict[str, dict[str, Any]] = {}
+        named, numbers = _values([side for quantum in quanta for side in (quantum.inputs, quantum.outputs)])
+        digits = digits_of_uuids([dataset.dataset_id for dataset in named])
+        datasets: dict[str, _Dataset] = {}
         for one, dataset in zip(digits, named, strict=True):
             if one not in seen:
                 datasets.setdefault(one, dataset)
@@ -194,12 +236,11 @@ class ExecutedQuanta:
         self._table = table
         self._blocks = {kind: blocks for kind, blocks in ((_OF_METADATA, metadata), (_OF_LOGS, logs)) if blocks}
 
-    def told_by(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by(self, quanta: Sequence[_Executed]) -> Sequence[Record]:
         """Tell of quanta."""
-        quanta = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(quanta, "quantum_id"))
-        read, inputs = _values(values_of(quanta, "inputs"))
-        connections = objects_of(values_of(quanta, "outputs"))
+        uuids = digits_of_uuids([quantum.quantum_id for quantum in quanta])
+        connections = [quantum.outputs for quantum in quanta]
+        read, inputs = _values([quantum.inputs for quantum in quanta])
         written, outputs = _values(connections)
         written_digits = digits_of_uuids(written)
         digits = dict(zip(written, written_digits, strict=True))
@@ -207,8 +248,8 @@ class ExecutedQuanta:
             [digits[uuid[0]] if (uuid := each.get(name)) else None for each in connections]
             for name in (_LOG, _METADATA)
         )
-        arrays = arrays_of([quantum.get("attempts", []) for quantum in quanta])
-        attempts, numbers = objects_of(list(chain.from_iterable(arrays))), list(map(len, arrays))
+        attempts = list(chain.from_iterable([quantum.attempts for quantum in quanta]))
+        numbers = [len(quantum.attempts) for quantum in quanta]
         skipped: list[Skipped] = []
         executions = self._executions(
             attempts,
@@ -223,127 +264,126 @@ class ExecutedQuanta:
         )
         return (Many(quanta=told), *skipped)
 
-    def told_by_datasets(self, blocks: Sequence[Any]) -> Sequence[Record]:
+    def told_by_datasets(self, datasets: Sequence[_Dataset]) -> Sequence[Record]:
         """Tell of datasets."""
-        datasets = objects_of(blocks)
-        uuids = digits_of_uuids(values_of(datasets, "dataset_id"))
-        produced: list[bool | None] = [dataset.get("produced") is True for dataset in datasets]
-        return (Many(self._columns.datasets(uuids, datasets, produced)),)
+        uuids = digits_of_uuids([dataset.dataset_id for dataset in datasets])
+        return (Many(self._columns.datasets(uuids, datasets, [dataset.produced for dataset in datasets])),)
 
     def _executions(
         self,
-        attempts: Sequence[dict[str, Any]],
+        attempts: Sequence[_Attempt],
         uuids: list[str],
         hosts: list[str | None],
         logs: list[str | None],
         metadata: list[str | None],
         skipped: list[Skipped],
     ) -> ExecutionColumns:
-        numbers = [count_of(attempt.get("attempt")) for attempt in attempts]
-        statuses = [_status(attempt.get("status")) for attempt in attempts]
-        failures = values_of(attempts, "exception")
-        caveats = values_of(attempts, "caveats")
-        used: list[tuple[Any, ...]] = []
-        for place, attempt in enumerate(attempts):
-            usage = attempt.get("resource_usage")
-            if usage is not None:
-                used.append(_used(object_of(usage)))
-                continue
-            # What was killed left nothing, and the same is said of what never ran.
-            take = partial(_span_of_attempt, numbers[place])
-            span = self._told(uuids[place], _OF_LOGS, take, skipped)
-            used.append((*(span or (None, None)), None, None, None))
+        numbers = list(map(count_of, [attempt.attempt for attempt in attempts]))
+        statuses = [attempt.status for attempt in attempts]
+        if not set(statuses) <= _STATUSES:
+            raise InvalidSourceError("The status of an execution is none that is known here.")
+        failures = [attempt.exception for attempt in attempts]
+        usages = [attempt.resource_usage for attempt in attempts]
+        used = _used([usage for usage in usages if usage is not None])
+        # What was killed left nothing, and the same is said of what never ran.
+        unused = [place for place, usage in enumerate(usages) if usage is None]
+        wanted = [uuids[place] for place in unused], [numbers[place] for place in unused]
+        for place, span in zip(unused, self._told(_OF_LOGS, *wanted, _span_of_attempt, skipped), strict=True):
+            for column, value in zip(used, (*(span or (None, None)), None, None, None), strict=True):
+                column.insert(place, value)
             if span is None and statuses[place] == _FAILED and failures[place] is None:
                 statuses[place] = _UNKNOWN
-        started_at, ended_at, run_time, cpu_time, max_rss = ([one[place] for one in used] for place in range(5))
+        caveats = [attempt.caveats for attempt in attempts]
+        known = {told: None if told is None else int(caveats_of(told)) for told in set(caveats)}
         return ExecutionColumns(
             numbers,
             statuses,
             hosts,
-            started_at,
-            ended_at,
-            run_time,
-            cpu_time,
-            max_rss,
+            *used,
             [
-                None if status in _WITHOUT_LOG else len(array_of(attempt.get("previous_process_quanta", [])))
+                None if status in _WITHOUT_LOG else len(attempt.previous_process_quanta)
                 for status, attempt in zip(statuses, attempts, strict=True)
             ],
-            [None if failure is None else name_of(object_of(failure).get("type_name")) for failure in failures],
-            [None if failure is None else text_of(failure.get("message")) for failure in failures],
-            [None if told is None else int(caveats_of(told)) for told in caveats],
+            [None if failure is None else name_of(failure.type_name) for failure in failures],
+            [None if failure is None else text_of(failure.message) for failure in failures],
+            [known[told] for told in caveats],
             logs,
             metadata,
         )
 
     def _hosts(self, uuids: list[str], attempts: list[int], skipped: list[Skipped]) -> list[str | None]:
         """Tell where each attempt at each quantum was made."""
-        hosts: list[str | None] = []
-        for uuid, number in zip(uuids, attempts, strict=True):
-            if number:
-                told = self._told(uuid, _OF_METADATA, hosts_of, skipped) or []
-                hosts += told[:number] + [None] * (number - len(told))
-        return hosts
+        numbers = list(filter(None, attempts))
+        told = self._told(_OF_METADATA, list(compress(uuids, attempts)), numbers, hosts_of, skipped)
+        return [host for hosts, number in zip(told, numbers, strict=True) for host in hosts or [None] * number]
 
-    def _told(self, uuid: str, kind: int, take: Callable[[bytes], T | None], skipped: list[Skipped]) -> T | None:
-        """Take something of the metadata or the logs of a quantum; None if there is nothing, or nothing readable."""
-        if self._table is None or kind not in self._blocks:
-            return None
+    def _told(
+        self,
+        kind: int,
+        uuids: list[str],
+        numbers: list[int],
+        take: Callable[[bytes, int], T],
+        skipped: list[Skipped],
+    ) -> list[T | None]:
+        """Take something of the metadata or the logs of quanta, with a number for each: together, or else one by one.
+
+        It is None where there is nothing, or nothing readable.
+        """
+        if not uuids or self._table is None or kind not in self._blocks:
+            return [None] * len(uuids)
+        blocks = self._blocks[kind]
         try:
-            address = self._table.find(uuid, kind)
-            return None if address is None else take(self._unpacker.content(self._blocks[kind].at(address)))
+            offsets, sizes = self._table.find(uuids, kind)
+            contents = map(bytes, self._unpacker.contents(blocks.at(offsets, sizes)))
+            return [take(next(contents), number) if size else None for size, number in zip(sizes, numbers, strict=True)]
         except InvalidSourceError as error:
-            skipped.append(Skipped(f"{self._blocks[kind].name}, {UUID(uuid)}", str(error)))
-            return None
+            if len(uuids) == 1:
+                skipped.append(Skipped(f"{blocks.name}, {UUID(uuids[0])}", str(error)))
+                return [None]
+            each = zip(uuids, numbers, strict=True)
+            return [told for uuid, number in each for told in self._told(kind, [uuid], [number], take, skipped)]
 
 
-def _names_within(known: Mapping[str, _Written], names: list[Any], what: str) -> list[str]:
-    """Take names of what is in the pipeline."""
-    if not set(map(type, names)) <= {str} or not known.keys() >= set(names):
-        raise InvalidSourceError(f"A {what} is not in the pipeline.")
-    return list(map(intern, names))
-
-
-def _data_ids(known: Mapping[str, _Written], names: list[str], values: list[Any]) -> list[str]:
-    """Write down data IDs of what has these names."""
+def _named(
+    known: Mapping[str, tuple[str, _Written]], told: Sequence[_Dataset | _Quantum]
+) -> tuple[list[str], list[str]]:
+    """Take names, each of which is one object then, and write data IDs down."""
     try:
-        parts = orjson.dumps(values)[2:-2].split(b"],[")
-    except TypeError:
-        parts = []
-    if len(parts) == len(values) and set(map(type, values)) == {list}:
-        return [known[name][part] for name, part in zip(names, parts, strict=True)]
-    # Among them are brackets, or what cannot be written.
-    return [known[name].of(each) for name, each in zip(names, values, strict=True)]
+        found = list(map(known.__getitem__, [each.name for each in told]))
+    except KeyError as error:
+        raise InvalidSourceError(f"{error} is not in the pipeline.") from None
+    data_ids = [written[bytes(each.data_coordinate)] for (_, written), each in zip(found, told, strict=True)]
+    return [name for name, _ in found], data_ids
 
 
-def _values(connections: Sequence[Any]) -> tuple[list[Any], list[int]]:
+def _values(connections: Sequence[dict[str, list[T]]]) -> tuple[list[T], list[int]]:
     """Return what some quanta read or write, whatever the connection, and how many there are of each."""
-    arrays = [list(each.values()) for each in objects_of(connections)]
-    arrays_of(list(chain.from_iterable(arrays)))
-    values = [list(chain.from_iterable(each)) for each in arrays]
-    return list(chain.from_iterable(values)), list(map(len, values))
+    values, numbers = list[T](), list[int]()
+    for each in connections:
+        before = len(values)
+        for some in each.values():
+            values += some
+        numbers.append(len(values) - before)
+    return values, numbers
 
 
-def _of_attempts(values: Iterable[T], attempts: Iterable[int]) -> list[T]:
+def _of_attempts(values: list[T], attempts: list[int]) -> list[T]:
     """Give values of quanta for each attempt."""
+    if attempts.count(1) == len(attempts):
+        return values
     return list(chain.from_iterable(map(repeat, values, attempts)))
 
 
-def _used(usage: dict[str, Any]) -> tuple[int, int, float, float, int]:
-    """Tell from when to when an attempt lasted, how long it ran, and what it took of the processor and of memory."""
-    started_at, run_time = moment_of(usage.get("start")), duration_of(usage.get("run_time"))
-    prepared, initialized = duration_of(usage.get("prep_time")), duration_of(usage.get("init_time"))
+def _used(usages: Sequence[_Usage]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:
+    """Tell from when to when attempts lasted, how long they ran, and what they took of the processor and of memory."""
+    started_at = list(map(moment_of, [usage.start for usage in usages]))
+    run_time, cpu_time = [usage.run_time for usage in usages], [usage.run_time_cpu for usage in usages]
     # They were whole microseconds.
-    ended_at = started_at + round(prepared * 1e6) + round(initialized * 1e6) + round(run_time * 1e6)
-    return started_at, ended_at, run_time, duration_of(usage.get("run_time_cpu")), count_of(usage.get("memory"))
+    parts = np.array([[usage.prep_time for usage in usages], [usage.init_time for usage in usages], run_time])
+    ended_at = (started_at + np.rint(parts * 1e6).astype(np.int64).sum(axis=0)).tolist()
+    return started_at, ended_at, run_time, cpu_time, [int(usage.memory) for usage in usages]
 
 
-def _span_of_attempt(number: int, content: bytes) -> tuple[int, int] | None:
+def _span_of_attempt(content: bytes, number: int) -> tuple[int, int] | None:
     attempts = array_of(object_of(parse(content)).get("attempts"))
     return span_of(attempts[number]) if number < len(attempts) and attempts[number] is not None else None
-
-
-def _status(value: Any) -> int:
-    if type(value) is not int or value not in _STATUSES:
-        raise InvalidSourceError("The status of an execution is none that is known here.")
-    return value

@@ -8,22 +8,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
+from msgspec import DecodeError, ValidationError
+from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidArgumentError, InvalidSourceError
 from butlerql.storage.uuids import digits_of_each
 
 __all__ = [
     "array_of",
-    "arrays_of",
     "count_of",
     "data_id_of",
+    "decoded",
     "digits_of_uuids",
     "duration_of",
     "integer_of",
@@ -31,19 +32,19 @@ __all__ = [
     "name_of",
     "names_of",
     "object_of",
-    "objects_of",
     "parse",
     "text_of",
     "uuid_of",
-    "values_of",
 ]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _INTEGER_LIMIT = 1 << 63
+_LEAST = -_INTEGER_LIMIT
 _DURATION_LIMIT = 1e10
 _NAME_LIMIT = 1_000
 _TEXT_LIMIT = 1 << 16
+
+T = TypeVar("T")
 
 
 def parse(content: bytes | memoryview | str) -> Any:
@@ -58,24 +59,26 @@ def parse(content: bytes | memoryview | str) -> Any:
         raise InvalidSourceError("What should be JSON is none.") from None
 
 
+def decoded(decoder: Decoder[T], contents: Sequence[Any]) -> list[T]:
+    """Make an object of what each of some contents has as JSON, in which there may be more than it has fields for."""
+    try:
+        return list(map(decoder.decode, contents))
+    except (DecodeError, RecursionError) as error:
+        if len(contents) > 1 or isinstance(error, ValidationError):
+            raise InvalidSourceError(f"It is not as it should be: {error}.") from None
+    try:
+        # Numbers that JSON does not have become null, and what UTF-8 does not have a question mark.
+        value = json.loads(bytes(contents[0]), parse_constant=lambda _: None)
+        return [decoder.decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))]
+    except (ValueError, RecursionError) as error:
+        raise InvalidSourceError(f"It is not as it should be: {error}.") from None
+
+
 def object_of(value: Any) -> dict[str, Any]:
     """Take an object."""
     if type(value) is not dict:
         raise _wrong(value, "an object")
     return value
-
-
-def objects_of(values: Sequence[Any]) -> Sequence[dict[str, Any]]:
-    """Take objects."""
-    return values if set(map(type, values)) <= {dict} else list(map(object_of, values))
-
-
-def values_of(objects: Sequence[dict[str, Any]], key: str) -> list[Any]:
-    """Give what each object has at a key, or None."""
-    try:
-        return list(map(itemgetter(key), objects))
-    except KeyError:
-        return [each.get(key) for each in objects]
 
 
 def array_of(value: Any) -> list[Any]:
@@ -85,11 +88,6 @@ def array_of(value: Any) -> list[Any]:
     return value
 
 
-def arrays_of(values: Sequence[Any]) -> Sequence[list[Any]]:
-    """Take arrays."""
-    return values if set(map(type, values)) <= {list} else list(map(array_of, values))
-
-
 def name_of(value: Any) -> str:
     """Take what names something, that is neither empty nor long, and can be kept in a database."""
     if type(value) is not str or not _is_name(value):
@@ -97,12 +95,10 @@ def name_of(value: Any) -> str:
     return value
 
 
-def names_of(values: Sequence[Any]) -> list[str]:
+def names_of(values: Sequence[str]) -> list[str]:
     """Take names; those that are equal are one object then, which is sent to other processes once."""
-    if not set(map(type, values)) <= {str}:
-        return list(map(name_of, values))
     known = {value: name_of(value) for value in set(values)}
-    return [known[value] for value in values]
+    return list(map(known.__getitem__, values))
 
 
 def text_of(value: Any) -> str:
@@ -141,7 +137,7 @@ def integer_of(value: Any) -> int:
     """Take a whole number of 64 bits, also where it is written as 1.0."""
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
+    if type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
         raise _wrong(value, "a whole number of 64 bits")
     return value
 
@@ -171,7 +167,8 @@ def moment_of(value: Any) -> int:
         time = datetime.fromisoformat(value)
         if time.tzinfo is None:
             time = time.replace(tzinfo=UTC)
-        return (time - _EPOCH) // _MICROSECOND
+        since = time - _EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
     except (TypeError, ValueError, OverflowError):
         raise _wrong(value, "a time") from None
 
@@ -180,12 +177,12 @@ def data_id_of(dimensions: Sequence[str], values: Sequence[Any]) -> dict[str, in
     """Put names to the values of a data ID, of which there may be more than names."""
     if len(values) < len(dimensions):
         raise InvalidSourceError(f"A data ID of {', '.join(dimensions)} has {len(values)} values.")
-    result = {name: values[place] for place, name in enumerate(dimensions)}
+    result = dict(zip(dimensions, values, strict=False))
     for value in result.values():
-        if type(value) is int:
-            if not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-                raise _wrong(value, "a whole number of 64 bits")
-        elif type(value) is not str or not _is_name(value):
+        if type(value) is str:
+            if not _is_name(value):
+                raise _wrong(value, "a value of a data ID")
+        elif type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
             raise _wrong(value, "a value of a data ID")
     return result
 

@@ -9,12 +9,12 @@ Sources: ``lsst.pipe.base.TaskMetadata``, ``QuantumResourceUsage`` and ``SingleQ
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.lenient_json import (
     array_of,
     count_of,
@@ -36,7 +36,10 @@ _VERSION_IN_BYTES = 1
 _KIBI = 1024
 _CAVEATS_LIMIT = 1 << 31
 _ATTEMPTS, _QUANTUM = b'{"attempts":[{', b'"quantum":{"scalars":{'
-_HOST = re.compile(rb'[^{}]*?"nodeName":"([^"\\]+)"')
+# Of what is in braces: the block, an attempt, and its metadata by task. Those in quotes mostly come in pairs.
+_DEPTH = 3
+# Bytes that those of an execution mostly have.
+_SCALARS = 500
 
 
 class Told(NamedTuple):
@@ -89,27 +92,36 @@ def told_by(metadata: Any) -> Told:
     )
 
 
-def hosts_of(content: bytes) -> list[str | None]:
-    """Say on which host each attempt was whose metadata a block of a graph holds."""
+def hosts_of(content: bytes, attempts: int) -> list[str | None]:
+    """Say on which host each of some attempts was whose metadata a block of a graph holds."""
     # As it is nearly always written; what is in quotes cannot look like it, since quotes within are escaped.
     place = content.find(_QUANTUM)
-    if place >= 0 and content.count(b'"quantum":') == 1 and content.startswith(_ATTEMPTS):
-        found = _HOST.match(content, place + len(_QUANTUM))
-        if found is not None:
-            return [_written_host(found[1])]
-    attempts = array_of(object_of(parse(content)).get("attempts"))
-    return [None if attempt is None else _host(attempt) for attempt in attempts]
-
-
-@lru_cache(4096)
-def _written_host(name: bytes) -> str:
-    return name_of(name.decode("utf-8", "replace"))
+    depth = content.count(b"{", 0, place) - content.count(b"}", 0, place)
+    if attempts == 1 and place > 0 and depth == _DEPTH and content.startswith(_ATTEMPTS):
+        begin = place + len(_QUANTUM) - 1
+        try:
+            return [_written_host(content[begin : content.find(b"}", begin, begin + _SCALARS) + 1])]
+        except InvalidSourceError:
+            # It is longer, or there are braces in quotes.
+            pass
+    told = array_of(object_of(parse(content)).get("attempts"))[:attempts]
+    return [None if attempt is None else _host(attempt) for attempt in told] + [None] * (attempts - len(told))
 
 
 def _host(metadata: Any) -> str | None:
     quantum = object_of(object_of(metadata).get("metadata", {})).get("quantum")
-    host = None if quantum is None else object_of(object_of(quantum).get("scalars", {})).get("nodeName")
+    return None if quantum is None else _host_in(object_of(quantum).get("scalars", {}))
+
+
+def _host_in(scalars: Any) -> str | None:
+    host = object_of(scalars).get("nodeName")
     return None if host is None else name_of(host)
+
+
+# Few come often.
+@lru_cache(4096)
+def _written_host(scalars: bytes) -> str | None:
+    return _host_in(parse(scalars))
 
 
 def failure_of(metadata: Any, label: str) -> tuple[str, str] | None:

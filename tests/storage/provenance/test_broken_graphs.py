@@ -18,6 +18,8 @@ import zstandard
 from hypothesis import strategies as st
 
 from butlerql.storage.errors import InvalidSourceError
+from butlerql.storage.provenance.archive import Archive
+from butlerql.storage.provenance.blocks import Addresses
 from butlerql.storage.provenance.graph_file import GraphFile
 from butlerql.storage.provenance.records import DatasetRecord, QuantumRecord, Record, Skipped
 from tests.support.pipelines.multiplied import blocks_of
@@ -206,24 +208,90 @@ def test_metadata_that_are_none_take_only_hosts_with_them(pipelines: Recorded) -
     assert {each.name.partition(",")[0] for each in records if isinstance(each, Skipped)} == {"metadata.mb"}
 
 
+def test_metadata_that_are_broken_take_only_their_hosts_with_them(pipelines: Recorded) -> None:
+    content = pipelines.graph("retried.provenance").read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        broken = list(blocks_of(archive, "metadata.mb"))[5]
+    records, whole = (
+        read(each) for each in (rewritten(content, lambda _, old: old.replace(broken, bytes(len(broken)))), content)
+    )
+    [lost] = [record for record in whole if record not in records]
+    assert isinstance(lost, QuantumRecord) and without_hosts(lost) in records
+    [skipped] = [record for record in records if isinstance(record, Skipped)]
+    assert skipped.name == f"metadata.mb, {lost.uuid}"
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_work_that_is_not_in_the_table_has_no_hosts(pipelines: Recorded, rows: int) -> None:
+    content = pipelines.graph("heavy.provenance").read_bytes()
+    table = bytes([8]) + rows.to_bytes(8) + (4).to_bytes(8) + bytes(rows * 88)
+    records, whole = (
+        read(each) for each in (rewritten(content, lambda name, old: table if name == "nodes.addr" else old), content)
+    )
+    assert records != whole and records == [without_hosts(record) for record in whole]
+
+
+def with_blocks(content: bytes, name: str, change: Callable[[list[Any]], None]) -> bytes:
+    """Change what is in the blocks of a member."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        blocks = [json.loads(zstandard.decompress(block)) for block in blocks_of(archive, name)]
+    change(blocks)
+    packed = [zstandard.compress(json.dumps(block).encode()) for block in blocks]
+    member = b"".join(len(block).to_bytes(8) + block for block in packed)
+    return rewritten(content, lambda each, old: member if each == name else old)
+
+
+def test_what_json_does_not_have_is_read_all_the_same(pipelines: Recorded) -> None:
+    content = pipelines.graph("retried.provenance").read_bytes()
+
+    def change(blocks: list[Any]) -> None:
+        blocks[3]["odd"] = [float("nan"), float("-inf")]
+        blocks[3]["attempts"][0]["exception"] = {"type_name": "Error", "message": "a\ud800"}
+
+    records, whole = read(with_blocks(content, "quanta.mb", change)), read(content)
+    [before] = [record for record in whole if record not in records]
+    [after] = [record for record in records if record not in whole]
+    assert isinstance(before, QuantumRecord)
+    first, *others = before.executions
+    assert after == replace(before, executions=(replace(first, exception="Error", message="a?"), *others))
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_addresses_are_found_where_they_are(width: int) -> None:
+    number = 500
+    keys = [numbered.to_bytes(4) + bytes(9) + (numbered % 3).to_bytes(3) for numbered in range(0, 2 * number, 2)]
+    rows = [key + b"".join((place + more).to_bytes(width) for more in range(9)) for place, key in enumerate(keys)]
+    table = b"".join([width.to_bytes(), number.to_bytes(width), (4).to_bytes(width), *rows])
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("nodes.addr", table)
+    archive = Archive(content)
+    addresses = Addresses(archive, archive.member("nodes.addr"), 4)
+    for wanted in (range(number), range(number - 1, 0, -7), [3]):
+        uuids = [f"{int.from_bytes(keys[place]) + more:032x}" for place in wanted for more in (0, 1)]
+        offsets, sizes = addresses.find(uuids, 3)
+        assert offsets == [offset for place in wanted for offset in (place + 7, 0)]
+        assert sizes == [size for place in wanted for size in (place + 8, 0)]
+    assert addresses.find(["0" * 32, "f" * 32], 0) == ([1, 0], [2, 0])
+
+
 @pytest.mark.parametrize(("value", "is_read"), [("a],[b", True), ('"],["', True), (True, False), (1.0, False)])
 def test_values_of_data_ids_are_what_they_are(pipelines: Recorded, value: Any, is_read: bool) -> None:
     """Brackets within a name are part of it, and what is equal to 1 is not 1."""
     content = pipelines.graph("retried.provenance").read_bytes()
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        blocks = [json.loads(zstandard.decompress(block)) for block in blocks_of(archive, "datasets.mb")]
-    number = max(number for number, block in enumerate(blocks) if block["data_coordinate"][1:2] == [1])
-    blocks[number]["data_coordinate"][1] = value
-    packed = [zstandard.compress(json.dumps(block).encode()) for block in blocks]
-    changed = b"".join(len(block).to_bytes(8) + block for block in packed)
+    spoilt: list[str] = []
+
+    def change(blocks: list[Any]) -> None:
+        block = [block for block in blocks if block["data_coordinate"][1:2] == [1]][-1]
+        block["data_coordinate"][1] = value
+        spoilt.append(block["dataset_id"])
+
     told, whole = (
         [record for record in read(each) if isinstance(record, DatasetRecord)]
-        for each in (rewritten(content, lambda name, old: changed if name == "datasets.mb" else old), content)
+        for each in (with_blocks(content, "datasets.mb", change), content)
     )
     lost = [record for record in whole if record not in told]
-    assert len(told) == len(whole) - (not is_read) and [str(record.uuid) for record in lost] == [
-        blocks[number]["dataset_id"]
-    ]
+    assert len(told) == len(whole) - (not is_read) and [str(record.uuid) for record in lost] == spoilt
     assert [value in (record.data_id or {}).values() for record in told if record not in whole] == [True] * is_read
 
 

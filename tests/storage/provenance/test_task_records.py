@@ -247,9 +247,9 @@ def test_the_quick_way_to_hosts_gives_what_parsing_gives(data: st.DataObject) ->
         expected = [None if each is None else told_by(each).host for each in attempts]
     except InvalidSourceError:
         with pytest.raises(InvalidSourceError):
-            hosts_of(content)
+            hosts_of(content, len(attempts))
     else:
-        assert hosts_of(content) == expected
+        assert hosts_of(content, len(attempts)) == expected
 
 
 def test_peaks_of_memory_were_kibibytes() -> None:
