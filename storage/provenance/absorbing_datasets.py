@@ -27,6 +27,8 @@ async def absorb_datasets(
 ) -> None:
     """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     start = await next_number(connection, DATASET)
+    digits: list[str]
+    details: list[list[Any]]
     digits, *details = batch.datasets
     numbers = dict(zip(digits, count(start)))
     if len(numbers) < len(digits):
