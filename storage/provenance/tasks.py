@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.dialect import UuidText
+from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.provenance.filters import fits
 from butlerql.storage.provenance.tables import PIPELINE_EXECUTION, PIPELINE_TASK, RUN, TASK, TASK_SUMMARY, TASK_USE
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
@@ -25,6 +25,7 @@ __all__ = [
     "tasks_of_pipeline_executions",
     "tasks_of_runs",
     "tasks_that_use",
+    "written_by_work",
 ]
 
 
@@ -134,10 +135,10 @@ async def tasks_of_pipeline_executions(state: State, uuids: Sequence[str]) -> li
 async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_output: bool) -> list[list[Task]]:
     """List the tasks that read dataset types, or write them, by label."""
     given = state.dialect.rows("given", {"name": sa.Text()}, [(name,) for name in set(dataset_types)])
+    uses = _uses(state.dialect, is_output, lambda _, dataset_type: dataset_type.in_(sa.select(given.c.name)))
     statement = (
-        sa.select(TASK_USE.c.dataset_type, TASK.c.id, TASK.c.name)
-        .join_from(TASK_USE, TASK, TASK.c.id == TASK_USE.c.task_id)
-        .where(TASK_USE.c.is_output == is_output, TASK_USE.c.dataset_type.in_(sa.select(given.c.name)))
+        sa.select(uses.c.dataset_type, TASK.c.id, TASK.c.name)
+        .join_from(uses, TASK, TASK.c.id == uses.c.task_id)
         .order_by(TASK.c.name)
     )
     return await _grouped(state, statement, dataset_types)
@@ -146,13 +147,22 @@ async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_outpu
 async def dataset_types_of(state: State, tasks: Sequence[Task], *, is_output: bool) -> list[list[str]]:
     """List the names of dataset types that tasks were ever known to read, or to write."""
     given = state.dialect.rows("given", {"id": sa.BigInteger()}, [(task.id,) for task in set(tasks)])
-    c = TASK_USE.c
-    statement = (
-        sa.select(c.task_id, c.dataset_type)
-        .where(c.is_output == is_output, c.task_id.in_(sa.select(given.c.id)))
-        .order_by(c.dataset_type)
-    )
+    uses = _uses(state.dialect, is_output, lambda task, _: task.in_(sa.select(given.c.id)))
+    statement = sa.select(uses.c.task_id, uses.c.dataset_type).order_by(uses.c.dataset_type)
     return await _grouped_texts(state, statement, tasks)
+
+
+async def written_by_work(state: State, dataset_types: Sequence[str]) -> set[str]:
+    """Tell which dataset types units of work write; others may be written when a pipeline is initialised."""
+    given = state.dialect.rows("given", {"name": sa.Text()}, [(name,) for name in set(dataset_types)])
+    statement = sa.select(TASK_USE.c.dataset_type).where(
+        TASK_USE.c.is_output, TASK_USE.c.dataset_type.in_(sa.select(given.c.name))
+    )
+
+    async def find(connection: AsyncConnection) -> set[str]:
+        return set(await connection.scalars(statement))
+
+    return await state.read(find, absent=set())
 
 
 async def classes_of(state: State, tasks: Sequence[Task]) -> list[list[str]]:
@@ -180,6 +190,29 @@ def _conditions(state: State, labels: Sequence[str], runs: Sequence[str] | None)
     known = _IN_RUNS.subquery()
     in_runs = sa.select(known.c.task_id).join_from(known, RUN, RUN.c.id == known.c.run_id)
     return [labelled, TASK.c.id.in_(in_runs.where(fits(state.dialect, RUN.c.name, runs)))]
+
+
+def _uses(
+    dialect: Dialect,
+    is_output: bool,
+    chosen: Callable[[sa.ColumnElement[int], sa.ColumnElement[str]], sa.ColumnElement[bool]],
+) -> sa.Subquery:
+    """Select which tasks use which dataset types, where a condition on both holds; what is written first with it."""
+    u, p = TASK_USE.c, PIPELINE_TASK.c
+    work = sa.select(u.task_id, u.dataset_type).where(u.is_output == is_output, chosen(u.task_id, u.dataset_type))
+    if not is_output:
+        return work.subquery()
+    config, other = TASK.c.name + "_config", dialect.elements(p.initial_outputs)
+    # The condition is on each of them: it is not applied to all of them before they are put together.
+    return sa.union(
+        work,
+        sa.select(p.task_id, config)
+        .join_from(PIPELINE_TASK, TASK, TASK.c.id == p.task_id)
+        .where(p.config.is_not(None), chosen(p.task_id, config)),
+        sa.select(p.task_id, other.c.value)
+        .join_from(PIPELINE_TASK, other, sa.true())
+        .where(chosen(p.task_id, other.c.value)),
+    ).subquery()
 
 
 async def _grouped(state: State, statement: sa.Select[Any], keys: Sequence[str]) -> list[list[Task]]:
