@@ -168,7 +168,7 @@ class _Command:
         self._skipped[name], self._broken[name] = skipped, broken
 
     async def _read(self, repository: Repository, reading: Reading, before: _Broken | None) -> _Broken | None:
-        """Take one source in; what cannot be read of it is tried again after a pause that grows while it is the same."""
+        """Take one source in; while the same of it cannot be read, the pause grows after which that is tried again."""
         from butlerql.storage.provenance.ingest import ingest, known_of
 
         begun = monotonic()
