@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.provenance.filters import fits
+from butlerql.storage.provenance.looking import one_of
 from butlerql.storage.provenance.tables import PIPELINE_EXECUTION, PIPELINE_TASK, RUN, TASK, TASK_SUMMARY, TASK_USE
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
@@ -135,7 +136,7 @@ async def tasks_of_pipeline_executions(state: State, uuids: Sequence[str]) -> li
 async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_output: bool) -> list[list[Task]]:
     """List the tasks that read dataset types, or write them, by label."""
     given = state.dialect.rows("given", {"name": sa.Text()}, [(name,) for name in set(dataset_types)])
-    uses = _uses(state.dialect, is_output, lambda _, dataset_type: dataset_type.in_(sa.select(given.c.name)))
+    uses = _uses(state.dialect, is_output, dataset_types=sa.select(given.c.name))
     statement = (
         sa.select(uses.c.dataset_type, TASK.c.id, TASK.c.name)
         .join_from(uses, TASK, TASK.c.id == uses.c.task_id)
@@ -147,7 +148,7 @@ async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_outpu
 async def dataset_types_of(state: State, tasks: Sequence[Task], *, is_output: bool) -> list[list[str]]:
     """List the names of dataset types that tasks were ever known to read, or to write."""
     given = state.dialect.rows("given", {"id": sa.BigInteger()}, [(task.id,) for task in set(tasks)])
-    uses = _uses(state.dialect, is_output, lambda task, _: task.in_(sa.select(given.c.id)))
+    uses = _uses(state.dialect, is_output, tasks=sa.select(given.c.id))
     statement = sa.select(uses.c.task_id, uses.c.dataset_type).order_by(uses.c.dataset_type)
     return await _grouped_texts(state, statement, tasks)
 
@@ -195,23 +196,32 @@ def _conditions(state: State, labels: Sequence[str], runs: Sequence[str] | None)
 def _uses(
     dialect: Dialect,
     is_output: bool,
-    chosen: Callable[[sa.ColumnElement[int], sa.ColumnElement[str]], sa.ColumnElement[bool]],
+    tasks: sa.Select[tuple[int]] | None = None,
+    dataset_types: sa.Select[tuple[str]] | None = None,
 ) -> sa.Subquery:
-    """Select which tasks use which dataset types, where a condition on both holds; what is written first with it."""
+    """Select which of some tasks, or all, use which of some dataset types, or all; what is written first with it."""
+
+    def chosen(task: sa.ColumnElement[int], dataset_type: sa.ColumnElement[str] | None) -> list[sa.ColumnElement[bool]]:
+        given = ((task, tasks), (dataset_type, dataset_types))
+        return [column.in_(those) for column, those in given if column is not None and those is not None]
+
     u, p = TASK_USE.c, PIPELINE_TASK.c
-    work = sa.select(u.task_id, u.dataset_type).where(u.is_output == is_output, chosen(u.task_id, u.dataset_type))
+    work = sa.select(u.task_id, u.dataset_type).where(u.is_output == is_output, *chosen(u.task_id, u.dataset_type))
     if not is_output:
         return work.subquery()
-    config, other = TASK.c.name + "_config", dialect.elements(p.initial_outputs)
-    # The condition is on each of them: it is not applied to all of them before they are put together.
+    config = TASK.c.name + "_config"
+    has_config = one_of(sa.select(p.config).where(p.task_id == TASK.c.id, p.config.is_not(None)), TASK).is_not(None)
+    # Most tasks have none, and most runs tell the same.
+    told = sa.select(p.task_id, p.initial_outputs).where(p.initial_outputs != "[]", *chosen(p.task_id, None))
+    others = told.distinct().subquery()
+    other = dialect.elements(others.c.initial_outputs)
+    # The conditions are on each of them: they are not applied to all of them before they are put together.
     return sa.union(
         work,
-        sa.select(p.task_id, config)
-        .join_from(PIPELINE_TASK, TASK, TASK.c.id == p.task_id)
-        .where(p.config.is_not(None), chosen(p.task_id, config)),
-        sa.select(p.task_id, other.c.value)
-        .join_from(PIPELINE_TASK, other, sa.true())
-        .where(chosen(p.task_id, other.c.value)),
+        sa.select(TASK.c.id, config).where(*chosen(TASK.c.id, config), has_config),
+        sa.select(others.c.task_id, other.c.value)
+        .join_from(others, other, sa.true())
+        .where(*chosen(others.c.task_id, other.c.value)),
     ).subquery()
 
 
