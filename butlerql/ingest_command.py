@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from butlerql.storage.errors import BusyError, DatastoreError, InvalidSourceErro
 if TYPE_CHECKING:
     from butlerql.storage.provenance.job import Request
     from butlerql.storage.provenance.reading import Reading
-    from butlerql.storage.provenance.records import Record, Skipped
+    from butlerql.storage.provenance.records import Record, Skipped, Source
     from butlerql.storage.repository import Repository
 
 __all__ = ["ingest_provenance"]
@@ -32,6 +33,9 @@ _SKIPPED = 1
 
 _PAUSE_SECONDS = 5.0
 """Between two looks at what may have grown; longer where a look takes longer."""
+
+_LONGEST_PAUSE_SECONDS = 3600.0
+"""Between two readings of the same, of which something cannot be read; longer where reading takes longer."""
 
 _NAMED = 20
 
@@ -70,6 +74,18 @@ def ingest_provenance(
     sys.exit(run(until_stopped(command.run(follow=follow))))
 
 
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A source of which something could not be read."""
+
+    skipped: Sequence[Skipped]
+    pause: float
+    """Seconds until it is worth while to read it again: somebody may have mended it where it is."""
+
+    until: float
+    """Its end, by the monotonic clock."""
+
+
 class _Command:
     """Takes in the same things, once or again and again."""
 
@@ -91,6 +107,8 @@ class _Command:
         self._new: Counter[str] = Counter()
         self._skipped: dict[str, list[Skipped]] = {}
         """By run or file, as it was read last: a line that was half written is whole later."""
+        self._broken: dict[str, dict[Source, _Broken]] = {}
+        """Likewise."""
         self._now = ""
         self._told = (0, 0)
 
@@ -130,24 +148,42 @@ class _Command:
                 self._skipped[name] = [Skipped(_WHOLE, str(error))]
 
     async def _take_in(self, repository: Repository, name: str, request: Request, run: str | None) -> None:
-        from butlerql.storage.provenance.ingest import ingest, known_of
         from butlerql.storage.provenance.job import readings
         from butlerql.storage.provenance.records import Skipped
 
         self._now = name
         skipped: list[Skipped] = []
+        before, broken = self._broken.get(name, {}), {}
         async with aclosing(readings(repository, request, run)) as found:
             async for reading in found:
                 if isinstance(reading, Skipped):
                     skipped.append(reading)
                     continue
-                before, _ = await known_of(repository.state, reading.source)
-                await ingest(repository.state, reading.source, self._counted(reading))
-                after, more = await known_of(repository.state, reading.source)
-                self._new["quanta"] += after.quanta - before.quanta
-                self._new["executions"] += after.executions - before.executions
-                skipped += more
-        self._skipped[name] = skipped
+                known = before.get(reading.source)
+                if known is None or monotonic() >= known.until:
+                    known = await self._read(repository, reading, known)
+                if known is not None:
+                    broken[reading.source] = known
+                    skipped += known.skipped
+        self._skipped[name], self._broken[name] = skipped, broken
+
+    async def _read(self, repository: Repository, reading: Reading, before: _Broken | None) -> _Broken | None:
+        """Take one source in; while the same of it cannot be read, the pause grows after which that is tried again."""
+        from butlerql.storage.provenance.ingest import ingest, known_of
+
+        begun = monotonic()
+        was, _ = await known_of(repository.state, reading.source)
+        await ingest(repository.state, reading.source, self._counted(reading))
+        now, skipped = await known_of(repository.state, reading.source)
+        self._new["quanta"] += now.quanta - was.quanta
+        self._new["executions"] += now.executions - was.executions
+        if not skipped:
+            return None
+        ended, pause = monotonic(), _PAUSE_SECONDS
+        if before is not None and before.skipped == skipped:
+            pause = min(2 * before.pause, _LONGEST_PAUSE_SECONDS)
+        pause = max(pause, ended - begun)
+        return _Broken(skipped, pause, ended + pause)
 
     async def _counted(self, reading: Reading) -> AsyncIterator[Sequence[Record]]:
         from butlerql.storage.provenance.batches import how_many

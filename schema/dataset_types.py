@@ -144,7 +144,7 @@ class DatasetType(Node):
 
     @loaded
     def produced_by(self) -> list[Task]:
-        """Tasks that were ever known to write datasets of it, by label."""
+        """Tasks that were ever known to write datasets of it, by label, be it when a pipeline is initialised."""
 
     @loaded
     def consumed_by(self) -> list[Task]:

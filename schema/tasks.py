@@ -32,7 +32,11 @@ class Task(Node):
 
     @loaded
     def outputs(self) -> list[DatasetType]:
-        """Dataset types that it was ever known to write, by name; those that the registry has."""
+        """Dataset types that it was ever known to write, by name; those that the registry has.
+
+        With those that it writes when a pipeline is initialised: its configuration, and schemas where a graph tells of
+        them.
+        """
 
     @loaded
     def summaries(self, runs: list[str] | None = None) -> list[TaskSummary]:

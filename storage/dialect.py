@@ -150,6 +150,10 @@ class Dialect(ABC):
         """Condition that the JSON object that a text holds has these members, each with this value."""
 
     @abstractmethod
+    def elements(self, document: sa.ColumnElement[str]) -> sa.TableValuedAlias:
+        """List the texts of the JSON array that a text holds, as the column ``value``; none if it is NULL."""
+
+    @abstractmethod
     def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
         """Aggregate the different numbers in a column, whatever their order, into JSON."""
 
@@ -256,6 +260,9 @@ class SqliteDialect(Dialect):
         )
         return sa.and_(sa.true(), *same)
 
+    def elements(self, document: sa.ColumnElement[str]) -> sa.TableValuedAlias:
+        return sa.func.json_each(document).table_valued(sa.column("value", sa.Text()))
+
     def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
         return sa.func.json_group_array(column.distinct(), type_=sa.Text())
 
@@ -336,6 +343,10 @@ class PostgresqlDialect(Dialect):
     def has_members(self, document: sa.ColumnElement[str], members: Mapping[str, int | str]) -> sa.ColumnElement[bool]:
         wanted = sa.literal(orjson.dumps(dict(members)).decode(), sa.Text())
         return sa.cast(document, postgresql.JSONB).contains(sa.cast(wanted, postgresql.JSONB))
+
+    def elements(self, document: sa.ColumnElement[str]) -> sa.TableValuedAlias:
+        each = sa.func.json_array_elements_text(sa.cast(document, postgresql.JSON))
+        return each.table_valued(sa.column("value", sa.Text()))
 
     def different(self, column: sa.ColumnElement[int]) -> sa.ColumnElement[str]:
         return sa.cast(sa.func.json_agg(column.distinct()), sa.Text())

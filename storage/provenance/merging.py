@@ -51,14 +51,22 @@ def merged(known: Sequence[Attempt], new: Iterable[Attempt]) -> list[Attempt]:
     is the one with the later end, or the later start, or else the one that came last, so that what comes late or again
     takes nothing back. What the one leaves open is filled from the other.
     """
-    result = list(known)
+    told: list[Attempt] = []
     for attempt in new:
-        place = _place_of(result, attempt)
-        if place is None:
-            result.append(attempt)
+        pairs = _pairs(told, [attempt])
+        if pairs:
+            place, _ = pairs[0]
+            told[place] = _together(told[place], attempt)
         else:
-            result[place] = _together(result[place], attempt)
-    return result
+            told.append(attempt)
+    result, left = list(known), dict(enumerate(told))
+    # Those that are two attempts for who tells of them are two of those that are known: the likeliest first.
+    taken: set[int] = set()
+    for place, number in _pairs(known, told):
+        if place not in taken and number in left:
+            taken.add(place)
+            result[place] = _together(result[place], left.pop(number))
+    return [*result, *left.values()]
 
 
 def in_order(attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -89,15 +97,15 @@ def ended(attempts: Sequence[Attempt], *, is_blocked: bool) -> int:
     return int(QuantumStatus.BLOCKED if is_blocked else QuantumStatus.UNKNOWN)
 
 
-def _place_of(known: Sequence[Attempt], new: Attempt) -> int | None:
-    best: tuple[float, int] | None = None
-    for place, one in enumerate(known):
-        if not _is_same(one, new):
-            continue
-        apart = inf if one.started_at is None or new.started_at is None else abs(one.started_at - new.started_at)
-        if best is None or (apart, place) < best:
-            best = apart, place
-    return None if best is None else best[1]
+def _pairs(known: Sequence[Attempt], new: Sequence[Attempt]) -> list[tuple[int, int]]:
+    """Tell which of some attempts may be which of others, by their places: the likeliest pairs first."""
+    found = [
+        (_has_trace(one) != _has_trace(other), _apart(one, other), place, number)
+        for number, other in enumerate(new)
+        for place, one in enumerate(known)
+        if _is_same(one, other)
+    ]
+    return [(place, number) for *_, place, number in sorted(found)]
 
 
 def _is_same(one: Attempt, other: Attempt) -> bool:
@@ -111,10 +119,32 @@ def _is_same(one: Attempt, other: Attempt) -> bool:
         return (mine, one.number) == (others, other.number)
     if _is_before(one, other) or _is_before(other, one):
         return False
-    if _has_trace(one) != _has_trace(other) and (_holds(one, other) or _holds(other, one)):
-        return True
     graphs = {one.pipeline_execution_id, other.pipeline_execution_id}
-    return one.number == other.number and (len(graphs) == 1 or None in graphs)
+    is_one_graph = len(graphs) == 1 or None in graphs
+    if _has_trace(one) != _has_trace(other):
+        counted, traced = (other, one) if _has_trace(one) else (one, other)
+        is_framed = is_one_graph and counted.number >= traced.number and _frames(counted, traced)
+        if is_framed or _holds(one, other) or _holds(other, one):
+            return True
+    return is_one_graph and one.number == other.number
+
+
+def _apart(one: Attempt, other: Attempt) -> float:
+    """Tell how far apart two attempts began, or else ended."""
+    for mine, others in ((one.started_at, other.started_at), (one.ended_at, other.ended_at)):
+        if mine is not None and others is not None:
+            return abs(mine - others)
+    return inf
+
+
+def _frames(counted: Attempt, traced: Attempt) -> bool:
+    """Tell whether one began before another did, and nothing more is known of it, or ended after that began."""
+    if traced.started_at is None:
+        return False
+    if counted.started_at is None:
+        return counted.ended_at is not None and traced.started_at <= counted.ended_at
+    is_open = counted.ended_at is None and counted.status == QuantumStatus.UNKNOWN
+    return is_open and counted.started_at <= traced.started_at
 
 
 def _was_killed(one: Attempt, other: Attempt) -> bool:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import UuidText
+from butlerql.storage.provenance.looking import one_of
 from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, PLAN, RUN
 from butlerql.storage.state.database import State
 
@@ -39,17 +40,21 @@ def graph_of(table: sa.FromClause = EXECUTION) -> sa.ColumnElement[int]:
     A full Butler does not tell. It was the latest of the graphs that planned the work and were there when the attempt
     began; where times do not tell, it is taken to be the first of them.
     """
-    before = sa.case((_C.created_at <= table.c.started_at, _C.created_at)).label("before")
-    # A subquery, since SQLite puts nothing in order by what is outside of the selection.
+    graph = PLAN.c.pipeline_execution_id
+    created_at = one_of(sa.select(_C.created_at).where(_C.id == graph), PLAN)
+    # The offset keeps the databases from looking a moment up again wherever it is named.
     planned = (
-        sa.select(_C.id, _C.created_at, before)
-        .join_from(PLAN, PIPELINE_EXECUTION, _C.id == PLAN.c.pipeline_execution_id)
+        sa.select(graph.label("id"), created_at.label("created_at"))
         .where(PLAN.c.quantum_id == table.c.quantum_id)
+        .offset(0)
         .correlate(table)
         .subquery()
     )
-    order = (planned.c.before.desc().nulls_last(), planned.c.created_at.nulls_first(), planned.c.id)
-    likely = sa.select(planned.c.id).order_by(*order).limit(1).correlate(table).scalar_subquery()
+    before = sa.case((planned.c.created_at <= table.c.started_at, planned.c.created_at)).label("before")
+    # A subquery, since SQLite puts nothing in order by what is outside of the selection.
+    timed = sa.select(planned, before).correlate(table).subquery()
+    order = (timed.c.before.desc().nulls_last(), timed.c.created_at.nulls_first(), timed.c.id)
+    likely = sa.select(timed.c.id).order_by(*order).limit(1).correlate(table).scalar_subquery()
     return sa.func.coalesce(table.c.pipeline_execution_id, likely)
 
 

@@ -177,7 +177,10 @@ class ExecutionRecord:
 
     Two records of a quantum are of the same attempt if they start at the same moment, or have the same log or metadata
     and the same number. Where one of them tells neither, as workflow systems do, who also number attempts that were
-    killed: if the one was going on when the other began, or if they have the same number.
+    killed: if the one was going on when the other began, or if they have the same number. Of an event of theirs no more
+    may be known than when it began, or when it ended: it is the same as an attempt that began after that, or before
+    that, if its own number is no lower. Of several the nearest is taken, and what are two attempts for one source is
+    never one.
 
     They never are if the one ended before the other began, or if the one is ABORTED and the other one, of which there
     is a log or metadata, is not, unless it is UNKNOWN.

@@ -22,7 +22,7 @@ from butlerql.storage.provenance.initial_outputs import lost_initial_outputs
 from butlerql.storage.provenance.known_runs import KnownRun, known_runs
 from butlerql.storage.provenance.problem_details import described
 from butlerql.storage.provenance.run_problems import RunProblem, RunProblemKind
-from butlerql.storage.provenance.tasks import tasks_that_use
+from butlerql.storage.provenance.tasks import written_by_work
 from butlerql.storage.provenance.traces import without_producer
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import Collection
@@ -177,8 +177,7 @@ class RunChecks:
             kinds = await dataset_types.all_types(snapshot)
             parts = await _parts(snapshot, runs, kinds)
         bare = [part.dataset_type.name for part in parts if not part.dataset_type.dimensions.required]
-        users = await tasks_that_use(self._state, bare, is_output=True)
-        made_by_none = {name for name, tasks in zip(bare, users, strict=True) if not tasks}
+        made_by_none = set(bare) - await written_by_work(self._state, bare)
         left = [(part, request) for part in parts if part.dataset_type.name not in made_by_none]
         left.sort(key=lambda pair: pair[0].place, reverse=not request.backward)
         while left:

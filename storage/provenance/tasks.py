@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from butlerql.storage.dialect import UuidText
+from butlerql.storage.dialect import Dialect, UuidText
 from butlerql.storage.provenance.filters import fits
+from butlerql.storage.provenance.looking import one_of
 from butlerql.storage.provenance.tables import PIPELINE_EXECUTION, PIPELINE_TASK, RUN, TASK, TASK_SUMMARY, TASK_USE
 from butlerql.storage.registry.pages import Page, PageRequest, bounds, cut, ordered
 from butlerql.storage.state.database import State
@@ -25,6 +26,7 @@ __all__ = [
     "tasks_of_pipeline_executions",
     "tasks_of_runs",
     "tasks_that_use",
+    "written_by_work",
 ]
 
 
@@ -134,10 +136,10 @@ async def tasks_of_pipeline_executions(state: State, uuids: Sequence[str]) -> li
 async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_output: bool) -> list[list[Task]]:
     """List the tasks that read dataset types, or write them, by label."""
     given = state.dialect.rows("given", {"name": sa.Text()}, [(name,) for name in set(dataset_types)])
+    uses = _uses(state.dialect, is_output, dataset_types=sa.select(given.c.name))
     statement = (
-        sa.select(TASK_USE.c.dataset_type, TASK.c.id, TASK.c.name)
-        .join_from(TASK_USE, TASK, TASK.c.id == TASK_USE.c.task_id)
-        .where(TASK_USE.c.is_output == is_output, TASK_USE.c.dataset_type.in_(sa.select(given.c.name)))
+        sa.select(uses.c.dataset_type, TASK.c.id, TASK.c.name)
+        .join_from(uses, TASK, TASK.c.id == uses.c.task_id)
         .order_by(TASK.c.name)
     )
     return await _grouped(state, statement, dataset_types)
@@ -146,13 +148,22 @@ async def tasks_that_use(state: State, dataset_types: Sequence[str], *, is_outpu
 async def dataset_types_of(state: State, tasks: Sequence[Task], *, is_output: bool) -> list[list[str]]:
     """List the names of dataset types that tasks were ever known to read, or to write."""
     given = state.dialect.rows("given", {"id": sa.BigInteger()}, [(task.id,) for task in set(tasks)])
-    c = TASK_USE.c
-    statement = (
-        sa.select(c.task_id, c.dataset_type)
-        .where(c.is_output == is_output, c.task_id.in_(sa.select(given.c.id)))
-        .order_by(c.dataset_type)
-    )
+    uses = _uses(state.dialect, is_output, tasks=sa.select(given.c.id))
+    statement = sa.select(uses.c.task_id, uses.c.dataset_type).order_by(uses.c.dataset_type)
     return await _grouped_texts(state, statement, tasks)
+
+
+async def written_by_work(state: State, dataset_types: Sequence[str]) -> set[str]:
+    """Tell which dataset types units of work write; others may be written when a pipeline is initialised."""
+    given = state.dialect.rows("given", {"name": sa.Text()}, [(name,) for name in set(dataset_types)])
+    statement = sa.select(TASK_USE.c.dataset_type).where(
+        TASK_USE.c.is_output, TASK_USE.c.dataset_type.in_(sa.select(given.c.name))
+    )
+
+    async def find(connection: AsyncConnection) -> set[str]:
+        return set(await connection.scalars(statement))
+
+    return await state.read(find, absent=set())
 
 
 async def classes_of(state: State, tasks: Sequence[Task]) -> list[list[str]]:
@@ -180,6 +191,38 @@ def _conditions(state: State, labels: Sequence[str], runs: Sequence[str] | None)
     known = _IN_RUNS.subquery()
     in_runs = sa.select(known.c.task_id).join_from(known, RUN, RUN.c.id == known.c.run_id)
     return [labelled, TASK.c.id.in_(in_runs.where(fits(state.dialect, RUN.c.name, runs)))]
+
+
+def _uses(
+    dialect: Dialect,
+    is_output: bool,
+    tasks: sa.Select[tuple[int]] | None = None,
+    dataset_types: sa.Select[tuple[str]] | None = None,
+) -> sa.Subquery:
+    """Select which of some tasks, or all, use which of some dataset types, or all; what is written first with it."""
+
+    def chosen(task: sa.ColumnElement[int], dataset_type: sa.ColumnElement[str] | None) -> list[sa.ColumnElement[bool]]:
+        given = ((task, tasks), (dataset_type, dataset_types))
+        return [column.in_(those) for column, those in given if column is not None and those is not None]
+
+    u, p = TASK_USE.c, PIPELINE_TASK.c
+    work = sa.select(u.task_id, u.dataset_type).where(u.is_output == is_output, *chosen(u.task_id, u.dataset_type))
+    if not is_output:
+        return work.subquery()
+    config = TASK.c.name + "_config"
+    has_config = one_of(sa.select(p.config).where(p.task_id == TASK.c.id, p.config.is_not(None)), TASK).is_not(None)
+    # Most tasks have none, and most runs tell the same.
+    told = sa.select(p.task_id, p.initial_outputs).where(p.initial_outputs != "[]", *chosen(p.task_id, None))
+    others = told.distinct().subquery()
+    other = dialect.elements(others.c.initial_outputs)
+    # The conditions are on each of them: they are not applied to all of them before they are put together.
+    return sa.union(
+        work,
+        sa.select(TASK.c.id, config).where(*chosen(TASK.c.id, config), has_config),
+        sa.select(others.c.task_id, other.c.value)
+        .join_from(others, other, sa.true())
+        .where(*chosen(others.c.task_id, other.c.value)),
+    ).subquery()
 
 
 async def _grouped(state: State, statement: sa.Select[Any], keys: Sequence[str]) -> list[list[Task]]:

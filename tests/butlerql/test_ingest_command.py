@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from lsst.daf.butler import Butler
 
 from butlerql import ingest_command
 from butlerql.cli import main
+from butlerql.command_line import opened_repository
+from butlerql.settings import Settings
 from tests.support.object_store import run_object_server
 from tests.support.pipelines.recorded import Recorded
 
@@ -125,6 +128,46 @@ def test_what_arrives_is_taken_in_until_interrupted(place: tuple[str, ...], tmp_
     assert (process.returncode, err) == (1, "1 quanta and 1 executions new\n2 quanta and 2 executions new\n")
     told = json.loads(out)
     assert (told["quanta"], told["executions"], told["skipped"]) == (3, 3, 1)
+
+
+async def test_what_stays_broken_is_read_less_and_less_often(
+    pipelines: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, name, clock = tmp_path / "repository", "full/one", 0.0
+    shutil.copytree(pipelines.repository, repository)
+    monkeypatch.setattr(ingest_command, "monotonic", lambda: clock)
+    file, *others = sorted((repository / name / "isr_metadata").rglob("*.json"))
+    content = file.read_bytes()
+    file.write_bytes(content[:10])
+    settings = Settings(state=str(tmp_path / "state.sqlite3"))
+    command = ingest_command._Command(str(repository), settings, [name], [], [], as_json=True)
+    async with opened_repository(str(repository), settings) as opened:
+
+        async def reads(*, until: float) -> list[float]:
+            """Look every five seconds, and tell when the run was read."""
+            nonlocal clock
+            moments = []
+            while clock < until:
+                before = command._new["records"]
+                await command._look(opened)
+                if command._new["records"] > before:
+                    moments.append(clock)
+                clock += 5
+            return moments
+
+        assert await reads(until=100) == [0, 5, 15, 35, 75]
+        assert [one.name for one in command._skipped[name]] == [str(file.relative_to(repository))]
+        # Something else is broken, and nothing is new in the registry; then something is.
+        spoilt = others[0].read_bytes()
+        others[0].write_bytes(b"")
+        assert await reads(until=200) == [155, 160, 170, 190]
+        others[0].write_bytes(spoilt)
+        with Butler.from_config(str(repository), writeable=True) as butler:
+            butler.pruneDatasets(butler.query_datasets("gather_log", name)[:1], purge=True, unstore=True)
+        assert await reads(until=215) == [200, 205]
+        # Mended where it is, it is found in the end.
+        file.write_bytes(content)
+        assert await reads(until=400) == [215] and command._skipped == {name: []}
 
 
 def await_known(place: tuple[str, ...], number: int) -> None:

@@ -132,7 +132,8 @@ async def test_all_is_known_whatever_order_it_is_told_in(state: State, data: st.
         skipped = sum(isinstance(record, Skipped) for record in telling.records)
         assert (result.records, result.skipped) == (len(telling.records), skipped)
     assert await known(state) == {key_of(one.run, one.task, one.data_id): expected(world, one) for one in world.works}
-    graphs = [[str(graph.uuid) for graph in world.graphs if graph.run == run] for run in RUNS]
+    made = sorted(world.graphs, key=lambda graph: graph.created_at or float("inf"))
+    graphs = [[str(graph.uuid) for graph in made if graph.run == run] for run in RUNS]
     found = await pipeline_executions_of_runs(state, RUNS)
     assert [[graph.uuid for graph in of_run] for of_run in found] == graphs
     assert await edges(state) == {

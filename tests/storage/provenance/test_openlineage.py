@@ -42,6 +42,8 @@ FACET: dict[str, Any] = {
 }
 ENDS = {"COMPLETE": QuantumStatus.SUCCESSFUL, "FAIL": QuantumStatus.FAILED, "ABORT": QuantumStatus.ABORTED}
 RAW, MADE = UUID(int=1), UUID(int=2)
+AT = 1_767_225_600_000_000
+"""The beginning of 2026."""
 
 
 def event(kind: str | None, second: int = 0, **facet: Any) -> dict[str, Any]:
@@ -173,3 +175,42 @@ async def test_order_and_repetition_change_nothing(
     first, _ = await told(mixed[:half])
     second, known = await told(mixed[half:])
     assert (first + second, known) == (number, expected)
+
+
+TRACE = ExecutionRecord(
+    0, QuantumStatus.SUCCESSFUL, "node-1", started_at=AT + 16_000_000, ended_at=AT + 23_000_000, log=UUID(int=3)
+)
+"""What the run tells: that which was killed before has left nothing."""
+
+FIRST = {"nobody tells": None, "aborted": "ABORT", "failed": "FAIL"}
+
+
+@pytest.mark.parametrize("first", FIRST)
+async def test_what_was_killed_is_no_part_of_what_followed(state: State, first: str) -> None:
+    end = FIRST[first]
+    killed = [event("START", 0, attempt=0, host="node-0"), *([] if end is None else [event(end, 10, attempt=0)])]
+    whole = [event("START", 15, attempt=1, host="node-1"), event("COMPLETE", 25, attempt=1)]
+    one_by_one = [[one] for one in (*killed, *whole)]
+    run = QuantumRecord("u/run", "isr", FACET["dataId"], executions=(TRACE,))
+    orders: list[list[Any]] = [
+        [*one_by_one, run],
+        # It was looked at what the run holds right before its end was sent, and once more.
+        [*one_by_one[:-1], run, one_by_one[-1], run],
+        [killed + whole, run],
+        [run, killed + whole],
+    ]
+    for order in orders:
+        await emptied(state)
+        # All of it may come again.
+        for told in [*order, *order]:
+            if told is run:
+                await ingest_at_once(state, Source(SourceKind.TASK_RECORDS, "u/run", "1"), [run])
+            else:
+                await ingest_at_once(state, SOURCE, [record for one in told for record in records_of(one)])
+            [attempts] = await executions_of(state, [1])
+        found = [(one.host, one.status, one.started_at, one.ended_at, one.log_uuid) for one in attempts]
+        status = QuantumStatus.UNKNOWN if end is None else ENDS[end]
+        assert found == [
+            ("node-0", status, AT, None if end is None else AT + 10_000_000, None),
+            ("node-1", QuantumStatus.SUCCESSFUL, AT + 15_000_000, AT + 25_000_000, str(UUID(int=3))),
+        ], order

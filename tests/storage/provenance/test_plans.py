@@ -23,11 +23,12 @@ from butlerql.storage.provenance.host_summaries import (
     measured_hosts,
 )
 from butlerql.storage.provenance.ingest import ingest
-from butlerql.storage.provenance.pipeline_executions import PipelineExecution, times_of
+from butlerql.storage.provenance.pipeline_executions import PipelineExecution, graph_of, times_of
 from butlerql.storage.provenance.records import ExecutionRecord, QuantumRecord, QuantumStatus, Source, SourceKind
 from butlerql.storage.provenance.summing import sum_up
-from butlerql.storage.provenance.tables import RUN, TASK_SUMMARY
+from butlerql.storage.provenance.tables import EXECUTION, PIPELINE_EXECUTION, PLAN, RUN, TASK_SUMMARY
 from butlerql.storage.provenance.task_summaries import find_task_summaries, measured_tasks, task_summaries_of_graphs
+from butlerql.storage.state.bulk import add_rows
 from butlerql.storage.state.database import State
 from tests.support.provenance_state import emptied, in_batches, noted
 
@@ -179,6 +180,30 @@ async def test_it_does_not_matter_how_many_values_are_read_at_once(
     monkeypatch.setattr(distributions, "_ROWS", rows)
     assert await measured_hosts(told, hosts, Measure.RUN_TIME) == whole
     assert [one and one.count for one in whole] == [one.executions for one in hosts]
+
+
+async def test_graphs_of_attempts_are_looked_up_without_statistics(state: State) -> None:
+    if state.dialect.name == "sqlite":
+        pytest.skip("Without statistics SQLite looks it up in any case.")
+    graphs = [(number, UUID(int=number).hex, 1, *(None,) * 5) for number in range(1, 501)]
+
+    async def fill(connection: AsyncConnection) -> None:
+        await add_rows(connection, state.dialect, RUN, [(1, "night", False, None, None, None)])
+        await add_rows(connection, state.dialect, PIPELINE_EXECUTION, graphs)
+        await add_rows(connection, state.dialect, PLAN, [(unit, 1 + unit % 500) for unit in range(40_000)])
+
+    async def check(connection: AsyncConnection) -> None:
+        attempts = sa.select(EXECUTION.c.id, graph_of()).compile(dialect=connection.dialect)
+        found = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {attempts}", (1,) * len(attempts.params))
+        plan = found.scalar_one()
+        nodes = nodes_of(orjson.loads(plan)[0]["Plan"] if isinstance(plan, str) else plan[0]["Plan"])
+        [graph] = [node for node in nodes if node.get("Relation Name") == "pipeline_execution"]
+        assert "Index Cond" in graph
+
+    await emptied(state)
+    await state.write(fill)
+    await state.read(check, absent=None)
+    await emptied(state)
 
 
 def counts_of(one: HostSummary) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from butlerql.storage.provenance.quanta import find_quanta
 from butlerql.storage.provenance.records import QuantumStatus, Skipped
 from butlerql.storage.provenance.run_sources import sources_of_run
 from butlerql.storage.provenance.task_summaries import find_task_summaries, task_summaries_of_graphs
-from butlerql.storage.provenance.tasks import tasks_that_use
+from butlerql.storage.provenance.tasks import dataset_types_of, tasks_by_label, tasks_that_use, written_by_work
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
 from butlerql.storage.state.database import State
@@ -162,6 +162,19 @@ async def test_sub_pipelines_share_a_run(told: State) -> None:
     ]
     assert Counter(one.task_label for one in whole) == Counter(one.task_label for one in parts)
     assert sum(one.quanta for one in whole) == sum(one.quanta for one in parts) > 0
+
+
+async def test_what_is_written_when_a_pipeline_is_initialised_is_an_output(told: State) -> None:
+    known = await tasks_by_label(told, ["calibrate", "isr"])
+    isr, calibrate = await dataset_types_of(told, [known["isr"], known["calibrate"]], is_output=True)
+    assert isr == ["isr_config", "isr_log", "isr_metadata", "postISRCCD"]
+    assert calibrate == ["calexp", "calibrate_config", "calibrate_log", "calibrate_metadata", "src", "src_schema"]
+    named = ["src_schema", "isr_config", "calexp", "packages", "raw"]
+    users = await tasks_that_use(told, named, is_output=True)
+    assert [[task.label for task in tasks] for tasks in users] == [["calibrate"], ["isr"], ["calibrate"], [], []]
+    # Nobody reads what is written, and only some of it is written by work.
+    assert await tasks_that_use(told, named[:2], is_output=False) == [[], []]
+    assert await written_by_work(told, named) == {"calexp"}
 
 
 async def test_what_a_full_butler_did_is_shared_out_among_its_graphs(state: State, pipelines: Recorded) -> None:
