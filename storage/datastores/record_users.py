@@ -65,11 +65,11 @@ async def users(
     if members:
         statement = statement.where(is_of(snapshot, source, list(asked)))
     else:
-        # SQLite would sort them all, to look each up after it.
-        wanted = dialect.rows("paths", {"path": sa.Text()}, [(one,) for one in asked])
+        # SQLite would sort all records, to look each up after it. In order, neighbours are on the same pages.
+        wanted = dialect.columns("paths", {"path": sa.Text()}, [sorted(asked)])
         statement = statement.select_from(dialect.each(wanted, source.table)).where(record.path == wanted.c.path)
     if but:
-        known = dialect.rows("known", {"id": UuidText()}, [(uuid,) for uuid in but])
+        known = dialect.rows("known", {"id": UuidText()}, [(uuid,) for uuid in sorted(but)])
         statement = statement.where(record.dataset_id.not_in(sa.select(known.c.id)))
     rows = await snapshot.rows(statement)
     found: dict[str, set[str]] = {}

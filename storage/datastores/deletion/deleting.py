@@ -239,6 +239,8 @@ class Deletion(Kind):
         self._retries = retry_seconds
         # On SQLite who writes is alone, and who waits long enough is told that it is busy.
         self._writing = asyncio.Semaphore(1 if repository.dialect.name == "sqlite" else _WRITING)
+        # All at once would be read as late as the last: while one is, another is gone on with.
+        self._reading = asyncio.Lock()
 
     async def plan(self, job: Job, after: Any) -> AsyncGenerator[Planned]:
         """Cut the plan into chunks, each of whole bundles, for the step that it has come to."""
@@ -271,9 +273,11 @@ class Deletion(Kind):
         """Do a step of a chunk."""
         plan = await find_plan(self._state, job.request["plan"])
         if work["step"] == _UNLINK:
-            files = await read_files(self._repository, plan.id, work["after"], work["until"])
+            async with self._reading:
+                files = await read_files(self._repository, plan.id, work["after"], work["until"])
             return await unlink(self._repository, plan, *files)
-        chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
+        async with self._reading:
+            chunk = await read_chunk(self._repository, plan.id, work["after"], work["until"])
         async with self._writing:
             if work["step"] == _RESTORE:
                 journal = await read_journal(self._state, plan.id, work["after"], work["until"])

@@ -16,7 +16,7 @@ from butlerql.storage.datastores.artifacts.store import Entry, Kind
 from butlerql.storage.datastores.deletion import blockers
 from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, Done, Said, write_journal
 from butlerql.storage.datastores.deletion.exports import Exports
-from butlerql.storage.datastores.deletion.files import File, files_of, leaf_names, sources_of, users_of
+from butlerql.storage.datastores.deletion.files import Place, leaf_names, recorded_files, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, Plan, Reason
 from butlerql.storage.datastores.deletion.rows import (
     DATASET,
@@ -76,16 +76,21 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
 
 def _done(chunk: Chunk, found: _Found) -> Done:
     done = Done()
-    for dataset in chunk.datasets:
-        if dataset.outcome in _TO_DO:
-            done.datasets[found.left.get(dataset.uuid, _DETACHED)].append(dataset.number)
     gone = found.going.keys() | found.gone
+    done.datasets[_DETACHED] = [one.number for one in chunk.datasets if one.uuid in gone]
     detached = {number for number, uuid, _ in chunk.uses if uuid in gone}
-    left = {number: found.left[uuid] for number, uuid, _ in chunk.uses if uuid in found.left} if found.left else {}
-    for item in chunk.items:
-        said = _DETACHED if item.number in detached else left.get(item.number)
-        if said is not None and item.outcome == _PENDING:
-            done.items[said._replace(stays=item.stays or item.number in found.kept)].append(item.number)
+    pending = [item for item in chunk.items if item.outcome == _PENDING]
+    kept = found.kept.union(item.number for item in pending if item.stays)
+    for stays, some in ((False, detached - kept), (True, detached & kept)):
+        done.items[_DETACHED._replace(stays=stays)] = [item.number for item in pending if item.number in some]
+    if found.left:
+        for dataset in chunk.datasets:
+            if dataset.uuid in found.left:
+                done.datasets[found.left[dataset.uuid]].append(dataset.number)
+        left = {number: found.left[uuid] for number, uuid, _ in chunk.uses if uuid in found.left}
+        for item in pending:
+            if item.number in left and item.number not in detached:
+                done.items[left[item.number]._replace(stays=item.number in kept)].append(item.number)
     return done
 
 
@@ -122,8 +127,9 @@ async def _examine(
     elsewhere: dict[str, str] = {}
     if plan.scope is DeletionScope.PURGE:
         elsewhere = await located_elsewhere(change, uuids, names)
-    changed = _changed(chunk, files_of({uuid: rows.get(uuid, {}) for uuid in uuids}, sources), odd)
+    changed = _changed(chunk, recorded_files(rows, sources), odd)
     blocking = BLOCKING - plan.overridden
+    blocked = {uuid: stopped for uuid, some in reasons.items() if (stopped := blocking & some)}
     for one in datasets:
         uuid, its = one.uuid, rows.get(one.uuid, {})
         is_gone = DATASET not in its if plan.scope is DeletionScope.PURGE else not its
@@ -136,19 +142,18 @@ async def _examine(
             found.left[uuid] = Said(Outcome.SKIPPED_CHANGED, "it has been deleted meanwhile")
         elif uuid in changed:
             found.left[uuid] = changed[uuid]
-        elif stopped := blocking.intersection(reasons.get(uuid, ())):
-            found.left[uuid] = Said(Outcome.BLOCKED, ", ".join(sorted(stopped)))
+        elif uuid in blocked:
+            found.left[uuid] = Said(Outcome.BLOCKED, ", ".join(sorted(blocked[uuid])))
         else:
             found.going[uuid] = its
     await _keep_shared(change, plan, chunk, found)
     return found
 
 
-def _changed(chunk: Chunk, files: Mapping[str, Sequence[File]], odd: Mapping[int, Said]) -> dict[str, Said]:
+def _changed(chunk: Chunk, recorded: set[tuple[str, Place, str]], odd: Mapping[int, Said]) -> dict[str, Said]:
     """Find the datasets of which records or files are not those that were planned, all at once."""
     places = chunk.places
     planned = {(uuid, places[number], record) for number, uuid, record in chunk.uses if number in places}
-    recorded = {(uuid, file.place, file.record) for uuid, some in files.items() for file in some}
     changed = dict.fromkeys(
         (uuid for uuid, *_ in planned ^ recorded), Said(Outcome.SKIPPED_CHANGED, "its records have changed")
     )

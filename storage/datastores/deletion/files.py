@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from itertools import repeat
@@ -25,10 +26,10 @@ from butlerql.storage.snapshot import Snapshot
 __all__ = [
     "File",
     "Place",
-    "files_of",
     "is_member",
     "leaf_names",
     "read_files",
+    "recorded_files",
     "sources_at",
     "sources_of",
     "users_of",
@@ -71,16 +72,14 @@ def leaf_names(repository: Repository, plan: Plan) -> list[str]:
     return [leaf.name for leaf in datastore.leaves if isinstance(leaf, FileDatastore)]
 
 
-def files_of(rows: RowsOf, sources: Sequence[RecordSource]) -> dict[str, list[File]]:
-    """Say where the files of datasets are, those of each in order, by their rows."""
-    found: dict[str, list[File]] = {uuid: [] for uuid in rows}
+def recorded_files(rows: RowsOf, sources: Sequence[RecordSource]) -> set[tuple[str, Place, str]]:
+    """Say which files datasets have by their rows: UUID, where the file is, and the path in the record."""
+    found: set[tuple[str, Place, str]] = set()
     for source in sources:
         name = f"records:{source.datastore.name}"
-        records = [(uuid, row) for uuid, its in rows.items() for row in its.get(name, ())]
-        columns = ([row[column] for _, row in records] for column in _COLUMNS)
-        for (uuid, _), file in zip(records, _files(source.datastore, *columns), strict=True):
-            found[uuid].append(file)
-    _sort(found)
+        records = [(uuid, row["path"]) for uuid, its in rows.items() for row in its.get(name, ())]
+        places = _places(source.datastore, *source.datastore.artifacts.places([path for _, path in records]))
+        found.update((uuid, place, path) for (uuid, path), place in zip(records, places, strict=True))
     return found
 
 
@@ -122,7 +121,9 @@ async def read_files(
             found.setdefault(uuid, []).append(file)
             if is_shared or file.is_outside or file.record != file.place[1]:
                 shared.append(file)
-    _sort(found)
+    for some in found.values():
+        if len(some) > 1:
+            some.sort(key=lambda file: (file.place, file.record))
     return found, shared
 
 
@@ -138,13 +139,7 @@ def _files(
 ) -> list[File]:
     """Make files of columns of records, without a call of Python each: there are many."""
     uris, local = leaf.artifacts.places(paths)
-    root, directory = leaf.root_uri, f"{leaf.root.rstrip('/')}/"
-    places = [
-        (root, path.removeprefix(directory))
-        if path is not None and path.startswith(directory)
-        else place_in_store(leaf, LocatedAt(uri, path))
-        for uri, path in zip(uris, local, strict=True)
-    ]
+    root, places = leaf.root_uri, _places(leaf, uris, local)
     columns = zip(
         repeat(leaf, len(paths)),
         places,
@@ -159,14 +154,19 @@ def _files(
     return list(map(partial(tuple.__new__, File), columns))
 
 
-def _sort(files: dict[str, list[File]]) -> None:
-    for some in files.values():
-        if len(some) > 1:
-            some.sort(key=lambda file: (file.place, file.record))
+def _places(leaf: FileDatastore, uris: Sequence[str], paths: Sequence[str | None]) -> list[Place]:
+    """Say in which stores files are, of their URIs and local paths."""
+    root, directory = leaf.root_uri, f"{leaf.root.rstrip('/')}/"
+    return [
+        (root, path.removeprefix(directory))
+        if path is not None and path.startswith(directory)
+        else place_in_store(leaf, LocatedAt(uri, path))
+        for uri, path in zip(uris, paths, strict=True)
+    ]
 
 
 def is_member(record: str) -> bool:
-    """Whether a record is of a member of a zip file."""
+    """Whether a record, or one of several that are joined, is of a member of a zip file."""
     return "#" in record
 
 
@@ -202,12 +202,12 @@ async def users_of(
     dict
         Where a file is to the UUIDs of those who have it; without the files that nobody has.
     """
-    by_root: dict[str, list[tuple[str, str]]] = {}
+    by_root: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
     for (root, path), record in files:
-        by_root.setdefault(root, []).append((path, record))
+        by_root[root].append((path, record))
     found: dict[Place, set[str]] = {}
     for root, some in by_root.items():
-        is_zipped = root in with_members or any(is_member(record) for _, record in some)
+        is_zipped = root in with_members or is_member("".join([record for _, record in some]))
         for source in await sources_at(snapshot, root):
             names = _names(some)
             if await may_begin(snapshot, source, {root, root.removeprefix("file://")}):

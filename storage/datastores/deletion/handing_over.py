@@ -32,6 +32,8 @@ async def hand_over(
     taken
         Of those that others have left to this plan.
     """
+    if not await _are_others(connection, plan):
+        return set(), set()
     numbers = [(item.number,) for item in items if item.identity is not None]
     found = await _find(connection, dialect, plan, numbers)
     if found:
@@ -41,6 +43,15 @@ async def hand_over(
     given = {number for number, is_waiting in found if is_waiting}
     await note(connection, dialect, DELETION_ITEM, plan, {HANDED_OVER: sorted(given)})
     return given, {number for number, _ in found} - given
+
+
+async def _are_others(connection: AsyncConnection, plan: int) -> bool:
+    """Tell whether any other plan may have the same files: to look for each of them takes longer."""
+    item, other = DELETION_ITEM.c, DELETION_PLAN.c
+    has_some = sa.exists().where(item.plan_id == other.id, item.outcome.in_((*_WAITING, Outcome.RECORDS_REMOVED)))
+    # Of one that nobody asked to carry out nothing is away.
+    others = sa.select(other.id).where(other.id != plan, other.unlink_after.is_not(None), has_some)
+    return await connection.scalar(others.limit(1)) is not None
 
 
 async def _find(

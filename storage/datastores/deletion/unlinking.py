@@ -18,8 +18,8 @@ __all__ = ["CLAIM", "removal_of", "require_roots", "unlink"]
 CLAIM = ".butlerql-deleting-"
 """How the names begin that files have while they are removed."""
 
+_REMOVED: Ended = (Removed.REMOVED, None)
 _OUTCOMES = {
-    Removed.REMOVED: Outcome.REMOVED,
     Removed.GONE: Outcome.ALREADY_GONE,
     Removed.CHANGED: Outcome.CHANGED_LATER,
     Removed.FAILED: Outcome.FAILED,
@@ -74,13 +74,21 @@ async def _remove(
 
     async def do(work: Callable[[Removal], Ended | None], them: Sequence[_File]) -> list[_File]:
         answers = await repository.stores.change(store, work, [removal for _, removal in them])
-        for (item, _), ended in zip(them, answers, strict=True):
-            if ended is not None:
-                is_others = item.stays and ended[0] is Removed.CHANGED
-                _end(done, item, Outcome.RECORDS_REMOVED if is_others else _OUTCOMES[ended[0]], ended[1])
-                if ended[0] is Removed.REMOVED:
-                    done.bytes += item.bytes or 0
-        return [file for file, ended in zip(them, answers, strict=True) if ended is None]
+        left, removed = [], []
+        for file, ended in zip(them, answers, strict=True):
+            if ended is None:
+                left.append(file)
+            elif ended == _REMOVED:
+                removed.append(file[0])
+            else:
+                is_others = file[0].stays and ended[0] is Removed.CHANGED
+                _end(done, file[0], Outcome.RECORDS_REMOVED if is_others else _OUTCOMES[ended[0]], ended[1])
+        # Most of them, and of these the same is said.
+        for tries in {item.tries for item in removed}:
+            said = Said(Outcome.REMOVED, tries=tries + 1)
+            done.items[said] += [item.number for item in removed if item.tries == tries]
+        done.bytes += sum(item.bytes or 0 for item in removed)
+        return left
 
     def put_back(removal: Removal) -> Ended:
         removed, problem = store.put_back(removal)
@@ -90,8 +98,7 @@ async def _remove(
     zipped = {root for item, _ in files if item.stays}
 
     async def nobodys(files: Sequence[_File]) -> Sequence[_File]:
-        paths = ((item.number, removal.path) for item, removal in files)
-        names = (((root, path), name) for number, path in paths for name in named.get(number, (path,)))
+        names = [((root, to.path), name) for item, to in files for name in named.get(item.number, (to.path,))]
         async with repository.snapshot() as snapshot:
             users = await users_of(snapshot, names, zipped)
         if users:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import pytest
 
 from butlerql.storage.datastores.artifacts import stores
 from butlerql.storage.datastores.artifacts.local import LocalStore
-from butlerql.storage.datastores.artifacts.store import Entry, Kind
+from butlerql.storage.datastores.artifacts.store import Ended, Entry, Kind, Removal
 from butlerql.storage.datastores.deletion import chunks, planning
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import Bounds
@@ -100,6 +101,20 @@ async def test_a_selection_that_takes_long(
     monkeypatch.setattr(planning, "_datasets", slow)
     async with deleter(things.uri) as ours:
         assert (await ours.plan(runs=["a"])).state is state
+
+
+async def test_one_directory_after_another(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever order the datasets are: what the system has to write of a directory, it writes once."""
+    removed, remove = [], LocalStore.remove
+
+    def removes(self: LocalStore, removal: Removal) -> Ended:
+        removed.append(os.path.dirname(removal.path))
+        return remove(self, removal)
+
+    monkeypatch.setattr(LocalStore, "remove", removes)
+    async with deleter(things.uri) as ours:
+        await ours.delete(await ours.plan(DeletionScope.UNSTORE, runs=["a", "b"]))
+    assert len(removed) > len([*groupby(removed)]) == len(set(removed)) > 1
 
 
 @pytest.mark.parametrize("scope", _SCOPES)
