@@ -95,10 +95,11 @@ class _StateSchema(PostgresqlWriter, StateDriver):
 
     async def open(self, link: Any, *, writing: bool) -> None:
         # In one message. Nothing outlasts the transaction, so that poolers which share connections are no trouble.
+        # To compile a large statement takes longer than is saved.
         await link.execute(
             f"BEGIN ISOLATION LEVEL {'READ COMMITTED, READ WRITE' if writing else 'REPEATABLE READ, READ ONLY'}; "
             f"SET LOCAL search_path = {self._quoted}; SET LOCAL lock_timeout = '{BUSY_SECONDS}s'; "
-            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+            f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'; SET LOCAL jit = off"
         )
 
     def make_place(self) -> None:
