@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, count, cycle, filterfalse, islice, repeat
-from operator import add
+from itertools import count, islice
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from butlerql.storage.dialect import Dialect, UuidText, raw
-from butlerql.storage.provenance.batches import Batch, Names, filled, repeated
+from butlerql.storage.provenance.batches import Batch, Names, filled
 from butlerql.storage.provenance.records import DatasetColumns, QuantumColumns
 from butlerql.storage.provenance.tables import DATASET, EDGE
 from butlerql.storage.provenance.writing import next_number
@@ -27,23 +26,18 @@ async def absorb_datasets(
 ) -> None:
     """Take datasets in, and what read and wrote them: the quanta of the batch, which have these numbers."""
     start = await next_number(connection, DATASET)
-    digits: list[str]
-    details: list[list[Any]]
-    digits, *details = batch.datasets
-    numbers = dict(zip(digits, count(start)))
-    if len(numbers) < len(digits):
-        digits, *details = _each_once(batch.datasets)
-        numbers = dict(zip(digits, count(start)))
+    digits, *details = _each_once(batch.datasets)
     edges, named = _edges(quanta, batch.quanta)
+    numbers = dict(zip(digits, count(start)))
     # What is only named was mostly told of before.
-    others = dict.fromkeys(filterfalse(numbers.__contains__, named))
+    others = dict.fromkeys([one for one in named if one not in numbers])
     known = await _known(connection, dialect, others)
     numbers.update(known)
     if len(known) < len(others):
         unknown = [one for one in others if one not in numbers]
         numbers.update(zip(unknown, count(start + len(digits))))
-        digits = [*digits, *unknown]
-        details = [[*column, *repeat(None, len(unknown))] for column in details]
+        digits = digits + unknown
+        details = [column + [None] * len(unknown) for column in details]
     details[2] = [None if run is None else names.runs[run] for run in details[2]]
     fresh = range(start, start + len(digits))
     if await add_columns(connection, dialect, DATASET, [fresh, digits, *details]) < len(fresh):
@@ -56,11 +50,13 @@ async def absorb_datasets(
                 if after != tuple(before):
                     changed.append((*after, number))
         await change_rows(connection, DATASET, changed, *_DETAILS)
-    await add_columns(connection, dialect, EDGE, [*edges, list(map(numbers.__getitem__, named))])
+    await add_columns(connection, dialect, EDGE, [*edges, [numbers[one] for one in named]])
 
 
 def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
     """Put together what is told of each dataset."""
+    if len(set(columns[0])) == len(columns[0]):
+        return columns
     told: dict[str, tuple[Any, ...]] = {}
     for digits, *details in zip(*columns, strict=True):
         told[digits] = _of_dataset(told[digits], details) if digits in told else tuple(details)
@@ -68,13 +64,16 @@ def _each_once(columns: DatasetColumns) -> Sequence[list[Any]]:
 
 
 def _edges(numbers: Sequence[int], quanta: QuantumColumns) -> tuple[tuple[list[int], list[bool]], list[str]]:
-    """Give the columns of edges, the datasets by their digits; in the order of the key, so that they go to its end."""
-    ends = repeated(numbers, map(add, quanta.inputs, quanta.outputs))
-    numbers_of_sides = list(chain.from_iterable(zip(quanta.inputs, quanta.outputs, strict=True)))
-    are_outputs = repeated(cycle((False, True)), numbers_of_sides)
+    """Give the columns of edges, the datasets by their digits."""
+    ends: list[int] = []
+    are_outputs: list[bool] = []
     named: list[str] = []
-    for number, side in zip(numbers_of_sides, cycle((iter(quanta.read), iter(quanta.written))), strict=False):
-        named += islice(side, number)
+    read, written = iter(quanta.read), iter(quanta.written)
+    for number, inputs, outputs in zip(numbers, quanta.inputs, quanta.outputs, strict=True):
+        ends += [number] * (inputs + outputs)
+        are_outputs += [False] * inputs + [True] * outputs
+        named += islice(read, inputs)
+        named += islice(written, outputs)
     return (ends, are_outputs), named
 
 

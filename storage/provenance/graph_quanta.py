@@ -9,7 +9,7 @@ Sources: ``lsst.pipe.base.quantum_graph._provenance`` and ``._predicted``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain, compress, islice, repeat
+from itertools import chain, compress, islice
 from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from msgspec import Meta, Raw, Struct, field
 from msgspec.json import Decoder
 
 from butlerql.storage.errors import InvalidSourceError
-from butlerql.storage.provenance.batches import written_data_id
+from butlerql.storage.provenance.batches import repeated, written_data_id
 from butlerql.storage.provenance.blocks import Addresses, Blocks, Unpacker
 from butlerql.storage.provenance.lenient_json import (
     array_of,
@@ -253,10 +253,10 @@ class ExecutedQuanta:
         skipped: list[Skipped] = []
         executions = self._executions(
             attempts,
-            _of_attempts(uuids, numbers),
+            repeated(uuids, numbers),
             self._hosts(uuids, numbers, skipped),
-            _of_attempts(logs, numbers),
-            _of_attempts(metadata, numbers),
+            repeated(logs, numbers),
+            repeated(metadata, numbers),
             skipped,
         )
         told = self._columns.quanta(
@@ -365,13 +365,6 @@ def _values(connections: Sequence[dict[str, list[T]]]) -> tuple[list[T], list[in
             values += some
         numbers.append(len(values) - before)
     return values, numbers
-
-
-def _of_attempts(values: list[T], attempts: list[int]) -> list[T]:
-    """Give values of quanta for each attempt."""
-    if attempts.count(1) == len(attempts):
-        return values
-    return list(chain.from_iterable(map(repeat, values, attempts)))
 
 
 def _used(usages: Sequence[_Usage]) -> tuple[list[Any], list[Any], list[Any], list[Any], list[Any]]:

@@ -39,7 +39,6 @@ __all__ = [
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER_LIMIT = 1 << 63
-_LEAST = -_INTEGER_LIMIT
 _DURATION_LIMIT = 1e10
 _NAME_LIMIT = 1_000
 _TEXT_LIMIT = 1 << 16
@@ -137,7 +136,7 @@ def integer_of(value: Any) -> int:
     """Take a whole number of 64 bits, also where it is written as 1.0."""
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
+    if type(value) is not int or not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
         raise _wrong(value, "a whole number of 64 bits")
     return value
 
@@ -182,7 +181,7 @@ def data_id_of(dimensions: Sequence[str], values: Sequence[Any]) -> dict[str, in
         if type(value) is str:
             if not _is_name(value):
                 raise _wrong(value, "a value of a data ID")
-        elif type(value) is not int or not _LEAST <= value < _INTEGER_LIMIT:
+        elif type(value) is not int or not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
             raise _wrong(value, "a value of a data ID")
     return result
 
