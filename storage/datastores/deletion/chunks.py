@@ -247,8 +247,6 @@ async def note(
 ) -> None:
     """Write down what became of datasets or files, by their numbers: a statement for all of which the same is said."""
     for said, numbers in done.items():
-        if not numbers:
-            continue
         these = dialect.columns("numbers", {"number": sa.BigInteger()}, [sorted(numbers)])
         change = sa.update(table).where(table.c.plan_id == plan, table.c.number.in_(sa.select(these.c.number)))
         values = {name: value for name, value in said._asdict().items() if value is not None or name == "reason"}

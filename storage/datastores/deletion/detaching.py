@@ -76,21 +76,16 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
 
 def _done(chunk: Chunk, found: _Found) -> Done:
     done = Done()
+    for dataset in chunk.datasets:
+        if dataset.outcome in _TO_DO:
+            done.datasets[found.left.get(dataset.uuid, _DETACHED)].append(dataset.number)
     gone = found.going.keys() | found.gone
-    done.datasets[_DETACHED] = [one.number for one in chunk.datasets if one.uuid in gone]
     detached = {number for number, uuid, _ in chunk.uses if uuid in gone}
-    pending = [item for item in chunk.items if item.outcome == _PENDING]
-    kept = found.kept.union(item.number for item in pending if item.stays)
-    for stays, some in ((False, detached - kept), (True, detached & kept)):
-        done.items[_DETACHED._replace(stays=stays)] = [item.number for item in pending if item.number in some]
-    if found.left:
-        for dataset in chunk.datasets:
-            if dataset.uuid in found.left:
-                done.datasets[found.left[dataset.uuid]].append(dataset.number)
-        left = {number: found.left[uuid] for number, uuid, _ in chunk.uses if uuid in found.left}
-        for item in pending:
-            if item.number in left and item.number not in detached:
-                done.items[left[item.number]._replace(stays=item.number in kept)].append(item.number)
+    left = {number: found.left[uuid] for number, uuid, _ in chunk.uses if uuid in found.left} if found.left else {}
+    for item in chunk.items:
+        said = _DETACHED if item.number in detached else left.get(item.number)
+        if said is not None and item.outcome == _PENDING:
+            done.items[said._replace(stays=item.stays or item.number in found.kept)].append(item.number)
     return done
 
 
