@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import yaml
@@ -82,9 +83,10 @@ class Descriptions:
         self._own = own
         self.files = (*(() if own is None else (own,)), *files)
         self._contents: dict[Path, _Content] = {}
+        self._reading = Lock()
 
     def refresh(self) -> list[str]:
-        """Read the files that have changed since they were read; say what is wrong in these.
+        """Read the files that have changed since they were read; say what is wrong in these, to one of those who ask.
 
         Returns
         -------
@@ -92,12 +94,13 @@ class Descriptions:
             A sentence each, with the file and the line.
         """
         problems: list[str] = []
-        for file in self.files:
-            state = _state(file)
-            known = self._contents.get(file)
-            if known is None or known.state != state:
-                self._contents[file] = content = self._read(file, state)
-                problems += content.problems
+        with self._reading:
+            for file in self.files:
+                state = _state(file)
+                known = self._contents.get(file)
+                if known is None or known.state != state:
+                    self._contents[file] = content = self._read(file, state)
+                    problems += content.problems
         return problems
 
     def counts(self) -> dict[Path, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import yaml
@@ -147,3 +149,18 @@ def test_files_are_not_read_again_when_they_have_not(tmp_path: Path) -> None:
     os.utime(file, ns=(5, 5))
     assert descriptions.refresh() == []
     assert descriptions.of_dataset_type("a") == "first"
+
+
+def test_many_who_ask_at_once_are_told_once_what_is_wrong(tmp_path: Path) -> None:
+    [file] = written(tmp_path, "calexp: [\n")
+    descriptions, begin = Descriptions(None, [file]), Barrier(8)
+
+    def refresh(_: int) -> list[str]:
+        begin.wait()
+        return descriptions.refresh()
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(20):
+            file.write_text(f"{file.read_text()}\n")
+            told = [problem for problems in threads.map(refresh, range(8)) for problem in problems]
+            assert len(told) == 1
