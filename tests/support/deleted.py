@@ -63,6 +63,11 @@ class Deleter:
         await self.run(await begin_deletion(self.repository, plan.id, grace_seconds, "tester"))
         return await find_plan(self.state, plan.id)
 
+    async def delete_after(self, plan: Plan, grace_seconds: int) -> Plan:
+        """Carry a plan out to its end: after a grace period, or with none."""
+        plan = await self.delete(plan, grace_seconds)
+        return await self.go_on(plan) if grace_seconds else plan
+
     async def go_on(self, plan: Plan) -> Plan:
         """Have the grace period pass."""
         now = await find_plan(self.state, plan.id)

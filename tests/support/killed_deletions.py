@@ -1,8 +1,8 @@
 """Deletions that are killed, and gone on with; in a process of its own, because it forks.
 
-A child plans and carries out a deletion, or undoes one, and kills itself before the n-th of: a statement that writes, a
-commit, what follows a commit, a file that is renamed or unlinked. Another child goes on with it; what was there before
-and what is there then is printed.
+A child plans and carries out a deletion, ends or undoes one, and kills itself before the n-th of: a statement that
+writes, a commit, what follows a commit, a file that is renamed or unlinked. Another child goes on with it; what was
+there before and what is there then is printed.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ def _watched(call: Any, killer: Killer) -> Any:
 
 
 async def first(uri: str, scope: str, what: str, at: int) -> None:
-    """Delete, or restore what was deleted before the killer comes."""
+    """Delete at once, or unlink or restore what was detached before the killer comes."""
     repository = await Repository.open(uri, writable=True)
     ours, killer = Deleter(repository), Killer(at)
     plan = await ours.plan(DeletionScope(scope), runs=RUNS)
-    if what == "restore":
-        plan = await ours.delete(plan, grace_seconds=LONG)
-        watch(repository, killer)
-        await ours.restore(plan)
-    else:
+    if what == "delete":
         watch(repository, killer)
         await ours.delete(plan)
+    else:
+        plan = await ours.delete(plan, grace_seconds=LONG)
+        watch(repository, killer)
+        await (ours.restore(plan) if what == "restore" else ours.go_on(plan))
     await repository.close()
 
 

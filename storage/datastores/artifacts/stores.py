@@ -32,15 +32,12 @@ _THREADS = 32
 _BATCH = 64
 """Paths that one thread looks at before it takes others."""
 
-_NEAR_SECONDS = 200e-6
-"""A file that takes less is on a disk of this machine, or remembered: threads would only wait for each other."""
-
 _FEW = 16
 """Files that one thread takes before others may, where it need not wait."""
 
-_LOOKING, _CHANGING = 0.05, 1.0
-"""Seconds that may be lost on a disk that is near, before it counts as far away: when what is changed there is written
-down, everybody waits for a while."""
+_PATIENCE = 0.25
+"""Seconds that one thread may wait for a file system before others help: what is on a disk of this machine, or
+remembered, is there at once, and threads would only wait for each other."""
 
 
 def open_store(root: str) -> ArtifactStore:
@@ -112,13 +109,13 @@ class ArtifactStores:
             except UnavailableDatastoreError as error:
                 entries: Sequence[Entry] = [Entry(path, Kind.UNREADABLE, problem=str(error)) for path in paths]
             else:
-                entries = await self._in_batches(store, store.stat, paths, _LOOKING)
+                entries = await self._in_batches(store, store.stat, paths)
             seen.update(zip(((root, path) for path in paths), entries, strict=True))
         return [seen[place] for place in places]
 
     async def change(self, store: ArtifactStore, work: Callable[[S], T], them: Sequence[S]) -> list[T]:
         """Have something changed about each of many files of a store, some at a time on each of many threads."""
-        return await self._in_batches(store, lambda batch: list(map(work, batch)), them, _CHANGING)
+        return await self._in_batches(store, lambda batch: list(map(work, batch)), them)
 
     async def on_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Have something done that waits for a store."""
@@ -133,30 +130,45 @@ class ArtifactStores:
             self._threads = None
 
     async def _in_batches(
-        self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S], patience: float
+        self, store: ArtifactStore, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]
     ) -> list[T]:
-        """Have something done with many: on one thread as long as it is quick, and then on many."""
+        """Have something done with many: on one thread as long as it is quick, and then on as many as help."""
         done: list[T] = []
+        threads = _THREADS
         if isinstance(store, LocalStore):
-            done = await self.on_thread(self._while_near, work, them, patience)
+            done, threads = await self.on_thread(self._while_near, work, them)
         # Where there are few, all threads have something to do.
-        size = max(1, min(_BATCH, (len(them) - len(done)) // _THREADS))
-        batches = [them[begin : begin + size] for begin in range(len(done), len(them), size)]
-        for some in await asyncio.gather(*(self.on_thread(work, batch) for batch in batches)):
+        size = max(1, min(_BATCH, (len(them) - len(done)) // threads))
+        at_once = asyncio.Semaphore(threads)
+
+        async def do(begin: int) -> Sequence[T]:
+            async with at_once:
+                return await self.on_thread(work, them[begin : begin + size])
+
+        for some in await asyncio.gather(*map(do, range(len(done), len(them), size))):
             done += some
         return done
 
-    def _while_near(self, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S], patience: float) -> list[T]:
-        """Do something with a few at a time, until more than some seconds are lost by waiting."""
+    def _while_near(self, work: Callable[[Sequence[S]], Sequence[T]], them: Sequence[S]) -> tuple[list[T], int]:
+        """Do something with a few at a time, until some time is lost by waiting.
+
+        Returns
+        -------
+        done
+            What came of it.
+        threads
+            How many others are to do the rest: they wait as much as this one did.
+        """
         done: list[T] = []
-        spent = 0.0
-        while len(done) < len(them) and spent <= _NEAR_SECONDS * len(done) + patience:
+        spent = worked = 0.0
+        while len(done) < len(them) and spent <= worked + _PATIENCE:
             # One after the other, whoever asks: to wait for each other would seem to be the disk's fault.
             with self._near:
-                begin = time.perf_counter()
+                begin, begin_work = time.perf_counter(), time.thread_time()
                 done += work(them[len(done) : len(done) + _FEW])
                 spent += time.perf_counter() - begin
-        return done
+                worked += time.thread_time() - begin_work
+        return done, min(_THREADS, 1 + int(spent / max(worked, 1e-6)))
 
 
 def place_in_store(datastore: FileDatastore, place: Place) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from butlerql.storage.datastores.deletion.detaching import detach
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.plans import RESTORABLE, Outcome, Plan, PlanState, find_plan, read_plan
 from butlerql.storage.datastores.deletion.restoring import restore
-from butlerql.storage.datastores.deletion.unlinking import require_roots, unlink
+from butlerql.storage.datastores.deletion.unlinking import require_roots, unlink, unlink_detached
 from butlerql.storage.errors import InvalidArgumentError, StalePlanError
 from butlerql.storage.registry.pages import PageRequest
 from butlerql.storage.repository import Repository
@@ -283,7 +283,11 @@ class Deletion(Kind):
                 journal = await read_journal(self._state, plan.id, work["after"], work["until"])
                 return await restore(self._repository, plan, chunk, journal)
             await require_roots(self._repository, plan)
-            return await detach(self._repository, plan, chunk, self._exports)
+            detached = await detach(self._repository, plan, chunk, self._exports)
+        # While files are removed, the next chunk is detached. To read them once more, and write down that they wait,
+        # takes about as long.
+        is_over = await self._state.read(lambda connection: _is_over(connection, plan), absent=False)
+        return await unlink_detached(self._repository, plan, chunk, detached) if is_over else detached
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Done) -> Step:
         """Write down what became of the chunk."""
@@ -301,15 +305,15 @@ class Deletion(Kind):
         plan = await read_plan(connection, job.request["plan"], lock=True)
         if job.request["restore"]:
             state = await _restored_state(connection, plan)
-        elif plan.state is PlanState.DETACHING:
-            await _set_state(connection, plan, PlanState.DETACHED)
-            return Waiting(plan.unlink_after or 0)
         else:
-            state = PlanState.UNLINKED
+            state, waits = PlanState.UNLINKED, []
             if (tries := await _tries(connection, plan)) and tries <= len(self._retries):
-                seconds = self._retries[tries - 1]
-                now = int((await connection.execute(sa.select(NOW))).scalar_one())
-                return Waiting(now + round(seconds * 1e6))
+                waits.append(await _now(connection) + round(self._retries[tries - 1] * 1e6))
+            if plan.state is PlanState.DETACHING:
+                await _set_state(connection, plan, PlanState.DETACHED)
+                waits.append(plan.unlink_after or 0)
+            if waits:
+                return Waiting(max(waits))
         await _set_state(connection, plan, state)
         if job.request["audit"] is not None:
             await ended(job.request["audit"], state)(connection)
@@ -318,6 +322,15 @@ class Deletion(Kind):
 
 async def _set_state(connection: AsyncConnection, plan: Plan, state: PlanState) -> None:
     await connection.execute(sa.update(DELETION_PLAN).where(DELETION_PLAN.c.id == plan.id).values(state=state))
+
+
+async def _now(connection: AsyncConnection) -> int:
+    return int((await connection.execute(sa.select(NOW))).scalar_one())
+
+
+async def _is_over(connection: AsyncConnection, plan: Plan) -> bool:
+    """Whether the grace period has passed."""
+    return plan.unlink_after is not None and plan.unlink_after <= await _now(connection)
 
 
 async def _tries(connection: AsyncConnection, plan: Plan) -> int:

@@ -10,12 +10,12 @@ import orjson
 import sqlalchemy as sa
 
 from butlerql.storage.changes import Change
-from butlerql.storage.datastores.artifacts.store import Kind, Removal, without_devices
+from butlerql.storage.datastores.artifacts.store import Kind, without_devices
 from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkDataset, Done, Said
 from butlerql.storage.datastores.deletion.files import Place, is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import RESTORABLE, DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
-from butlerql.storage.datastores.deletion.unlinking import removal_of, require_roots
+from butlerql.storage.datastores.deletion.unlinking import put_back, require_roots
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import CollectionKey, CollectionType, in_name_order
@@ -92,15 +92,9 @@ async def _lost(repository: Repository, plan: Plan, chunk: Chunk) -> dict[int, s
     files = [(item, item.place, item.identity) for item in chunk.items if item.place is not None and item.identity]
     places = [place for _, place, _ in files]
     entries = await repository.stores.look_at(places)
-    missing: dict[str, list[Removal]] = {}
-    for (item, (root, path), planned), entry in zip(files, entries, strict=True):
-        if entry.kind is Kind.MISSING:
-            missing.setdefault(root, []).append(removal_of(plan, item.number, path, planned))
-    for root, claimed in missing.items():
-        # Unlinking may have stopped when they had their new names.
-        store = repository.stores.store(root)
-        await repository.stores.change(store, store.put_back, claimed)
+    missing = [item for (item, *_), entry in zip(files, entries, strict=True) if entry.kind is Kind.MISSING]
     if missing:
+        await put_back(repository, plan, missing)
         entries = await repository.stores.look_at(places)
     lost = {}
     for (item, _, planned), entry in zip(files, entries, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from butlerql.storage.datastores.artifacts.store import Ended, Identity, Removal, Removed, without_devices
-from butlerql.storage.datastores.deletion.chunks import ChunkItem, Done, Said
+from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem, Done, Said
 from butlerql.storage.datastores.deletion.files import users_of
 from butlerql.storage.datastores.deletion.handing_over import HANDED_OVER, hand_over
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
@@ -13,7 +13,7 @@ from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
 
-__all__ = ["CLAIM", "removal_of", "require_roots", "unlink"]
+__all__ = ["CLAIM", "put_back", "removal_of", "require_roots", "unlink", "unlink_detached"]
 
 CLAIM = ".butlerql-deleting-"
 """How the names begin that files have while they are removed."""
@@ -24,6 +24,32 @@ _OUTCOMES = {
     Removed.CHANGED: Outcome.CHANGED_LATER,
     Removed.FAILED: Outcome.FAILED,
 }
+
+
+async def unlink_detached(repository: Repository, plan: Plan, chunk: Chunk, done: Done) -> Done:
+    """Remove the files of what has been detached this moment; what became of both is told.
+
+    Parameters
+    ----------
+    repository
+        Where.
+    plan
+        What is carried out.
+    chunk, done
+        What `detach` was given, and what it told.
+    """
+    stays = {
+        number: bool(said.stays)
+        for said in [said for said in done.items if said.outcome is Outcome.DETACHED]
+        # That they wait need not be written down.
+        for number in (done.items[said] if said.stays else done.items.pop(said))
+    }
+    items = [item._replace(stays=True) if stays[item.number] else item for item in chunk.items if item.number in stays]
+    records = [(number, name) for number, _, name in chunk.uses if name and name != chunk.places[number][1]]
+    unlinked = await _unlink(repository, plan, items, records, is_asked=True)
+    done.items.update(unlinked.items)
+    done.bytes = unlinked.bytes
+    return done
 
 
 async def unlink(
@@ -41,6 +67,18 @@ async def unlink(
         Of a chunk, see `read_files`.
     """
     await require_roots(repository, plan)
+    return await _unlink(repository, plan, items, records, is_asked=False)
+
+
+async def _unlink(
+    repository: Repository,
+    plan: Plan,
+    items: Sequence[ChunkItem],
+    records: Iterable[tuple[int, str]],
+    *,
+    is_asked: bool,
+) -> Done:
+    """Remove files of which it may have been asked already whether anybody has a record."""
     done = Done()
     named: dict[int, list[str]] = {}
     for number, record in records:
@@ -59,7 +97,7 @@ async def unlink(
     for root, some in left.items():
         store = repository.stores.store(root)
         for begin in range(0, len(some), store.at_once):
-            await _remove(repository, root, some[begin : begin + store.at_once], named, done)
+            await _remove(repository, root, some[begin : begin + store.at_once], named, done, is_asked=is_asked)
     return done
 
 
@@ -67,7 +105,13 @@ _File = tuple[ChunkItem, Removal]
 
 
 async def _remove(
-    repository: Repository, root: str, files: Sequence[_File], named: Mapping[int, Sequence[str]], done: Done
+    repository: Repository,
+    root: str,
+    files: Sequence[_File],
+    named: Mapping[int, Sequence[str]],
+    done: Done,
+    *,
+    is_asked: bool,
 ) -> None:
     """Remove files of which nobody has a record, neither before nor after they are claimed."""
     store = repository.stores.store(root)
@@ -105,7 +149,7 @@ async def _remove(
             await do(put_back, [file for file in files if (root, file[1].path) in users])
         return [file for file in files if (root, file[1].path) not in users] if users else files
 
-    claimed = await do(store.claim, await nobodys(files))
+    claimed = await do(store.claim, files if is_asked else await nobodys(files))
     try:
         going = await nobodys(claimed)
     except BaseException:
@@ -126,6 +170,18 @@ def _without_file(item: ChunkItem, taken: Collection[int]) -> Outcome | None:
 
 def _end(done: Done, item: ChunkItem, outcome: Outcome, reason: str | None = None) -> None:
     done.items[Said(outcome, reason, tries=item.tries + 1)].append(item.number)
+
+
+async def put_back(repository: Repository, plan: Plan, items: Iterable[ChunkItem]) -> None:
+    """Give files their names back that unlinking had renamed when it was stopped."""
+    claimed: dict[str, list[Removal]] = {}
+    for item in items:
+        if item.place is not None and item.identity is not None:
+            removal = removal_of(plan, item.number, item.place[1], item.identity)
+            claimed.setdefault(item.place[0], []).append(removal)
+    for root, some in claimed.items():
+        store = repository.stores.store(root)
+        await repository.stores.change(store, store.put_back, some)
 
 
 def removal_of(plan: Plan, number: int, path: str, identity: Identity | None) -> Removal:

@@ -70,7 +70,7 @@ async def test_bit_by_bit(things: RealRepository, twin: RealRepository, monkeypa
             (planning, "_DATASETS", 2),
             (chunks, "_DATASETS", 2),
             (stores, "_BATCH", 2),
-            (stores, "_NEAR_SECONDS", 0),
+            (stores, "_PATIENCE", -1),
         ):
             monkeypatch.setattr(module, name, value)
         plan = await ours.plan(DeletionScope.PURGE, runs=runs)

@@ -108,12 +108,12 @@ async def test_what_is_detached_is_known_before_its_files_are_said_to_be(
         plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
         with monkeypatch.context() as patch:
             patch.setattr(Deletion, "absorb", fail)
-            plan = await ours.delete(plan)
+            plan = await ours.delete(plan, grace_seconds=3600)
         assert (await ours.job(plan)).state == "RUNNING"
         assert things.open().query_datasets("thing", "a", explain=False) == []
         assert (await validated(ours.repository)).findings == []
         await ours.expire()
-        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
+        assert await ours.outcomes(await ours.go_on(plan)) == {Outcome.REMOVED: 4}
 
 
 async def test_several_at_once(things: RealRepository) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -46,6 +47,14 @@ class Known:
     @property
     def place(self) -> tuple[str, int]:
         return self.ref.run, int(self.ref.dataId["detector"])
+
+
+class Ends(Enum):
+    """When files go."""
+
+    AT_ONCE = auto()
+    AFTER_A_WAIT = auto()
+    LATER = auto()
 
 
 @dataclass
@@ -218,42 +227,44 @@ class Machine(RuleBasedStateMachine):
         detector = self._known[uuid].place[1]
         return {one for one in uuids if one != uuid and self._known[one].place[1] == detector}
 
-    @rule(scope=st.sampled_from(DeletionScope), run=st.sampled_from(RUNS), waits=st.booleans())
-    def delete_run(self, scope: DeletionScope, run: str, waits: bool) -> None:
+    @rule(scope=st.sampled_from(DeletionScope), run=st.sampled_from(RUNS), ends=st.sampled_from(Ends))
+    def delete_run(self, scope: DeletionScope, run: str, ends: Ends) -> None:
         """Those that are tagged or certified stay."""
         chosen = {uuid: one for uuid, one in self._known.items() if one.place[0] == run}
         if scope is DeletionScope.UNSTORE:
             chosen = {uuid: one for uuid, one in chosen.items() if one.written is not None}
         going = {uuid: one for uuid, one in chosen.items() if uuid not in self._tagged | self._certified}
-        self._delete(scope, len(chosen), going, waits, runs=[run], uuids=sorted(chosen))
+        self._delete(scope, len(chosen), going, ends, runs=[run], uuids=sorted(chosen))
 
-    @rule(waits=st.booleans())
-    def unstore_tag(self, waits: bool) -> None:
+    @rule(ends=st.sampled_from(Ends))
+    def unstore_tag(self, ends: Ends) -> None:
         """What is tagged for it goes, but for what is certified."""
         chosen = {uuid for uuid in self._tagged if self._known[uuid].written is not None}
         going = {uuid: self._known[uuid] for uuid in chosen - self._certified}
-        self._delete(DeletionScope.UNSTORE, len(chosen), going, waits, collections=[TAG])
+        self._delete(DeletionScope.UNSTORE, len(chosen), going, ends, collections=[TAG])
 
-    def _delete(
-        self, scope: DeletionScope, chosen: int, going: dict[str, Known], waits: bool, **selection: Any
-    ) -> None:
+    def _delete(self, scope: DeletionScope, chosen: int, going: dict[str, Known], ends: Ends, **selection: Any) -> None:
         plan = self._do(self._ours.plan(scope, **selection))
         assert (plan.state, plan.datasets) == (PlanState.PLANNED, chosen)
         assert sum(self._do(self._ours.blocked(plan)).values()) == chosen - len(going)
-        plan = self._do(self._ours.delete(plan, grace_seconds=3600))
+        plan = self._do(self._ours.delete(plan, grace_seconds=0 if ends is Ends.AT_ONCE else 3600))
         for uuid, one in going.items():
             if scope is DeletionScope.PURGE:
                 del self._known[uuid]
             else:
                 self._known[uuid] = replace(one, written=None)
-        self._waiting.append(Waiting(plan, scope, going))
-        if not waits:
-            self._go_on(len(self._waiting) - 1)
+        waiting = Waiting(plan, scope, going)
+        if ends is Ends.LATER:
+            self._waiting.append(waiting)
+        elif ends is Ends.AT_ONCE:
+            self._unlinked(waiting, plan)
+        else:
+            self._go_on(waiting)
 
     @precondition(lambda self: self._waiting)
     @rule(data=st.data())
     def unlink(self, data: st.DataObject) -> None:
-        self._go_on(data.draw(st.integers(0, len(self._waiting) - 1)))
+        self._go_on(self._waiting.pop(data.draw(st.integers(0, len(self._waiting) - 1))))
 
     @precondition(lambda self: self._waiting)
     @rule(data=st.data(), is_lost=st.booleans())
@@ -272,11 +283,12 @@ class Machine(RuleBasedStateMachine):
                 self._files[place] = next(self._numbers)
                 self._foreign.add(place)
 
-    def _go_on(self, index: int) -> None:
-        waiting = self._waiting.pop(index)
+    def _go_on(self, waiting: Waiting) -> None:
         if waiting.restored is not None:
             assert self._do(self._ours.delete(waiting.plan, grace_seconds=3600)).state is PlanState.DETACHED
-        plan = self._do(self._ours.go_on(waiting.plan))
+        self._unlinked(waiting, self._do(self._ours.go_on(waiting.plan)))
+
+    def _unlinked(self, waiting: Waiting, plan: Plan) -> None:
         assert plan.state is PlanState.UNLINKED
         expected = {Outcome.RESTORED: waiting.restored} if waiting.restored else {}
         for one in waiting.taken.values():

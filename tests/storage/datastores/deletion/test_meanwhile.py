@@ -27,6 +27,7 @@ from tests.support.things import STORE
 from tests.support.validated import validated
 
 _SCOPES = list(DeletionScope)
+_GRACES = [0, 3600]
 
 
 def refs_of(butler: Butler, run: str) -> list[DatasetRef]:
@@ -178,9 +179,10 @@ async def test_a_file_that_others_have_by_now(things: RealRepository, transfer: 
     assert not butler.stored(refs[1])
 
 
+@pytest.mark.parametrize("grace", _GRACES)
 @pytest.mark.parametrize("call", ["claim", "remove"])
 async def test_a_file_that_others_have_at_the_last_moment(
-    things: RealRepository, monkeypatch: pytest.MonkeyPatch, call: str
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, call: str, grace: int
 ) -> None:
     """Until files are asked for a last time, with their new names, they go to whoever has a record of them."""
     butler = things.open(writeable=True)
@@ -205,7 +207,7 @@ async def test_a_file_that_others_have_at_the_last_moment(
         plan = await ours.plan(DeletionScope.UNSTORE, runs=["a"])
         with monkeypatch.context() as patch:
             patch.setattr(ArtifactStores, "change", late)
-            plan = await ours.delete(plan)
+            plan = await ours.delete_after(plan, grace)
         kept = {Outcome.CHANGED_LATER: 1} if call == "claim" else {}
         assert await ours.outcomes(plan) == {**kept, Outcome.REMOVED: 4 - len(kept)}
         assert (await validated(ours.repository)).findings == []
@@ -216,7 +218,10 @@ async def test_a_file_that_others_have_at_the_last_moment(
     assert not list((things.directory / STORE).rglob(f"{CLAIM}*"))
 
 
-async def test_going_on_where_somebody_came_in_between(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("grace", _GRACES)
+async def test_going_on_where_somebody_came_in_between(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, grace: int
+) -> None:
     """A file that had its new name when all stopped gets its old one, for who has a record of it by then."""
     butler = things.open(writeable=True)
     [ref, *_] = refs_of(butler, "a")
@@ -234,7 +239,7 @@ async def test_going_on_where_somebody_came_in_between(things: RealRepository, m
         plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
         with monkeypatch.context() as patch:
             patch.setattr(ArtifactStores, "change", stop)
-            plan = await ours.delete(plan)
+            plan = await ours.delete_after(plan, grace)
         assert not place.exists()
         await ours.expire()
         plan = await ours.delete(plan)
@@ -243,14 +248,17 @@ async def test_going_on_where_somebody_came_in_between(things: RealRepository, m
     assert butler.get(other)
 
 
-async def test_where_nobody_can_be_asked_a_last_time(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("grace", _GRACES)
+async def test_where_nobody_can_be_asked_a_last_time(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, grace: int
+) -> None:
     """Files have their names until somebody goes on."""
     places = [path_of(things.open(), ref) for ref in refs_of(things.open(), "a")]
     asked = []
 
     async def ask(*arguments: Any) -> Any:
         asked.append([place.exists() for place in places])
-        if len(asked) == 2:
+        if not any(asked[-1]):
             raise StateUnavailableError("the database is away")
         return await users_of(*arguments)
 
@@ -258,8 +266,9 @@ async def test_where_nobody_can_be_asked_a_last_time(things: RealRepository, mon
         plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
         with monkeypatch.context() as patch:
             patch.setattr(unlinking, "users_of", ask)
-            plan = await ours.delete(plan)
-        assert asked == [[True] * 4, [False] * 4]
+            plan = await ours.delete_after(plan, grace)
+        # At once it was asked when they were detached.
+        assert asked == ([[True] * 4, [False] * 4] if grace else [[False] * 4])
         assert all(place.exists() for place in places)
         await ours.expire()
         assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
