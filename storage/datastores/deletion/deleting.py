@@ -284,10 +284,11 @@ class Deletion(Kind):
                 return await restore(self._repository, plan, chunk, journal)
             await require_roots(self._repository, plan)
             detached = await detach(self._repository, plan, chunk, self._exports)
-        # While files are removed, the next chunk is detached. To read them once more, and write down that they wait,
-        # takes about as long.
-        is_over = await self._state.read(lambda connection: _is_over(connection, plan), absent=False)
-        return await unlink_detached(self._repository, plan, chunk, detached) if is_over else detached
+        # To read the files once more, and write down that they wait, takes about as long as to remove them. While they
+        # are removed, the next chunk is detached.
+        if await self._state.write(lambda connection: _may_unlink(connection, job)):
+            return await unlink_detached(self._repository, plan, chunk, detached)
+        return detached
 
     async def absorb(self, connection: AsyncConnection, job: Job, work: Any, result: Done) -> Step:
         """Write down what became of the chunk."""
@@ -309,7 +310,7 @@ class Deletion(Kind):
             state, waits = PlanState.UNLINKED, []
             if (tries := await _tries(connection, plan)) and tries <= len(self._retries):
                 waits.append(await _now(connection) + round(self._retries[tries - 1] * 1e6))
-            if plan.state is PlanState.DETACHING:
+            if plan.state is PlanState.DETACHING or await _are_detached(connection, plan):
                 await _set_state(connection, plan, PlanState.DETACHED)
                 waits.append(plan.unlink_after or 0)
             if waits:
@@ -328,9 +329,19 @@ async def _now(connection: AsyncConnection) -> int:
     return int((await connection.execute(sa.select(NOW))).scalar_one())
 
 
-async def _is_over(connection: AsyncConnection, plan: Plan) -> bool:
-    """Whether the grace period has passed."""
-    return plan.unlink_after is not None and plan.unlink_after <= await _now(connection)
+async def _may_unlink(connection: AsyncConnection, job: Job) -> bool:
+    """Write down that files are being removed, if the grace period has passed and nobody has begun to undo it."""
+    plan = DELETION_PLAN.c
+    is_time = [plan.id == job.request["plan"], plan.job_id == job.id, plan.unlink_after <= NOW]
+    begun = await connection.execute(sa.update(DELETION_PLAN).where(*is_time).values(state=PlanState.UNLINKING))
+    return begun.rowcount > 0
+
+
+async def _are_detached(connection: AsyncConnection, plan: Plan) -> bool:
+    """Tell whether any file waits that no one has tried to remove."""
+    item = DELETION_ITEM.c
+    waiting = sa.select(item.number).where(item.plan_id == plan.id, item.outcome == Outcome.DETACHED)
+    return await connection.scalar(waiting.limit(1)) is not None
 
 
 async def _tries(connection: AsyncConnection, plan: Plan) -> int:

@@ -10,16 +10,28 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 
 from butlerql.storage.datastores.artifacts import stores
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import Ended, Entry, Kind, Removal
-from butlerql.storage.datastores.deletion import chunks, planning
+from butlerql.storage.datastores.deletion import chunks, deleting, planning
 from butlerql.storage.datastores.deletion.exports import Exports
 from butlerql.storage.datastores.deletion.planning import Bounds
-from butlerql.storage.datastores.deletion.plans import BLOCKING, DeletionScope, Outcome, PlanState, freed_bytes, groups
+from butlerql.storage.datastores.deletion.plans import (
+    BLOCKING,
+    DeletionScope,
+    Outcome,
+    Plan,
+    PlanState,
+    find_plan,
+    freed_bytes,
+    groups,
+)
 from butlerql.storage.errors import StalePlanError, TimedOutError
 from butlerql.storage.registry.dataset_groups import GroupKey
+from butlerql.storage.repository import Repository
+from butlerql.storage.state.tables import DELETION_PLAN
 from tests.support.deleted import deleter
 from tests.support.registry_rows import registry_rows
 from tests.support.repositories import Layout, RealRepository, Repositories
@@ -27,6 +39,7 @@ from tests.support.rich import RICH
 from tests.support.validated import validated
 
 _SCOPES = list(DeletionScope)
+_OVER = sa.update(DELETION_PLAN).values(unlink_after=0)
 
 
 def files(real: RealRepository) -> set[str]:
@@ -84,6 +97,28 @@ async def test_bit_by_bit(things: RealRepository, twin: RealRepository, monkeypa
         assert await ours.outcomes(plan) == {Outcome.REMOVED: 6}
     assert registry_rows(things) == registry_rows(twin)
     assert files(things) == files(twin)
+
+
+async def test_a_grace_period_that_passes_meanwhile(things: RealRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is detached before it is over waits, and goes all the same."""
+    monkeypatch.setattr(chunks, "_DATASETS", 2)
+    detach, states = deleting.detach, []
+
+    async with deleter(things.uri) as ours:
+
+        async def late(repository: Repository, plan: Plan, *more: Any) -> Any:
+            done = await detach(repository, plan, *more)
+            states.append((await find_plan(ours.state, plan.id)).state)
+            if len(states) == 3:
+                await ours.state.write(lambda connection: connection.execute(_OVER))
+            return done
+
+        monkeypatch.setattr(deleting, "detach", late)
+        plan = await ours.delete(await ours.plan(runs=["a", "b"]), grace_seconds=3600)
+        assert (plan.state, states[:3]) == (PlanState.UNLINKED, [PlanState.DETACHING] * 3)
+        assert await ours.outcomes(plan) == {Outcome.REMOVED: 8}
+        assert await ours.log() == ["UNLINKED"]
+        assert (await validated(ours.repository)).findings == []
 
 
 @pytest.mark.parametrize(("most", "state"), [(400, PlanState.PLANNED), (399, PlanState.FAILED)])

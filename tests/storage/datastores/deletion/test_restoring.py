@@ -264,9 +264,10 @@ async def test_two_that_share_a_file_come_back_one_by_one(things: RealRepository
     assert registry_rows(things)["file_datastore_records"] == rows["file_datastore_records"]
 
 
+@pytest.mark.parametrize("grace", [0, 3600])
 @pytest.mark.parametrize("way_out", ["delete", "restore"])
 async def test_cancelled_while_files_are_removed(
-    things: RealRepository, monkeypatch: pytest.MonkeyPatch, way_out: str
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch, way_out: str, grace: int
 ) -> None:
     """The plan says that nobody goes on with it, and either way it can be gone on with."""
     butler = things.open()
@@ -279,11 +280,11 @@ async def test_cancelled_while_files_are_removed(
         unlink(path, *more, **named)  # type: ignore[arg-type]
 
     async with deleter(things.uri) as ours:
-        plan = await ours.delete(await ours.plan(_PURGE, runs=["a"]), grace_seconds=3600)
+        plan = await ours.plan(_PURGE, runs=["a"])
         with monkeypatch.context() as patch:
             patch.setattr(os, "unlink", refuse)
             patch.setattr(ours, "retry_seconds", (1000.0,))
-            plan = await ours.go_on(plan)
+            plan = await ours.delete_after(plan, grace)
         assert plan.state is PlanState.UNLINKING
         with pytest.raises(StalePlanError, match="If its job is cancelled, what is left can be restored"):
             await ours.restore(plan)
