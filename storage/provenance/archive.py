@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import BinaryIO, NamedTuple
 
 from butlerql.storage.errors import InvalidSourceError
@@ -67,8 +68,10 @@ class Archive:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._size = file.seek(0, 2)
+        self._checksums: dict[Member, int] = {}
         try:
-            self.members = {member.name: member for member in self._directory()}
+            self._directory = self._read_directory()
+            self.members = {member.name: member for member in self._members()}
         except struct.error:
             raise InvalidSourceError("This is no quantum graph file, or its end is missing.") from None
 
@@ -92,13 +95,15 @@ class Archive:
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def everything(self) -> Iterator[bytes]:
-        """Read the file in pieces of a megabyte."""
-        for begin in range(0, self._size, _CHUNK):
-            yield self.read(begin, min(_CHUNK, self._size - begin))
+    def digest(self) -> str:
+        """Tell whether it is another than one before, for which each member is read once."""
+        digest = blake2b(self._directory, digest_size=16)
+        for member in self.members.values():
+            digest.update(struct.pack("<L", self._checksum(member)))
+        return digest.hexdigest()
 
     def member(self, name: str) -> Member:
-        """Find a member, and read it once to see that it is sound.
+        """Find a member, and see that it is sound, for which it is read once.
 
         Raises
         ------
@@ -108,12 +113,17 @@ class Archive:
         member = self.members.get(name)
         if member is None:
             raise InvalidSourceError(f"The member {name!r} is missing.")
-        checksum = 0
-        for begin in range(0, member.size, _CHUNK):
-            checksum = zlib.crc32(self.read(member.offset + begin, min(_CHUNK, member.size - begin)), checksum)
-        if checksum != member.checksum:
+        if self._checksum(member) != member.checksum:
             raise InvalidSourceError(f"The member {name!r} is damaged: its checksum is not that of its content.")
         return member
+
+    def _checksum(self, member: Member) -> int:
+        if member not in self._checksums:
+            checksum = 0
+            for begin in range(0, member.size, _CHUNK):
+                checksum = zlib.crc32(self.read(member.offset + begin, min(_CHUNK, member.size - begin)), checksum)
+            self._checksums[member] = checksum
+        return self._checksums[member]
 
     def content(self, member: Member) -> bytes:
         """Read a member that is small.
@@ -127,13 +137,15 @@ class Archive:
             raise InvalidSourceError(f"The member {member.name!r} is larger than can be meant.")
         return self.read(member.offset, member.size)
 
-    def _directory(self) -> Iterator[Member]:
+    def _read_directory(self) -> bytes:
         offset, size = self._place_of_directory()
         if size > _DIRECTORY_LIMIT:
             raise InvalidSourceError("This is a ZIP file of more members than a quantum graph has.")
-        directory = self.read(offset, size)
-        place = 0
-        while place < size:
+        return self.read(offset, size)
+
+    def _members(self) -> Iterator[Member]:
+        directory, place = self._directory, 0
+        while place < len(directory):
             entry = _ENTRY.unpack_from(directory, place)
             _, _, _, flags, method, _, _, checksum, packed, whole, name_size, extra_size, comment_size, *_, begin = (
                 entry

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
 from itertools import chain
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
@@ -108,10 +107,7 @@ class GraphFile:
     @cached_property
     def source(self) -> Source:
         """What it is, for which all of it is read once."""
-        digest = blake2b(digest_size=16)
-        for block in self._archive.everything():
-            digest.update(block)
-        return Source(self._kind, self._name, digest.hexdigest())
+        return Source(self._kind, self._name, self._archive.digest())
 
     def records(self) -> Iterator[Record]:
         """Go through all that it tells, datasets before the work that writes them."""

@@ -21,7 +21,7 @@ from butlerql.storage.errors import InvalidSourceError
 from butlerql.storage.provenance.archive import Archive
 from butlerql.storage.provenance.blocks import Addresses
 from butlerql.storage.provenance.graph_file import GraphFile
-from butlerql.storage.provenance.records import DatasetRecord, QuantumRecord, Record, Skipped
+from butlerql.storage.provenance.records import DatasetRecord, QuantumRecord, Record, Skipped, Source
 from tests.support.pipelines.multiplied import blocks_of
 from tests.support.pipelines.recorded import Recorded
 from tests.support.provenance_records import one_by_one
@@ -31,6 +31,10 @@ LIMIT = 1 << 63
 
 def read(content: bytes) -> list[Record]:
     return list(one_by_one(GraphFile(io.BytesIO(content), "broken.qg").records()))
+
+
+def source(content: bytes) -> Source:
+    return GraphFile(io.BytesIO(content), "broken.qg").source
 
 
 @pytest.fixture(scope="module", params=["retried.provenance", "retried"])
@@ -64,17 +68,19 @@ def test_what_is_cut_off_is_no_graph(content: bytes) -> None:
 
 @hypothesis.given(st.data())
 def test_flipped_bytes_never_make_wrong_records(content: bytes, data: st.DataObject) -> None:
-    """What is told of a damaged file is what was in it."""
+    """What is told of a damaged file is what was in it; where it is not all, the file is another when it is mended."""
     broken = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
         # Near the end is the directory.
         place = data.draw(st.integers(0, len(broken) - 1) | st.integers(len(broken) - 900, len(broken) - 1))
         broken[place] ^= data.draw(st.integers(1, 255))
-    whole = [without_hosts(record) for record in read(content)]
+    intact = read(content)
+    whole = [without_hosts(record) for record in intact]
     try:
         records = read(bytes(broken))
     except InvalidSourceError:
         return
+    assert records == intact or source(bytes(broken)) != source(content)
     for record in records:
         if isinstance(record, QuantumRecord | DatasetRecord):
             assert without_hosts(record) in whole
@@ -99,6 +105,7 @@ def test_a_damaged_member_takes_no_other_with_it(pipelines: Recorded, name: str,
     content[entry.header_offset + 30 + len(name) + entry.file_size // 2] ^= 1
     whole = read(pipelines.graph("retried.provenance").read_bytes())
     records = read(bytes(content))
+    assert source(bytes(content)) != source(pipelines.graph("retried.provenance").read_bytes())
     assert [record.name.partition(" ")[0] for record in records if isinstance(record, Skipped)] == [name]
 
     def told(records: list[Record], kind: type[Record]) -> list[Any]:
