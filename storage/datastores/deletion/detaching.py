@@ -26,7 +26,7 @@ from butlerql.storage.datastores.deletion.rows import (
     read_rows,
     remove_rows,
 )
-from butlerql.storage.datastores.deletion.unlinking import put_back
+from butlerql.storage.datastores.deletion.unlinking import put_names_back
 from butlerql.storage.datastores.records import RecordSource
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.repository import Repository
@@ -59,7 +59,7 @@ async def detach(repository: Repository, plan: Plan, chunk: Chunk, exports: Expo
     if begun := {one.uuid for one in chunk.datasets if one.outcome == DETACHING}:
         # Whoever came so far may have been stopped while it removed their files.
         its = {number for number, uuid, _ in chunk.uses if uuid in begun}
-        await put_back(repository, plan, [item for item in chunk.items if item.number in its])
+        await put_names_back(repository, plan, [item for item in chunk.items if item.number in its])
     odd = _odd(chunk, await repository.stores.look_at(list(chunk.places.values())))
     numbers = {one.uuid: one.number for one in chunk.datasets}
 

@@ -15,7 +15,7 @@ from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkDataset, Don
 from butlerql.storage.datastores.deletion.files import Place, is_member, leaf_names, sources_of, users_of
 from butlerql.storage.datastores.deletion.plans import RESTORABLE, DeletionScope, Outcome, Plan
 from butlerql.storage.datastores.deletion.rows import DATASET, Rows, by_table, given_rows, insert_rows, read_rows
-from butlerql.storage.datastores.deletion.unlinking import put_back, require_roots
+from butlerql.storage.datastores.deletion.unlinking import put_names_back, require_roots
 from butlerql.storage.dialect import UuidText
 from butlerql.storage.registry import dataset_types
 from butlerql.storage.registry.collections import CollectionKey, CollectionType, in_name_order
@@ -94,7 +94,7 @@ async def _lost(repository: Repository, plan: Plan, chunk: Chunk) -> dict[int, s
     entries = await repository.stores.look_at(places)
     missing = [item for (item, *_), entry in zip(files, entries, strict=True) if entry.kind is Kind.MISSING]
     if missing:
-        await put_back(repository, plan, missing)
+        await put_names_back(repository, plan, missing)
         entries = await repository.stores.look_at(places)
     lost = {}
     for (item, _, planned), entry in zip(files, entries, strict=True):

@@ -13,7 +13,7 @@ from butlerql.storage.datastores.tree import FileDatastore
 from butlerql.storage.errors import UnavailableDatastoreError
 from butlerql.storage.repository import Repository
 
-__all__ = ["CLAIM", "put_back", "removal_of", "require_roots", "unlink", "unlink_detached"]
+__all__ = ["CLAIM", "put_names_back", "removal_of", "require_roots", "unlink", "unlink_detached"]
 
 CLAIM = ".butlerql-deleting-"
 """How the names begin that files have while they are removed."""
@@ -46,14 +46,19 @@ async def unlink_detached(repository: Repository, plan: Plan, chunk: Chunk, done
     }
     items = [item._replace(stays=True) if stays[item.number] else item for item in chunk.items if item.number in stays]
     records = [(number, name) for number, _, name in chunk.uses if name and name != chunk.places[number][1]]
-    unlinked = await _unlink(repository, plan, items, records, is_asked=True)
+    unlinked = await unlink(repository, plan, items, records, is_asked=True)
     done.items.update(unlinked.items)
     done.bytes = unlinked.bytes
     return done
 
 
 async def unlink(
-    repository: Repository, plan: Plan, items: Sequence[ChunkItem], records: Iterable[tuple[int, str]]
+    repository: Repository,
+    plan: Plan,
+    items: Sequence[ChunkItem],
+    records: Iterable[tuple[int, str]],
+    *,
+    is_asked: bool = False,
 ) -> Done:
     """Remove the files of what is detached.
 
@@ -65,20 +70,10 @@ async def unlink(
         What is carried out.
     items, records
         Of a chunk, see `read_files`.
+    is_asked
+        Whether it has just been asked who has a record of them.
     """
     await require_roots(repository, plan)
-    return await _unlink(repository, plan, items, records, is_asked=False)
-
-
-async def _unlink(
-    repository: Repository,
-    plan: Plan,
-    items: Sequence[ChunkItem],
-    records: Iterable[tuple[int, str]],
-    *,
-    is_asked: bool,
-) -> Done:
-    """Remove files of which it may have been asked already whether anybody has a record."""
     done = Done()
     named: dict[int, list[str]] = {}
     for number, record in records:
@@ -172,7 +167,7 @@ def _end(done: Done, item: ChunkItem, outcome: Outcome, reason: str | None = Non
     done.items[Said(outcome, reason, tries=item.tries + 1)].append(item.number)
 
 
-async def put_back(repository: Repository, plan: Plan, items: Iterable[ChunkItem]) -> None:
+async def put_names_back(repository: Repository, plan: Plan, items: Iterable[ChunkItem]) -> None:
     """Give files their names back that unlinking had renamed when it was stopped."""
     claimed: dict[str, list[Removal]] = {}
     for item in items:

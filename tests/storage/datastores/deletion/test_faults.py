@@ -13,7 +13,7 @@ from lsst.daf.butler import CollectionType
 
 from butlerql.storage.datastores.artifacts.local import LocalStore
 from butlerql.storage.datastores.artifacts.store import Entry, Kind
-from butlerql.storage.datastores.deletion import detaching
+from butlerql.storage.datastores.deletion import deleting, detaching
 from butlerql.storage.datastores.deletion.deleting import Deletion, ask_to_restore
 from butlerql.storage.datastores.deletion.plans import DeletionScope, Outcome, PlanState, find_plan
 from butlerql.storage.errors import StateUnavailableError
@@ -53,6 +53,29 @@ async def test_a_root_that_is_not_there(things: RealRepository) -> None:
         assert (await ours.delete(plan)).state is PlanState.UNLINKED
         assert (await ours.delete(waiting)).state is PlanState.UNLINKED
         assert await ours.outcomes(plan) == await ours.outcomes(waiting) == {Outcome.REMOVED: 4}
+        assert (await validated(ours.repository)).findings == []
+
+
+async def test_a_root_that_goes_before_its_files_are_removed(
+    things: RealRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not taken for gone."""
+    store, away, detach = things.directory / STORE, things.directory / "away", deleting.detach
+
+    async def unmount(*arguments: Any) -> Any:
+        done = await detach(*arguments)
+        store.rename(away)
+        return done
+
+    async with deleter(things.uri) as ours:
+        plan = await ours.plan(DeletionScope.PURGE, runs=["a"])
+        with monkeypatch.context() as patch:
+            patch.setattr(deleting, "detach", unmount)
+            plan = await ours.delete(plan)
+        assert plan.state is PlanState.FAILED
+        assert "cannot be read" in ((await ours.job(plan)).error or "")
+        away.rename(store)
+        assert await ours.outcomes(await ours.delete(plan)) == {Outcome.REMOVED: 4}
         assert (await validated(ours.repository)).findings == []
 
 
