@@ -27,17 +27,7 @@ _OUTCOMES = {
 
 
 async def unlink_detached(repository: Repository, plan: Plan, chunk: Chunk, done: Done) -> Done:
-    """Remove the files of what has been detached this moment; what became of both is told.
-
-    Parameters
-    ----------
-    repository
-        Where.
-    plan
-        What is carried out.
-    chunk, done
-        What `detach` was given, and what it told.
-    """
+    """Remove the files of what has been detached this moment, and tell what became of both; see `detach`."""
     stays = {
         number: bool(said.stays)
         for said in [said for said in done.items if said.outcome is Outcome.DETACHED]
