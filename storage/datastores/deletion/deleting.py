@@ -284,8 +284,8 @@ class Deletion(Kind):
                 return await restore(self._repository, plan, chunk, journal)
             await require_roots(self._repository, plan)
             detached = await detach(self._repository, plan, chunk, self._exports)
-        # To read the files once more, and write down that they wait, takes about as long as to remove them. While they
-        # are removed, the next chunk is detached.
+        # So they are not read once more, nor written down as waiting; and while they are removed, the next chunk is
+        # detached.
         if await self._state.write(lambda connection: _may_unlink(connection, job)):
             return await unlink_detached(self._repository, plan, chunk, detached)
         return detached
@@ -310,7 +310,7 @@ class Deletion(Kind):
             state, waits = PlanState.UNLINKED, []
             if (tries := await _tries(connection, plan)) and tries <= len(self._retries):
                 waits.append(await _now(connection) + round(self._retries[tries - 1] * 1e6))
-            if plan.state is PlanState.DETACHING or await _are_detached(connection, plan):
+            if plan.state is PlanState.DETACHING or await _has(connection, DELETION_ITEM, plan, Outcome.DETACHED):
                 await _set_state(connection, plan, PlanState.DETACHED)
                 waits.append(plan.unlink_after or 0)
             if waits:
@@ -337,11 +337,10 @@ async def _may_unlink(connection: AsyncConnection, job: Job) -> bool:
     return begun.rowcount > 0
 
 
-async def _are_detached(connection: AsyncConnection, plan: Plan) -> bool:
-    """Tell whether any file waits that no one has tried to remove."""
-    item = DELETION_ITEM.c
-    waiting = sa.select(item.number).where(item.plan_id == plan.id, item.outcome == Outcome.DETACHED)
-    return await connection.scalar(waiting.limit(1)) is not None
+async def _has(connection: AsyncConnection, table: sa.Table, plan: Plan, *outcomes: Outcome) -> bool:
+    """Whether any file, or dataset, of a plan has one of some outcomes."""
+    some = sa.select(table.c.number).where(table.c.plan_id == plan.id, table.c.outcome.in_(outcomes)).limit(1)
+    return await connection.scalar(some) is not None
 
 
 async def _tries(connection: AsyncConnection, plan: Plan) -> int:
@@ -352,8 +351,5 @@ async def _tries(connection: AsyncConnection, plan: Plan) -> int:
 
 
 async def _restored_state(connection: AsyncConnection, plan: Plan) -> PlanState:
-    dataset = DELETION_DATASET.c
-    is_left = [dataset.plan_id == plan.id, dataset.outcome.in_(_NOT_RESTORED)]
-    statement = sa.select(dataset.number).where(*is_left).limit(1)
-    is_part = await connection.scalar(statement) is not None
+    is_part = await _has(connection, DELETION_DATASET, plan, *_NOT_RESTORED)
     return PlanState.PARTLY_RESTORED if is_part else PlanState.RESTORED

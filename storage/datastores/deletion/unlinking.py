@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from butlerql.storage.datastores.artifacts.store import Ended, Identity, Removal, Removed, without_devices
-from butlerql.storage.datastores.deletion.chunks import Chunk, ChunkItem, Done, Said
+from butlerql.storage.datastores.deletion.chunks import DETACHING, Chunk, ChunkItem, Done, Said
 from butlerql.storage.datastores.deletion.files import users_of
 from butlerql.storage.datastores.deletion.handing_over import HANDED_OVER, hand_over
 from butlerql.storage.datastores.deletion.plans import Outcome, Plan
@@ -29,14 +29,18 @@ _OUTCOMES = {
 async def unlink_detached(repository: Repository, plan: Plan, chunk: Chunk, done: Done) -> Done:
     """Remove the files of what has been detached this moment, and tell what became of both; see `detach`."""
     stays = {
-        number: bool(said.stays)
-        for said in [said for said in done.items if said.outcome is Outcome.DETACHED]
-        # That they wait need not be written down.
-        for number in (done.items[said] if said.stays else done.items.pop(said))
+        number: said.stays
+        for said, numbers in done.items.items()
+        if said.outcome is Outcome.DETACHED
+        for number in numbers
     }
+    # That they wait need not be written down.
+    done.items.pop(Said(Outcome.DETACHED, stays=False), None)
     items = [item._replace(stays=True) if stays[item.number] else item for item in chunk.items if item.number in stays]
     records = [(number, name) for number, _, name in chunk.uses if name and name != chunk.places[number][1]]
-    unlinked = await unlink(repository, plan, items, records, is_asked=True)
+    # Of what an earlier try detached it was asked then.
+    is_asked = all(one.outcome != DETACHING for one in chunk.datasets)
+    unlinked = await unlink(repository, plan, items, records, is_asked=is_asked)
     done.items.update(unlinked.items)
     done.bytes = unlinked.bytes
     return done

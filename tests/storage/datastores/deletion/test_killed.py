@@ -38,12 +38,12 @@ def look(repositories: Repositories, killed: Forks, layout: Layout, scope: Delet
         assert end.pop("before") == []
     if what != "restore":
         left = 16 if scope is DeletionScope.UNSTORE else 8
+        before, log = ("PLANNED", []) if what == "delete" else ("DETACHED", ["BEGUN"])
         for end in ends:
             outcomes = end.pop("outcomes")
             assert sum(outcomes.values()) == 6
-            if end["state"] in {"PLANNED", "DETACHED"}:  # Killed before it was asked for, or before it was time.
-                assert end["log"] == ([] if end["state"] == "PLANNED" else ["BEGUN"])
-                assert what == "unlink" or end["state"] == "PLANNED"
+            if end["state"] == before:  # Killed before it was asked for, or before it was time.
+                assert end["log"] == log
                 continue
             assert set(outcomes) <= {"REMOVED", "ALREADY_GONE"}
             assert end == {

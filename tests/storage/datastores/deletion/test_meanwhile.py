@@ -242,8 +242,12 @@ async def test_going_on_where_somebody_came_in_between(
             plan = await ours.delete_after(plan, grace)
         assert not place.exists()
         await ours.expire()
+        rename, renamed = os.rename, []
+        monkeypatch.setattr(os, "rename", lambda old, new: (renamed.append(old), rename(old, new)))
         plan = await ours.delete(plan)
         assert await ours.outcomes(plan) == {Outcome.CHANGED_LATER: 1, Outcome.REMOVED: 3}
+        # From then on it keeps that name.
+        assert os.fsencode(place) not in renamed
         assert (await validated(ours.repository)).findings == []
     assert butler.get(other)
 
